@@ -1,0 +1,37 @@
+"""VisionCore: digital twins of visual neurons. `load_twin` is imported on first use, so that `import` is quick."""
+
+from typing import TYPE_CHECKING, Any
+
+from visioncore.errors import CheckpointError, ConfigError, DataError, VisionCoreError
+
+if TYPE_CHECKING:
+    from visioncore.checkpoint import load_twin, save_twin
+    from visioncore.model import Twin, TwinConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Twin",
+    "TwinConfig",
+    "VisionCoreError",
+    "load_twin",
+    "save_twin",
+]
+
+_HOMES = {
+    "load_twin": "visioncore.checkpoint",
+    "save_twin": "visioncore.checkpoint",
+    "Twin": "visioncore.model",
+    "TwinConfig": "visioncore.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'visioncore' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,158 @@
+"""A twin is one `.safetensors` file that rebuilds itself: weights, configs, data facts and provenance.
+
+The header holds, as JSON, the format version, the model's resolved config, the DataSpec with every unit id, the
+normalisation constants and the provenance; a SHA-256 digest over all of it and every tensor is verified on loading.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from visioncore.config import build_config, dump_config
+from visioncore.errors import CheckpointError, ConfigError
+from visioncore.model import Twin, TwinConfig
+from visioncore.shapes import DataSpec, Normalisation
+
+FORMAT_VERSION = 1
+_HEADER, _DIGEST = "visioncore", "sha256"
+
+
+def save_twin(twin: Twin, path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write `twin` to `path`, atomically: a killed save leaves the old file or none."""
+    header = json.dumps(
+        {
+            "format_version": FORMAT_VERSION,
+            "model": dump_config(twin.config),
+            "data": dump_config(twin.spec),
+            "normalisation": dump_config(twin.normalisation),
+            "provenance": dict(provenance),
+        },
+        sort_keys=True,
+        allow_nan=False,
+    )
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in twin.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(tensors, partial, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)})
+    replace_durably(partial, path)
+
+
+def load_twin(path: str | Path, device: str | torch.device = "cpu") -> Twin:
+    """The twin in a `.safetensors` file or in a run folder, in evaluation mode. Needs no other file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of a newer format, or its weights do not fit its own config.
+    """
+    file = twin_path(Path(path))
+    header, tensors = _read(file)
+    try:
+        contents = json.loads(header)
+        version = contents["format_version"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{file}: format version {version}; this VisionCore reads {FORMAT_VERSION}. Install the version "
+                "that wrote it (named in its header) or a newer one"
+            )
+        config = build_config(TwinConfig, contents["model"], f"{file} (model)")
+        spec = build_config(DataSpec, contents["data"], f"{file} (data)")
+        normalisation = build_config(Normalisation, contents["normalisation"], f"{file} (normalisation)")
+        provenance = contents["provenance"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
+    except ConfigError as error:
+        raise CheckpointError(f"{error}\n(the file was written by an incompatible version)") from None
+    twin = config.build(spec, normalisation)
+    copy_weights(twin, tensors, str(file))
+    twin.provenance = provenance
+    return twin.eval().to(device)
+
+
+def load_pretrained_core(twin: Twin, path: Path) -> None:
+    """Copy the core's weights from another twin; every tensor of the core must be there with its shape.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over or of another shape; nothing is copied then.
+    """
+    if twin.core is None:
+        raise CheckpointError(f"{path}: this model has no core to load weights into")
+    _, tensors = _read(twin_path(path))
+    core = {name.removeprefix("core."): t for name, t in tensors.items() if name.startswith("core.")}
+    copy_weights(twin.core, core, f"{path} (core)")
+
+
+def twin_path(path: Path) -> Path:
+    """`path` itself, or the twin inside it when it is a run folder."""
+    file = path / "twin.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        what = "the run folder holds no twin yet" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{file}: {what}")
+    return file
+
+
+def file_digest(path: Path) -> str:
+    """The digest that the twin file at `path` carries; it names the twin."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return str((opened.metadata() or {}).get(_DIGEST, ""))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable twin ({error})") from None
+
+
+def copy_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Strictly copy `tensors` into `module`.
+
+    Raises:
+        CheckpointError: naming what is missing, left over or of another shape; nothing is copied then.
+    """
+    own = module.state_dict()
+    problems = [f"missing {name}" for name in sorted(own.keys() - tensors.keys())]
+    problems += [f"unexpected {name}" for name in sorted(tensors.keys() - own.keys())]
+    problems += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & tensors.keys())
+        if own[name].shape != tensors[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise CheckpointError(f"{where}: weights do not match the model: {'; '.join(problems[:4])}{more}")
+    module.load_state_dict(dict(tensors))
+
+
+def replace_durably(partial: Path, path: Path) -> None:
+    """Give a finished file its name, after its bytes have reached the disk."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _read(file: Path) -> tuple[str, dict[str, Tensor]]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from None
+    if _HEADER not in metadata or _DIGEST not in metadata:
+        raise CheckpointError(f"{file}: a safetensors file, but not a VisionCore twin (no header of ours)")
+    if _digest(metadata[_HEADER], tensors) != metadata[_DIGEST]:
+        raise CheckpointError(
+            f"{file}: the contents do not match their digest: the file is damaged; restore it from a copy"
+        )
+    return metadata[_HEADER], tensors
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+"""Recordings in, session stores on disk, clips out. Training knows only what is exported here."""
+
+from visioncore.data.clips import Batch, ClipDataset, SessionClips, StepSampler
+from visioncore.data.config import DataConfig, build_data_config, load_data_config
+from visioncore.data.prepare import prepare
+from visioncore.data.splits import Block, SplitConfig
+from visioncore.data.store import RecordingStore, SessionStore, blocks_of
+from visioncore.data.validation import ValidationBlocks
+
+__all__ = [
+    "Batch",
+    "Block",
+    "ClipDataset",
+    "DataConfig",
+    "RecordingStore",
+    "SessionClips",
+    "SessionStore",
+    "SplitConfig",
+    "StepSampler",
+    "ValidationBlocks",
+    "blocks_of",
+    "build_data_config",
+    "load_data_config",
+    "prepare",
+]

@@ -1,0 +1,198 @@
+"""Clips for training: which windows of which sessions make up batch i is a function of the seed and i alone.
+
+So a run that is killed and resumed, or read by any number of workers, sees the same clips.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from visioncore.data.recording import Split
+from visioncore.data.splits import Block
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import DataError
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class SessionClips:
+    """Clips of one session; frames and samples as recorded, not normalised."""
+
+    session: str
+    video: Shaped[Tensor, "batch channels time height width"]
+    behaviour: Float[Tensor, "batch time behaviours"] | None
+    responses: Float[Tensor, "batch time units"]
+    valid: Bool[Tensor, "batch time units"]
+    """False where the response is missing, in each clip's burn-in, and after the end of a short block."""
+    starts: tuple[int, ...]
+    """First bin of each clip in its session, to name it in messages."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "SessionClips":
+        """The same clips on a device."""
+        return replace(
+            self,
+            video=self.video.to(device, non_blocking=non_blocking),
+            behaviour=None
+            if self.behaviour is None
+            else self.behaviour.to(device, non_blocking=non_blocking),
+            responses=self.responses.to(device, non_blocking=non_blocking),
+            valid=self.valid.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> "SessionClips":
+        """The same clips in page-locked memory, for the DataLoader's `pin_memory`."""
+        return replace(
+            self,
+            video=self.video.pin_memory(),
+            behaviour=None if self.behaviour is None else self.behaviour.pin_memory(),
+            responses=self.responses.pin_memory(),
+            valid=self.valid.pin_memory(),
+        )
+
+
+Batch = tuple[SessionClips, ...]
+
+
+class ClipDataset(Dataset[Batch]):
+    """Endless batches of clips: `dataset[i]` depends on the seed and i alone, in any process and any order.
+
+    A clip is a window of `clip_frames` bins inside one block, drawn uniformly within a block that is drawn in
+    proportion to its length; a shorter block is padded at its end. Sessions get their share of clips by
+    systematic sampling of the weights, within a batch and from batch to batch, instead of by chance. Use with
+    `DataLoader(dataset, batch_size=None, sampler=StepSampler(...))`; `clips_per_batch` counts all sessions.
+    """
+
+    def __init__(
+        self,
+        store: RecordingStore,
+        clip_frames: int,
+        clips_per_batch: int,
+        seed: int,
+        balance: Literal["subject", "session", "none"],
+        split: Split = "train",
+    ) -> None:
+        self._burn_in_bins = store.burn_in_bins
+        if clip_frames <= self._burn_in_bins:
+            raise DataError(
+                f"clips of {clip_frames} frames are all burn-in (burn_in_s is {self._burn_in_bins} bins); "
+                "make the clips longer or burn_in_s shorter"
+            )
+        self._clip_frames = clip_frames
+        self._clips_per_batch = clips_per_batch
+        self._seed = seed
+        blocks = {session.id: self._usable(session, split) for session in store.sessions.values()}
+        self._blocks = {session: own for session, own in blocks.items() if own}
+        if not self._blocks:
+            raise DataError(f"no {split} block is longer than the burn-in of {self._burn_in_bins} bins")
+        self._sessions = tuple(store.sessions[session] for session in self._blocks)
+        bins = [sum(block.n_bins for block in own) for own in self._blocks.values()]
+        self.weights = balance_weights(tuple(s.subject for s in self._sessions), tuple(bins), balance)
+        """Expected share of the clips, per session that has any; sums to 1."""
+        store.load_into_memory()
+
+    def __getitem__(self, index: int) -> Batch:
+        """Batch `index`; there is no last one."""
+        rng = np.random.default_rng([self._seed, index])
+        counts = self._clips_per_session(index)
+        return tuple(
+            self._clips(session, int(count), rng)
+            for session, count in zip(self._sessions, counts, strict=True)
+            if count > 0
+        )
+
+    def _usable(self, session: SessionStore, split: Split) -> tuple[Block, ...]:
+        return tuple(block for block in session.blocks_in(split) if block.n_bins > self._burn_in_bins)
+
+    def _clips_per_session(self, index: int) -> Int64[np.ndarray, " sessions"]:
+        """Systematic sampling with an offset that the golden ratio spreads evenly over the batches.
+
+        So each batch holds each session's share to within one clip, and so does any run of batches, nearly.
+        """
+        first = np.random.default_rng(self._seed).random()
+        offset = (first + index * _GOLDEN) % 1.0
+        points = (offset + np.arange(self._clips_per_batch)) / self._clips_per_batch
+        edges = np.cumsum(self.weights)
+        chosen = np.minimum(np.searchsorted(edges, points, side="right"), len(edges) - 1)
+        return np.bincount(chosen, minlength=len(edges))
+
+    def _clips(self, session: SessionStore, count: int, rng: np.random.Generator) -> SessionClips:
+        blocks = self._blocks[session.id]
+        lengths = np.array([block.n_bins for block in blocks], np.float64)
+        windows: list[tuple[int, int]] = []
+        for chosen in rng.choice(len(blocks), size=count, p=lengths / lengths.sum()):
+            block = blocks[int(chosen)]
+            length = min(self._clip_frames, block.n_bins)
+            start = block.start + int(rng.integers(block.n_bins - length + 1))
+            windows.append((start, start + length))
+        valid = self._stack([session.valid(*window) for window in windows])
+        valid[:, : self._burn_in_bins] = False
+        video = self._stack([session.video(*window) for window in windows])
+        behaviour = [session.behaviour(*window) for window in windows]
+        known = [samples for samples in behaviour if samples is not None]
+        return SessionClips(
+            session=session.id,
+            video=torch.from_numpy(np.ascontiguousarray(video.swapaxes(1, 2))),
+            behaviour=torch.from_numpy(self._stack(known)) if known else None,
+            responses=torch.from_numpy(self._stack([session.responses(*window) for window in windows])),
+            valid=torch.from_numpy(valid),
+            starts=tuple(start for start, _ in windows),
+        )
+
+    def _stack(self, pieces: list[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "batch time ..."]:
+        """One array of clips, zeros after the end of a piece that is too short."""
+        stacked = np.zeros((len(pieces), self._clip_frames, *pieces[0].shape[1:]), pieces[0].dtype)
+        for row, piece in zip(stacked, pieces, strict=True):
+            row[: len(piece)] = piece
+        return stacked
+
+
+def balance_weights(
+    subjects: tuple[str, ...], bins: tuple[int, ...], balance: Literal["subject", "session", "none"]
+) -> Float64[np.ndarray, " sessions"]:
+    """Share of the clips per session: equal for subjects, equal for sessions, or in proportion to bins.
+
+    The sessions of one subject divide its share by their bins.
+    """
+    n_bins = np.array(bins, np.float64)
+    if balance == "session":
+        weights = np.ones(len(bins))
+    elif balance == "none":
+        weights = n_bins
+    else:
+        of_subject = {s: n_bins[[other == s for other in subjects]].sum() for s in subjects}
+        weights = n_bins / np.array([of_subject[s] for s in subjects])
+    return weights / weights.sum()
+
+
+class StepSampler(Sampler[int]):
+    """The batch indices of one epoch, however the run was interrupted; each rank has its own."""
+
+    def __init__(self, steps_per_epoch: int, rank: int = 0, world_size: int = 1) -> None:
+        self._steps_per_epoch = steps_per_epoch
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch = 0
+        self._first_step = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is; Lightning calls this."""
+        self._epoch = epoch
+
+    def skip_to(self, step: int) -> None:
+        """Start the next iteration, and only that, at a step within the epoch: for resuming in its middle."""
+        self._first_step = step
+
+    def __len__(self) -> int:
+        return self._steps_per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        first, self._first_step = self._first_step, 0
+        for step in range(first, self._steps_per_epoch):
+            yield (self._epoch * self._steps_per_epoch + step) * self._world_size + self._rank

@@ -1,0 +1,168 @@
+"""One session to disk: checked against what the recording says of itself, then written signal by signal."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from jaxtyping import Bool, Shaped
+
+from visioncore.data.recording import RecordingInfo, SessionRecording, Trial
+from visioncore.data.sources.checks import checked_behaviour, checked_frames, checked_rates, checked_responses
+from visioncore.data.stored_array import ArrayManifest, StoredArray, write_array
+from visioncore.errors import DataError
+
+_COMPARED_BINS = 256
+
+
+@dataclass(frozen=True)
+class WrittenSession:
+    """A session whose signals are on disk, and what the manifest needs to know of it."""
+
+    id: str
+    subject: str
+    unit_ids: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    n_bins: int
+    unit_truth: dict[str, list[Any]]
+    folder: Path
+    manifests: dict[str, ArrayManifest]
+    arrays: dict[str, StoredArray]
+
+
+def write_session(
+    recording: SessionRecording, info: RecordingInfo, folder: Path, advance: Callable[[int], None]
+) -> WrittenSession:
+    """Write one session, the video a megabyte at a time; `advance` is told of each piece's number of bins.
+
+    Raises:
+        DataError: the session does not fit the recording's info, its trials overlap, or repeats differ.
+    """
+    where = f"session '{recording.id}'"
+    _require_shapes(recording, info, where)
+    _require_trials(recording.trials, recording.n_bins, where)
+    valid = recording.valid
+    manifests: dict[str, ArrayManifest] = {}
+
+    def write(name: str, values: Shaped[np.ndarray, "time signals"], signals: str) -> None:
+        manifests[name] = write_array(
+            folder / name,
+            values.shape,
+            values.dtype,
+            ("time", signals),
+            lambda start, stop: values[start:stop],
+        )
+
+    def frames(start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
+        piece = recording.video(start, stop)
+        if piece.shape != (stop - start, info.channels, info.height, info.width):
+            raise DataError(
+                f"{where}: video frames have shape {piece.shape[1:]}; the recording's first session has "
+                f"{(info.channels, info.height, info.width)}, and all sessions must share one size"
+            )
+        advance(stop - start)
+        return checked_frames(piece, np.asarray(valid[start:stop].any(axis=1)), start, f"{where}, video")
+
+    zarr.create_group(str(folder))
+    video_dtype = np.dtype(np.uint8 if recording.video(0, 1).dtype == np.uint8 else np.float32)
+    shape = (recording.n_bins, info.channels, info.height, info.width)
+    axes = ("time", "channels", "height", "width")
+    manifests["video"] = write_array(folder / "video", shape, video_dtype, axes, frames)
+    write("valid", valid, "units")
+    write(
+        "responses",
+        checked_responses(recording.responses, valid, info.response_kind, f"{where}, responses"),
+        "units",
+    )
+    if recording.behaviour is not None:
+        write("behaviour", checked_behaviour(recording.behaviour, valid, f"{where}, behaviour"), "behaviours")
+    if recording.rates is not None:
+        write("rates", checked_rates(recording.rates, valid, f"{where}, rates"), "units")
+    arrays = {
+        name: StoredArray(folder / name, manifest, f"{where}, {name}") for name, manifest in manifests.items()
+    }
+    require_equal_repeats(recording.trials, arrays["video"], valid, where)
+    return WrittenSession(
+        id=recording.id,
+        subject=recording.subject,
+        unit_ids=recording.unit_ids,
+        trials=recording.trials,
+        n_bins=recording.n_bins,
+        unit_truth=recording.unit_truth,
+        folder=folder,
+        manifests=manifests,
+        arrays=arrays,
+    )
+
+
+def require_equal_repeats(
+    trials: tuple[Trial, ...], video: StoredArray, valid: Bool[np.ndarray, "time valid_units"], where: str
+) -> None:
+    """Trials with equal stimulus ids show the same video, over their common length, wherever both are valid.
+
+    Raises:
+        DataError: naming both trials and the first bin that differs.
+    """
+    repeats: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        if trial.stimulus_id is not None:
+            repeats[trial.stimulus_id].append(trial)
+    seen = np.asarray(valid.any(axis=1))
+    for stimulus_id, shown in repeats.items():
+        longest = max(shown, key=lambda trial: trial.stop - trial.start)
+        for other in shown:
+            length = other.stop - other.start
+            for offset in range(0, length if other is not longest else 0, _COMPARED_BINS):
+                n_bins = min(_COMPARED_BINS, length - offset)
+                a, b = longest.start + offset, other.start + offset
+                differs = (video.read(a, a + n_bins) != video.read(b, b + n_bins)).any(axis=(1, 2, 3))
+                differs &= seen[a : a + n_bins] & seen[b : b + n_bins]
+                if differs.any():
+                    first = int(np.flatnonzero(differs)[0])
+                    raise DataError(
+                        f"{where}: stimulus_id '{stimulus_id}' names different videos: bins {a + first} and "
+                        f"{b + first} (bin {offset + first} of the trials starting at {longest.start} and "
+                        f"{other.start}) differ; give different stimuli different ids"
+                    )
+
+
+def _require_shapes(recording: SessionRecording, info: RecordingInfo, where: str) -> None:
+    n_bins, n_units = recording.n_bins, len(recording.unit_ids)
+    if n_bins == 0 or n_units == 0:
+        raise DataError(f"{where}: is empty: {n_bins} bins, {n_units} units; leave it out")
+    if len(set(recording.unit_ids)) != n_units:
+        raise DataError(f"{where}: a unit id appears twice; give every unit its own")
+    if (recording.behaviour is not None) != bool(info.behaviour_names):
+        found = "has" if recording.behaviour is not None else "has no"
+        raise DataError(
+            f"{where}: {found} behaviour, unlike the recording's first session; give it to all or to none"
+        )
+    expected: dict[str, tuple[Shaped[np.ndarray, "..."] | None, tuple[tuple[int, ...], ...]]] = {
+        "responses": (recording.responses, ((n_bins, n_units),)),
+        "rates": (recording.rates, ((n_bins, n_units),)),
+        "behaviour": (recording.behaviour, ((n_bins, len(info.behaviour_names)),)),
+        "valid": (recording.valid, ((n_bins, n_units), (n_bins, 1))),
+    }
+    for name, (array, shapes) in expected.items():
+        if array is not None and array.shape not in shapes:
+            options = " or ".join(str(shape) for shape in shapes)
+            raise DataError(f"{where}: {name} has shape {array.shape}; expected {options}")
+    for name, truth in recording.unit_truth.items():
+        if len(truth) != n_units:
+            raise DataError(f"{where}: {len(truth)} values of '{name}' for {n_units} units")
+
+
+def _require_trials(trials: tuple[Trial, ...], n_bins: int, where: str) -> None:
+    if not trials:
+        raise DataError(f"{where}: has no trials; one that covers the session will do")
+    end = 0
+    for trial in sorted(trials, key=lambda t: t.start):
+        if not end <= trial.start < trial.stop <= n_bins:
+            raise DataError(
+                f"{where}: trial of bins {trial.start} to {trial.stop} is empty, overlaps the one before it, "
+                f"or leaves the session's {n_bins} bins"
+            )
+        end = trial.stop

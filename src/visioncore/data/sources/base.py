@@ -1,0 +1,13 @@
+"""The closed union of recording formats: the `type` and `params` of a data YAML.
+
+A new format is one file with its config and its source, and one name here.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from visioncore.data.sources.arrays import ArraysConfig
+from visioncore.data.sources.simulated import SimulatedConfig
+
+SourceConfig = Annotated[SimulatedConfig | ArraysConfig, Field(discriminator="type")]

@@ -1,0 +1,22 @@
+"""How well a twin predicts data it never saw: scores per unit, session, stimulus kind and cell class.
+
+A block of the split is predicted from a fresh state. Its burn-in, bins that are not predicted and bins that
+are not valid leave every score, the ceiling's included. One block's video is in memory at a time.
+"""
+
+from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit
+from visioncore.evaluation.result import EvaluationResult, load_evaluation, twin_digest, write_atomically
+from visioncore.evaluation.scoring import evaluate, selection_metric
+
+__all__ = [
+    "BlockPrediction",
+    "BlockPredictor",
+    "EvaluationResult",
+    "Repeats",
+    "check_fit",
+    "evaluate",
+    "load_evaluation",
+    "selection_metric",
+    "twin_digest",
+    "write_atomically",
+]

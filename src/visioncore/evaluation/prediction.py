@@ -1,0 +1,162 @@
+"""The twin's predictions of recorded blocks, unit for unit beside what was recorded."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from visioncore.data.splits import Block
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import CheckpointError, DataError
+from visioncore.model.twin import Twin
+
+Behaviour = Literal["recorded", "mean"]
+
+
+def check_fit(twin: Twin, store: RecordingStore) -> None:
+    """Whether the twin's predictions can be held against this store, unit for unit.
+
+    Raises:
+        DataError: frame, sampling rate, response kind or behaviour differ from what the twin was made for.
+        CheckpointError: the twin lacks a session or units of the store.
+    """
+    facts = ["channels", "height", "width", "sampling_rate_hz", "response_kind"]
+    for fact in facts + ["behaviour_names"] * twin.uses_behaviour:
+        found, expected = getattr(store.spec, fact), getattr(twin.spec, fact)
+        if found != expected:
+            raise DataError(
+                f"{store.path}: {fact} is {found}, but the twin was made for {expected}; "
+                "evaluate it on data prepared as in its training"
+            )
+    for name, session in store.sessions.items():
+        if name not in twin.sessions:
+            raise CheckpointError(
+                f"the twin has no session '{name}' of {store.path}; it has {', '.join(twin.sessions)}"
+            )
+        mine, theirs = set(twin.unit_ids(name)), set(session.unit_ids)
+        for ids, holder in ((theirs - mine, "the twin"), (mine - theirs, str(store.path))):
+            if ids:
+                raise CheckpointError(
+                    f"session '{name}': {holder} lacks {len(ids)} unit(s): {', '.join(sorted(ids)[:8])}; "
+                    "units are matched by (session, unit id)"
+                )
+
+
+@dataclass(frozen=True)
+class BlockPrediction:
+    """One block after its burn-in, units in the store's order, time in scored bins."""
+
+    block: Block
+    start: int
+    """The session's bin with which the first row begins."""
+    prediction: Float32[np.ndarray, "time units"]
+    recorded: Float32[np.ndarray, "time units"]
+    valid: Bool[np.ndarray, "time units"]
+    """Recorded, and predicted."""
+    rates: Float32[np.ndarray, "time units"] | None
+    """Ground truth where it is known."""
+
+
+class BlockPredictor:
+    """Predicts the blocks of one session, each from a fresh state.
+
+    A prediction is a function of video and behaviour: consecutive blocks that agree in both share it.
+    """
+
+    def __init__(
+        self,
+        twin: Twin,
+        session: SessionStore,
+        *,
+        burn_in_bins: int = 0,
+        bins_summed: int = 1,
+        behaviour: Behaviour = "recorded",
+    ) -> None:
+        self.twin, self.session = twin, session
+        self.burn_in_bins, self.bins_summed, self.behaviour = burn_in_bins, bins_summed, behaviour
+        column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
+        self._columns = [column[unit] for unit in session.unit_ids]
+        self._last: tuple[bytes, np.ndarray] = (b"", np.empty((0, 0), np.float32))
+
+    def __call__(self, block: Block) -> BlockPrediction:
+        session, start = self.session, block.start + self.burn_in_bins
+        n_bins = max(block.stop - start, 0) // self.bins_summed
+        stop = start + n_bins * self.bins_summed
+        if not n_bins:
+            nothing = np.empty((0, len(session.unit_ids)), np.float32)
+            return BlockPrediction(block, start, nothing, nothing, nothing.astype(bool), nothing)
+        prediction = self._predict(block)[self.burn_in_bins : stop - block.start]
+        rates = session.rates(start, stop)
+        valid = session.valid(start, stop) & ~np.isnan(prediction)
+        return BlockPrediction(
+            block=block,
+            start=start,
+            prediction=self._sum(prediction),
+            recorded=self._sum(session.responses(start, stop)),
+            valid=valid.reshape(n_bins, self.bins_summed, -1).all(1),
+            rates=None if rates is None else self._sum(rates),
+        )
+
+    def _predict(self, block: Block) -> np.ndarray:
+        video = self.session.video(block.start, block.stop)
+        samples: np.ndarray | Literal["mean"] | None = None
+        if self.twin.uses_behaviour:
+            recorded = self.session.behaviour(block.start, block.stop)
+            samples = recorded if self.behaviour == "recorded" else "mean"
+        digest = hashlib.sha256(np.ascontiguousarray(video).tobytes())
+        if isinstance(samples, np.ndarray):
+            digest.update(np.ascontiguousarray(samples).tobytes())
+        key = digest.digest()
+        if self._last[0] != key:
+            rates = self.twin.predict(video, samples, session=self.session.id)[:, self._columns]
+            if not np.isfinite(rates[self.twin.stride - 1 :]).all():
+                raise CheckpointError(
+                    f"session '{self.session.id}', bins {block.start} to {block.stop}: the twin predicts "
+                    "values that are not finite; its weights are damaged or its training diverged"
+                )
+            self._last = key, rates.astype(np.float32)
+        return self._last[1]
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        if self.bins_summed == 1:
+            return values
+        return values.reshape(-1, self.bins_summed, values.shape[-1]).sum(1)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The repeats of one stimulus; unequal lengths are cut to the shortest."""
+
+    stimulus_id: str
+    kind: str
+    responses: Float32[np.ndarray, "repeats time units"]
+    """NaN where not valid."""
+    predictions: Float32[np.ndarray, "repeats time units"]
+    rates: Float32[np.ndarray, "repeats time units"] | None
+
+    @classmethod
+    def of(cls, blocks: Sequence[BlockPrediction]) -> "Repeats":
+        """From the predictions of the repeats."""
+        first, n = blocks[0], min(len(block.recorded) for block in blocks)
+        truth = [block.rates[:n] for block in blocks if block.rates is not None]
+        return cls(
+            stimulus_id=first.block.stimulus_id or "",
+            kind=first.block.kind,
+            responses=np.stack([np.where(b.valid[:n], b.recorded[:n], np.float32(np.nan)) for b in blocks]),
+            predictions=np.stack([b.prediction[:n] for b in blocks]),
+            rates=np.stack(truth) if truth else None,
+        )
+
+
+def repeats_together(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Repeats of one stimulus after each other, so that one prediction can serve them all."""
+    order: dict[str, list[Block]] = {}
+    for i, block in enumerate(blocks):
+        order.setdefault(f"{i}" if block.stimulus_id is None else f"stimulus {block.stimulus_id}", []).append(
+            block
+        )
+    for group in order.values():
+        yield from group

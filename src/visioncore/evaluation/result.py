@@ -1,0 +1,98 @@
+"""What an evaluation found, and its way to files and back."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visioncore.checkpoint import replace_durably
+from visioncore.config import dump_config
+from visioncore.data.store import RecordingStore
+from visioncore.errors import DataError
+from visioncore.model.twin import Twin
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Everything that `visioncore evaluate` tells; None stands where a score is not defined."""
+
+    settings: Json
+    overall: Json
+    sessions: dict[str, Json]
+    by_kind: dict[str, Json]
+    by_class: dict[str, Json]
+    by_phase: dict[str, Json]
+    units: list[Json] = field(repr=False)
+
+    def to_json(self) -> Json:
+        """The result as plain JSON values."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "EvaluationResult":
+        """The result that `to_json` wrote.
+
+        Raises:
+            DataError: it is not one.
+        """
+        try:
+            return cls(**raw)
+        except TypeError as error:
+            raise DataError(
+                f"not an evaluation of this version of VisionCore ({error}); evaluate again"
+            ) from None
+
+    def table(self) -> list[Json]:
+        """One row per unit, excluded ones too."""
+        return self.units
+
+    def write_json(self, path: Path) -> None:
+        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+
+    def write_table(self, path: Path) -> None:
+        """The table as CSV; an undefined score is an empty field."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.units[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.units)
+        write_atomically(path, text.getvalue())
+
+
+def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> EvaluationResult | None:
+    """An evaluation written earlier, if it is of this very twin on this very store; None otherwise."""
+    if not path.exists():
+        return None
+    try:
+        result = EvaluationResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return None
+    same = (result.settings.get("twin_digest"), result.settings.get("data_fingerprint"))
+    return result if same == (twin_digest(twin), store.fingerprint) else None
+
+
+def twin_digest(twin: Twin) -> str:
+    """Hex digest of the twin's config, data spec and weights."""
+    digest = hashlib.sha256()
+    for config in (twin.config, twin.spec, twin.normalisation):
+        digest.update(json.dumps(dump_config(config), sort_keys=True).encode())
+    for name, tensor in sorted(twin.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """`text` under `path`, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    replace_durably(partial, path)

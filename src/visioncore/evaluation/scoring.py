@@ -1,0 +1,295 @@
+"""Scores of a twin on one split of a prepared recording."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from visioncore import metrics
+from visioncore.data.recording import Split
+from visioncore.data.splits import Block
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import ConfigError, DataError
+from visioncore.evaluation.population import Part, exclusion_reasons, number, section_of
+from visioncore.evaluation.prediction import (
+    Behaviour,
+    BlockPrediction,
+    BlockPredictor,
+    Repeats,
+    check_fit,
+    repeats_together,
+)
+from visioncore.evaluation.result import EvaluationResult, Json, twin_digest
+from visioncore.metrics import Sums
+from visioncore.model.twin import Twin
+
+INTERVAL_BLOCK_S = 20.0
+"""A longer block counts as several when blocks are resampled for an interval."""
+ERROR_SEGMENT_S = 1.0
+"""Stretches of time that are resampled for the error of the signal power."""
+
+_logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    twin: Twin,
+    store: RecordingStore,
+    *,
+    split: Split = "test",
+    burn_in_s: float | None = None,
+    bin_ms: float | None = None,
+    behaviour: Behaviour = "recorded",
+    progress: bool = True,
+) -> EvaluationResult:
+    """Score `twin` on every block of `split`.
+
+    Scores are comparable only at one bin width: `bin_ms` sums counts and predictions to coarser bins. The
+    burn-in is the recording's own unless given. Data that the twin may have seen are scored with a warning.
+
+    Raises:
+        DataError: the store is not like the data the twin was made for, or has no bin of the split.
+        CheckpointError: the twin lacks sessions or units of the store, or predicts NaN.
+        ConfigError: `bin_ms` is no whole multiple of the store's bin.
+    """
+    check_fit(twin, store)
+    settings = _settings(twin, store, split, burn_in_s, bin_ms, behaviour)
+    parts = []
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not progress) as bar:
+        blocks = {s: [b for b in session.blocks if b.split == split] for s, session in store.sessions.items()}
+        n_bins = sum(block.stop - block.start for some in blocks.values() for block in some)
+        task = bar.add_task(f"Evaluating on {split}", total=n_bins)
+        for name, session in store.sessions.items():
+            part = _SessionScores(twin, session, settings)
+            for block in repeats_together(blocks[name]):
+                part.add(block)
+                bar.advance(task, block.stop - block.start)
+            if part.rows:
+                parts.append(part.finish())
+    if not parts:
+        raise DataError(
+            f"{store.path}: the {split} split has no bin after a burn-in of {settings['burn_in_s']:g} s; "
+            "choose another split, or a shorter burn-in"
+        )
+    return _result(parts, settings)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """Every cut of one session that some section needs."""
+
+    store: SessionStore
+    whole: Part
+    kinds: dict[str, Part]
+    phases: dict[str, Part]
+
+
+class _SessionScores:
+    """Gathers the statistics of one session, block by block."""
+
+    def __init__(self, twin: Twin, session: SessionStore, settings: Json) -> None:
+        self.session = session
+        self.rate_hz = settings["sampling_rate_hz"] / settings["bins_summed"]
+        self.train_mean = session.train_mean * settings["bins_summed"]
+        # A summed bin holds several phases.
+        self.stride = twin.stride if settings["bins_summed"] == 1 else 1
+        self.predict = BlockPredictor(
+            twin,
+            session,
+            burn_in_bins=settings["burn_in_bins"],
+            bins_summed=settings["bins_summed"],
+            behaviour=settings["behaviour"] if twin.uses_behaviour else "recorded",
+        )
+        self.rows: list[tuple[str, list[Sums], list[Sums], list[int]]] = []
+        self.repeated: dict[str, list[BlockPrediction]] = {}
+
+    def add(self, block: Block) -> None:
+        scored = self.predict(block)
+        n_bins = len(scored.recorded)
+        if not n_bins:
+            return
+        phase = (scored.start - block.start + np.arange(n_bins) - (self.stride - 1)) % self.stride
+        n_rows = math.ceil(n_bins / max(round(INTERVAL_BLOCK_S * self.rate_hz), 1))
+        for row in np.array_split(np.arange(n_bins), n_rows):
+            model, ceiling, counts = [], [], []
+            for p in range(self.stride):
+                some = row[phase[row] == p]
+                recorded, valid = scored.recorded[some], scored.valid[some]
+                model.append(Sums.measure(scored.prediction[some], recorded, self.train_mean, valid))
+                if scored.rates is not None:
+                    ceiling.append(Sums.measure(scored.rates[some], recorded, self.train_mean, valid))
+                counts.append(int(valid.any(1).sum()))
+            self.rows.append((block.kind, model, ceiling, counts))
+        if block.stimulus_id is not None:
+            self.repeated.setdefault(block.stimulus_id, []).append(scored)
+
+    def finish(self) -> _Session:
+        repeats = [Repeats.of(blocks) for blocks in self.repeated.values() if len(blocks) > 1]
+        kinds = sorted({row[0] for row in self.rows})
+        return _Session(
+            store=self.session,
+            whole=self._part(repeats),
+            kinds={k: self._part([r for r in repeats if r.kind == k], kind=k) for k in kinds},
+            phases={str(p): self._part([], phase=p) for p in range(self.stride)},
+        )
+
+    def _part(self, repeats: list[Repeats], kind: str | None = None, phase: int | None = None) -> Part:
+        rows = [row for row in self.rows if kind in (None, row[0])]
+        phases = range(self.stride) if phase is None else (phase,)
+        n_repeats = min((len(r.responses) for r in repeats), default=0)
+        return Part(
+            model=Sums.stack([_total([row[1][p] for p in phases]) for row in rows]),
+            ceiling=Sums.stack([_total([row[2][p] for p in phases]) for row in rows])
+            if self.session.has_rates
+            else None,
+            repeats=self._repeat_scores(repeats, n_repeats),
+            n_repeats=n_repeats,
+            n_bins=sum(row[3][p] for row in rows for p in phases),
+        )
+
+    def _repeat_scores(self, repeats: list[Repeats], n_repeats: int) -> dict[str, np.ndarray]:
+        if not repeats:
+            nothing = np.full(len(self.session.unit_ids), np.nan)
+            return dict.fromkeys(
+                ("cc_norm", "feve", "fev", "correlation_to_average", "oracle", "snr"), nothing
+            )
+        # Concatenated over stimuli; what needs equal numbers of repeats gets the smallest number.
+        responses = np.concatenate([r.responses[:n_repeats] for r in repeats], axis=1)
+        prediction = np.concatenate([r.predictions[:n_repeats].mean(0) for r in repeats])
+        every_prediction = np.concatenate([r.predictions.mean(0) for r in repeats])
+        most = max(len(r.responses) for r in repeats)
+        padded = [
+            np.pad(r.responses, ((0, most - len(r.responses)), (0, 0), (0, 0)), constant_values=np.nan)
+            for r in repeats
+        ]
+        feve, fev = metrics.feve(np.concatenate(padded, axis=1), every_prediction)
+        power = metrics.signal_power(responses)
+        error = metrics.signal_power_error(responses, round(ERROR_SEGMENT_S * self.rate_hz))
+        return {
+            "cc_norm": metrics.cc_norm(responses, prediction),
+            "feve": feve,
+            "fev": fev,
+            "correlation_to_average": metrics.correlation_to_average(responses, prediction),
+            "oracle": metrics.jackknife_oracle(responses),
+            "snr": power / np.where(error > 0, error, np.nan),
+        }
+
+
+def _total(sums: Sequence[Sums]) -> Sums:
+    return Sums.stack(sums).map(lambda a: a.sum(0))
+
+
+def _settings(
+    twin: Twin,
+    store: RecordingStore,
+    split: Split,
+    burn_in_s: float | None,
+    bin_ms: float | None,
+    behaviour: Behaviour,
+) -> Json:
+    rate_hz = store.spec.sampling_rate_hz
+    base_ms = 1000 / rate_hz
+    factor = 1.0 if bin_ms is None else bin_ms / base_ms
+    bins_summed = max(round(factor), 1)
+    # Half a per cent lets 8.33 stand for 8.333...
+    if not abs(factor - bins_summed) <= 0.005 * bins_summed:
+        raise ConfigError(
+            f"bin_ms is {bin_ms:g}, but the data have bins of {base_ms:.4g} ms and only whole multiples "
+            f"can be summed without inventing data; the nearest is {bins_summed * base_ms:.4g}"
+        )
+    burn_in_bins = store.burn_in_bins if burn_in_s is None else math.ceil(burn_in_s * rate_hz - 1e-9)
+    trained_on = twin.provenance.get("data_fingerprint")
+    if trained_on is not None and trained_on != store.fingerprint:
+        _logger.warning(
+            "%s is not the prepared recording that the twin was trained on: its %s split may hold data that "
+            "the twin has seen",
+            store.path,
+            split,
+        )
+    return {
+        "split": split,
+        "bin_ms": bins_summed * base_ms,
+        "bins_summed": bins_summed,
+        "sampling_rate_hz": rate_hz,
+        "burn_in_s": burn_in_bins / rate_hz,
+        "burn_in_bins": burn_in_bins,
+        "null": "mean rate of the training split, per unit",
+        "rate_floor": metrics.RATE_FLOOR,
+        "causal": True,
+        "behaviour": behaviour if twin.uses_behaviour else "none",
+        "response_kind": store.spec.response_kind,
+        "selection_metric": selection_metric(store.spec.response_kind),
+        "n_sessions": len(store.sessions),
+        "twin_digest": twin_digest(twin),
+        "data_fingerprint": store.fingerprint,
+        "trained_on_these_data": None if trained_on is None else trained_on == store.fingerprint,
+    }
+
+
+def selection_metric(response_kind: Literal["counts", "trace"]) -> Literal["bits_per_spike", "correlation"]:
+    """The score by which models are chosen: bits/spike is not defined for traces."""
+    return "bits_per_spike" if response_kind == "counts" else "correlation"
+
+
+def _result(sessions: list[_Session], settings: Json) -> EvaluationResult:
+    counts = settings["response_kind"] == "counts"
+
+    def section(parts: list[Part]) -> Json:
+        return section_of(parts, counts)
+
+    by_class: dict[str, list[Part]] = {}
+    for session in sessions:
+        classes = np.array(session.store.unit_truth.get("cell_class", []))
+        for name in sorted(set(classes.tolist())):
+            by_class.setdefault(str(name), []).append(session.whole.take(classes == name))
+    kinds = sorted({kind for session in sessions for kind in session.kinds})
+    phases = list(sessions[0].phases)
+    overall = section([s.whole for s in sessions])
+    return EvaluationResult(
+        settings=settings | {"n_repeats": overall["n_repeats"]},
+        overall=overall,
+        sessions={s.store.id: section([s.whole]) for s in sessions},
+        by_kind={k: section([s.kinds[k] for s in sessions if k in s.kinds]) for k in kinds},
+        by_class={name: section(parts) for name, parts in sorted(by_class.items())},
+        by_phase={p: section([s.phases[p] for s in sessions]) for p in phases},
+        units=[row for s in sessions for row in _rows(s, settings)],
+    )
+
+
+def _rows(session: _Session, settings: Json) -> Iterator[Json]:
+    counts = settings["response_kind"] == "counts"
+    total = session.whole.model.map(lambda a: a.sum(0))
+    ceiling = session.whole.ceiling.map(lambda a: a.sum(0)) if session.whole.ceiling and counts else None
+    reasons = exclusion_reasons(session.whole.model, counts)
+    classes = session.store.unit_truth.get("cell_class")
+    bins = np.maximum(total.bins, 1)
+    per_s = settings["sampling_rate_hz"] / settings["bins_summed"] if counts else 1.0
+    train_mean = session.store.train_mean * settings["bins_summed"]
+    predicted = np.where(total.bins > 0, (total.y / bins + train_mean) * per_s, np.nan)
+    recorded = np.where(total.bins > 0, (total.x / bins + train_mean) * per_s, np.nan)
+    kind = "rate_hz" if counts else "mean"
+    for i, unit in enumerate(session.store.unit_ids):
+        repeats = {name: number(values[i]) for name, values in session.whole.repeats.items()}
+        yield {
+            "session": session.store.id,
+            "unit_id": unit,
+            "cell_class": classes[i] if classes else None,
+            "spikes": int(total.spikes[i]) if counts else None,
+            f"recorded_{kind}": number(recorded[i]),
+            f"predicted_{kind}": number(predicted[i]),
+            "bits_per_spike": number(total.bits_per_spike[i]) if counts else None,
+            "ceiling": number(ceiling.bits_per_spike[i]) if ceiling else None,
+            "correlation": number(total.correlation[i]) if total.bins[i] else None,
+            "correlation_note": "constant prediction or recording: 0 by convention"
+            if total.constant[i]
+            else None,
+            **repeats,
+            "n_repeats": session.whole.n_repeats,
+            "n_bins": int(total.bins[i]),
+            "excluded_reason": str(reasons[i]) or None,
+        }

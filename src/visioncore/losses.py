@@ -1,0 +1,33 @@
+"""Training losses: masked, unnormalised by rate, one value per clip."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+RATE_FLOOR = 1e-8
+"""Smallest expected count that enters a logarithm; the same for every model and null."""
+
+
+def clip_loss(
+    response_kind: Literal["counts", "trace"],
+    prediction: Float[Tensor, "batch time units"],
+    response: Float[Tensor, "batch time units"],
+    valid: Bool[Tensor, "batch time units"],
+    scale: Float[Tensor, "units"],
+) -> Float[Tensor, "batch"]:
+    """Mean loss of each clip over its valid entries; zero for a clip that has none.
+
+    Counts: Poisson negative log-likelihood in nats per bin and unit, without the term of the counts alone. Traces:
+    squared error in units of each unit's own `scale`. Entries that are not predicted (NaN) must not be valid.
+    """
+    # Invalid entries are replaced before the loss is formed, so that nothing in them reaches the gradient.
+    prediction = torch.where(valid, prediction, torch.ones_like(prediction)).float()
+    if response_kind == "counts":
+        rate = prediction.clamp_min(RATE_FLOOR)
+        entries = rate - response * rate.log()
+    else:
+        entries = ((prediction - response) / scale).square()
+    entries = torch.where(valid, entries, torch.zeros_like(entries))
+    return entries.sum(dim=(1, 2)) / valid.sum(dim=(1, 2)).clamp_min(1)

@@ -1,0 +1,13 @@
+"""The cores, a closed union by `type`. A new core is one file with its config, its module and `tiny()`, and one line here."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from visioncore.model.cores.base import Core
+from visioncore.model.cores.none import NoCoreConfig
+from visioncore.model.cores.vivit import ViViTConfig
+
+CoreConfig = Annotated[ViViTConfig | NoCoreConfig, Field(discriminator="type")]
+
+__all__ = ["Core", "CoreConfig", "NoCoreConfig", "ViViTConfig"]

@@ -1,0 +1,35 @@
+"""What a core is: video in, a feature map per token out, causally, through `advance`."""
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visioncore.shapes import FeatureShape
+
+S = TypeVar("S")
+
+
+class Core(nn.Module, ABC, Generic[S]):
+    """Base of all cores.
+
+    Must provide: `out_shape`, `advance`. Token j's features may depend on frames up to j·stride + stride - 1 and no
+    later; before the video stands mean grey (zero). A chunk shorter than a stride may yield no token.
+    """
+
+    out_shape: FeatureShape
+
+    @abstractmethod
+    def advance(
+        self, state: S | None, video: Float[Tensor, "batch channels time height width"]
+    ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], S]:
+        """Features of the tokens that this chunk completes, and the state for the next chunk."""
+
+    def history_frames(self) -> int | None:
+        """How many frames back a token's features can depend on; None without bound."""
+        return None
+
+    def notes(self) -> list[str]:
+        """What `describe` should say of this core beyond its shapes (padding, cropping, spans)."""
+        return []

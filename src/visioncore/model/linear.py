@@ -1,0 +1,92 @@
+"""The linear path: per unit a low-rank spatiotemporal filter at full frame rate, added before the nonlinearity.
+
+With no core it is the linear-nonlinear model; with one, the core learns what is left.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from visioncore.config import ComponentConfig
+from visioncore.model.state import last_steps
+from visioncore.shapes import VideoShape
+
+
+class NoLinearConfig(ComponentConfig):
+    type: Literal["none"] = "none"
+
+
+class LowRankLinearConfig(ComponentConfig):
+    """`rank` pairs of a spatial and a temporal filter per unit; the temporal ones are smooth by a raised-cosine basis."""
+
+    type: Literal["low_rank"] = "low_rank"
+    rank: PositiveInt = 2
+    window_s: PositiveFloat = 0.2
+    """How far back the filter sees."""
+    num_basis: PositiveInt = 12
+
+    def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> "LowRankLinear":
+        return LowRankLinear(
+            video=video,
+            n_units=n_units,
+            rank=self.rank,
+            lags=max(round(self.window_s * sampling_rate_hz), 1),
+            num_basis=self.num_basis,
+        )
+
+
+LinearConfig = Annotated[NoLinearConfig | LowRankLinearConfig, Field(discriminator="type")]
+
+
+def raised_cosine_basis(lags: int, num_basis: int) -> Float[Tensor, "basis lags"]:
+    """Bumps that tile `lags` frames into the past on a logarithmic axis, finest near lag 0; each sums to one.
+
+    Source: Pillow et al. 2008, supplementary methods.
+    """
+    if num_basis >= lags:
+        return torch.from_numpy(np.eye(lags, dtype=np.float32))
+    warped = np.log1p(np.arange(lags) / (lags / 8))
+    centres = np.linspace(0, warped[-1], num_basis)
+    spacing = centres[1] if num_basis > 1 else warped[-1]
+    phase = ((warped - centres[:, None]) / spacing * np.pi / 2).clip(-np.pi, np.pi)
+    bumps = (1 + np.cos(phase)) / 2
+    return torch.from_numpy((bumps / bumps.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+class LowRankLinear(nn.Module):
+    """Causal low-rank filters of one session's units. Zero until initialised from data, so that it does no harm."""
+
+    def __init__(self, *, video: VideoShape, n_units: int, rank: int, lags: int, num_basis: int) -> None:
+        super().__init__()
+        self.n_units, self.rank = n_units, rank
+        self.basis: Tensor
+        self.register_buffer("basis", raised_cosine_basis(lags, num_basis), persistent=False)
+        n_pixels = video.channels * video.height * video.width
+        self.spatial = nn.Parameter(torch.randn(n_units, rank, n_pixels) * n_pixels**-0.5)
+        self.temporal = nn.Parameter(torch.zeros(n_units, rank, len(self.basis)))
+
+    @property
+    def lags(self) -> int:
+        """Frames that a filter sees, the present one included."""
+        return self.basis.shape[1]
+
+    def advance(
+        self,
+        state: Float[Tensor, "batch recent filters"] | None,
+        video: Float[Tensor, "batch channels time height width"],
+    ) -> tuple[Float[Tensor, "batch time units"], Float[Tensor, "batch kept filters"]]:
+        """Drive at every bin of the chunk, from the frames up to that bin; before the video stands mean grey."""
+        frames = video.transpose(1, 2).flatten(2)
+        projected = frames @ self.spatial.flatten(0, 1).T
+        if state is None:
+            state = projected.new_zeros(len(projected), self.lags - 1, projected.shape[-1])
+        history = torch.cat((state, projected), dim=1)
+        kernel = (self.temporal.flatten(0, 1) @ self.basis).flip(-1)
+        filtered = functional.conv1d(history.transpose(1, 2), kernel[:, None], groups=len(kernel))
+        drive = filtered.unflatten(1, (self.n_units, self.rank)).sum(dim=2).transpose(1, 2)
+        return drive, last_steps(history, self.lags - 1)

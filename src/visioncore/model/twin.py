@@ -1,0 +1,342 @@
+"""The twin: adapter -> core -> modulator(behaviour) -> readout[session], plus the linear path, to rates.
+
+One way through: `advance(state, chunk)`. Training is one chunk (the clip), streaming one frame at a time, a long
+video many chunks.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from pydantic import PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from visioncore.config import Config
+from visioncore.errors import ConfigError, DataError
+from visioncore.model.adapter import Adapter, AdapterConfig, NoAdapterConfig
+from visioncore.model.cores import CoreConfig, NoCoreConfig
+from visioncore.model.linear import LinearConfig, NoLinearConfig
+from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
+from visioncore.model.readouts import GaussianReadoutConfig, RateOutput, ReadoutConfig
+from visioncore.shapes import DataSpec, Normalisation, VideoShape
+
+FRAMES_AT_ONCE = 480
+"""Length of the chunks in which `predict` walks through a video."""
+
+
+class TwinConfig(Config):
+    """The model YAML, in the guide's spelling. Sizes that come from data are not in it."""
+
+    model_type: Literal["v1multi"] = "v1multi"
+    sampling_rate: PositiveFloat
+    """Bins per second the model is made for; refused when the data disagree."""
+    initial_input_channels: PositiveInt = 1
+    adapter: AdapterConfig = NoAdapterConfig()
+    convnet: CoreConfig
+    modulator: ModulatorConfig = NoModulatorConfig()
+    readout: ReadoutConfig = GaussianReadoutConfig()
+    linear: LinearConfig = NoLinearConfig()
+
+    @model_validator(mode="after")
+    def _modulator_has_features(self) -> Self:
+        if isinstance(self.convnet, NoCoreConfig) and not isinstance(self.modulator, NoModulatorConfig):
+            raise ValueError("a modulator needs a core: set 'modulator: {type: none}' or choose a convnet")
+        return self
+
+    def build(self, spec: DataSpec, normalisation: Normalisation) -> "Twin":
+        """The twin for these data, with fresh weights.
+
+        Raises:
+            ConfigError: sampling rate, channels or behaviour of config and data disagree, or the frame does not tile.
+        """
+        if self.sampling_rate != spec.sampling_rate_hz:
+            raise ConfigError(
+                f"the model is made for sampling_rate {self.sampling_rate:g}, the data have "
+                f"{spec.sampling_rate_hz:g} Hz; set model.sampling_rate={spec.sampling_rate_hz:g} (and look at the "
+                "tubelet's length in ms with 'visioncore describe')"
+            )
+        if self.initial_input_channels != spec.channels:
+            raise ConfigError(
+                f"the model is made for {self.initial_input_channels} video channel(s), the data have "
+                f"{spec.channels}; set model.initial_input_channels={spec.channels}"
+            )
+        if not isinstance(self.modulator, NoModulatorConfig) and not spec.behaviour_names:
+            raise ConfigError(
+                f"modulator '{self.modulator.type}' needs behaviour, and the data have none; "
+                "set 'model.modulator={type: none}'"
+            )
+        return Twin(self, spec, normalisation)
+
+
+class TwinState(NamedTuple):
+    """Everything that the past leaves behind; `pending` are drives of bins that are predicted but not yet due."""
+
+    core: Any
+    modulator: Any
+    linear: Tensor | None
+    pending: Float[Tensor, "batch ahead units"]
+
+
+class Clip(NamedTuple):
+    """A chunk of one session's video and behaviour, as the model takes it."""
+
+    session: str
+    video: Shaped[Tensor, "batch channels time height width"]
+    behaviour: Float[Tensor, "batch time behaviours"] | None
+
+
+class Twin(nn.Module):
+    """See the module's docstring; built by `TwinConfig.build` or `load_twin`."""
+
+    def __init__(self, config: TwinConfig, spec: DataSpec, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.config, self.spec, self.normalisation = config, spec, normalisation
+        self.provenance: dict[str, Any] = {}
+        video = VideoShape(spec.channels, spec.height, spec.width)
+        self.adapter = Adapter(config.adapter, normalisation)
+        self.core = None if isinstance(config.convnet, NoCoreConfig) else config.convnet.build(video)
+        self.stride = self.core.out_shape.stride if self.core else 1
+        self.modulator = (
+            None
+            if self.core is None or isinstance(config.modulator, NoModulatorConfig)
+            else config.modulator.build(self.core.out_shape, len(spec.behaviour_names))
+        )
+        self.behaviour_mean: Tensor
+        self.behaviour_std: Tensor
+        self.register_buffer(
+            "behaviour_mean", torch.tensor(normalisation.behaviour_mean), persistent=False
+        )
+        self.register_buffer("behaviour_std", torch.tensor(normalisation.behaviour_std), persistent=False)
+        # Keyed by position, since session ids may hold any character; the header names the ids.
+        self._index = {session.id: str(i) for i, session in enumerate(spec.sessions)}
+        sizes = {self._index[session.id]: len(session.unit_ids) for session in spec.sessions}
+        self.readouts = nn.ModuleDict(
+            {key: config.readout.build(self.core.out_shape, video, n) for key, n in sizes.items()}
+            if self.core
+            else {}
+        )
+        self.linears = nn.ModuleDict(
+            {}
+            if isinstance(config.linear, NoLinearConfig)
+            else {key: config.linear.build(video, n, spec.sampling_rate_hz) for key, n in sizes.items()}
+        )
+        self.outputs = nn.ModuleDict({key: RateOutput(spec.response_kind, n) for key, n in sizes.items()})
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Ids of the sessions whose units this twin predicts."""
+        return tuple(self._index)
+
+    @property
+    def uses_behaviour(self) -> bool:
+        """Whether predictions need behaviour."""
+        return self.modulator is not None
+
+    def unit_ids(self, session: str) -> tuple[str, ...]:
+        """The units of a session, in the order of the predictions' columns."""
+        self._key(session)
+        return self.spec.session(session).unit_ids
+
+    def readout(self, session: str) -> nn.Module:
+        """The session's readout.
+
+        Raises:
+            ConfigError: the twin has no core, so nothing reads out features.
+        """
+        if self.core is None:
+            raise ConfigError("this twin has no core (convnet type 'none'), so it has no readout positions")
+        return self.readouts[self._key(session)]
+
+    def linear(self, session: str) -> nn.Module | None:
+        """The session's linear path, where the twin has one."""
+        return self.linears[self._key(session)] if self.linears else None
+
+    def output(self, session: str) -> RateOutput:
+        """The session's last stage, drive to rate."""
+        output = self.outputs[self._key(session)]
+        assert isinstance(output, RateOutput)
+        return output
+
+    def advance(
+        self,
+        state: TwinState | None,
+        video: Shaped[Tensor, "batch channels time height width"],
+        behaviour: Float[Tensor, "batch time behaviours"] | None = None,
+        *,
+        session: str,
+    ) -> tuple[Float[Tensor, "batch time units"], TwinState]:
+        """Rates per bin for the next stretch of a video, and the state after it.
+
+        The first stride-1 bins of a video are not predicted: NaN. Video is raw (the twin normalises), behaviour too.
+        """
+        self._key(session)
+        x = self.adapter(video)
+        features, core_state, modulator_state = self._features(state, x, self._behaviour(behaviour, video))
+        return self._rates(state, x, features, core_state, modulator_state, session)
+
+    def forward(self, clips: Sequence[Clip]) -> list[Float[Tensor, "batch time units"]]:
+        """Rates of whole clips of several sessions, from fresh states; the core sees them as one batch."""
+        if len(clips) == 1:
+            only = clips[0]
+            return [self.advance(None, only.video, only.behaviour, session=only.session)[0]]
+        x = self.adapter(torch.cat([clip.video for clip in clips]))
+        behaviour = (
+            torch.cat([self._behaviour(clip.behaviour, clip.video) for clip in clips])  # type: ignore[misc]
+            if self.uses_behaviour
+            else None
+        )
+        features, core_state, modulator_state = self._features(None, x, behaviour)
+        rates, start = [], 0
+        for clip in clips:
+            part = slice(start, start + len(clip.video))
+            start = part.stop
+            mine = None if features is None else features[part]
+            rates.append(self._rates(None, x[part], mine, core_state, modulator_state, clip.session)[0])
+        return rates
+
+    def rates(
+        self,
+        video: Shaped[Tensor, "batch channels time height width"],
+        behaviour: Float[Tensor, "batch time behaviours"] | None = None,
+        *,
+        session: str,
+        unit: Literal["count", "hz"] = "count",
+    ) -> Float[Tensor, "batch time units"]:
+        """What `predict` gives, as a tensor with gradient; the whole video is held in memory."""
+        rates, _ = self.advance(None, video, behaviour, session=session)
+        return rates * self._per(unit)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        video: Shaped[np.ndarray, "time height width"] | Shaped[np.ndarray, "time channels height width"],
+        behaviour: Shaped[np.ndarray, "time behaviours"] | Literal["mean"] | None = None,
+        *,
+        session: str,
+        unit: Literal["count", "hz"] = "count",
+    ) -> Float[np.ndarray, "time units"]:
+        """Predicted responses of every unit of `session` to a video of any length, in bounded memory.
+
+        Args:
+            video: raw pixels on the scale of the training data.
+            behaviour: raw behaviour; "mean" stands for the training data's mean.
+            unit: expected counts per bin, or spikes per second (counts only).
+
+        Raises:
+            DataError: video or behaviour do not fit the data the twin was trained on, or behaviour is missing.
+        """
+        per = self._per(unit)
+        frames = self._check_video(video)
+        signals = self._check_behaviour(behaviour, len(frames))
+        device = self.behaviour_mean.device
+        was_training = self.training
+        self.eval()
+        state, chunks = None, [np.zeros((0, len(self.unit_ids(session))), np.float32)]
+        for start in range(0, len(frames), FRAMES_AT_ONCE):
+            chunk = torch.from_numpy(np.ascontiguousarray(frames[start : start + FRAMES_AT_ONCE])).to(device)
+            samples = None
+            if signals is not None:
+                piece = np.ascontiguousarray(signals[start : start + FRAMES_AT_ONCE], dtype=np.float32)
+                samples = torch.from_numpy(piece).to(device)[None]
+            rates, state = self.advance(state, chunk.transpose(0, 1)[None], samples, session=session)
+            chunks.append(rates[0].float().cpu().numpy() * per)
+        self.train(was_training)
+        return np.concatenate(chunks)
+
+    def _key(self, session: str) -> str:
+        if session not in self._index:
+            raise DataError(f"no session {session!r} in this twin; it has {', '.join(self._index)}")
+        return self._index[session]
+
+    def _per(self, unit: str) -> float:
+        if unit not in ("count", "hz"):
+            raise DataError(f"unit is {unit!r}; expected 'count' or 'hz'")
+        if unit == "hz" and self.spec.response_kind != "counts":
+            raise DataError("unit='hz' is for spike counts; this twin predicts traces (use unit='count')")
+        return self.spec.sampling_rate_hz if unit == "hz" else 1.0
+
+    def _behaviour(self, behaviour: Tensor | None, video: Tensor) -> Tensor | None:
+        if not self.uses_behaviour:
+            return None
+        expected = (len(video), video.shape[2], len(self.spec.behaviour_names))
+        if behaviour is None:
+            raise DataError(
+                f"this twin was built with behaviour ({expected[2]} signals) and does not predict without it; "
+                "give it, or say behaviour='mean' to predict"
+            )
+        if tuple(behaviour.shape) != expected:
+            raise DataError(f"behaviour has shape {tuple(behaviour.shape)}, expected {expected}")
+        return (behaviour - self.behaviour_mean) / self.behaviour_std
+
+    def _features(
+        self, state: TwinState | None, x: Tensor, behaviour: Tensor | None
+    ) -> tuple[Tensor | None, Any, Any]:
+        if self.core is None:
+            return None, None, None
+        features, core_state = self.core.advance(state.core if state else None, x)
+        modulator_state = None
+        if self.modulator is not None:
+            assert behaviour is not None
+            features, modulator_state = self.modulator.advance(
+                state.modulator if state else None, features, behaviour
+            )
+        return features, core_state, modulator_state
+
+    def _rates(
+        self,
+        state: TwinState | None,
+        x: Tensor,
+        features: Tensor | None,
+        core_state: Any,
+        modulator_state: Any,
+        session: str,
+    ) -> tuple[Tensor, TwinState]:
+        key = self._index[session]
+        output = self.output(session)
+        batch, n_bins = len(x), x.shape[2]
+        pending = (
+            state.pending if state else x.new_full((batch, self.stride - 1, len(output.bias)), float("nan"))
+        )
+        if features is None:
+            drive = x.new_zeros(batch, n_bins, len(output.bias))
+        else:
+            new = self.readouts[key].dense(features).to(x.dtype)
+            pending = torch.cat((pending, new), dim=1)
+            drive, pending = pending[:, :n_bins], pending[:, n_bins:]
+        linear_state = None
+        if self.linears:
+            direct, linear_state = self.linears[key].advance(state.linear if state else None, x)
+            drive = drive + direct
+        # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.
+        unpredicted = drive.isnan()
+        rates = output(drive.masked_fill(unpredicted, 0.0)).masked_fill(unpredicted, float("nan"))
+        return rates, TwinState(core_state, modulator_state, linear_state, pending)
+
+    def _check_video(self, video: np.ndarray) -> np.ndarray:
+        frames = video[:, None] if video.ndim == 3 else video
+        expected = (self.spec.channels, self.spec.height, self.spec.width)
+        if frames.ndim != 4 or frames.shape[1:] != expected:
+            raise DataError(
+                f"video has shape {video.shape}; expected (T, {expected[1]}, {expected[2]}) or "
+                f"(T, {expected[0]}, {expected[1]}, {expected[2]}), as in the training data"
+            )
+        return frames if frames.dtype == np.uint8 else frames.astype(np.float32)
+
+    def _check_behaviour(self, behaviour: np.ndarray | str | None, n_bins: int) -> np.ndarray | None:
+        if not self.uses_behaviour:
+            return None
+        n_signals = len(self.spec.behaviour_names)
+        if isinstance(behaviour, str):
+            if behaviour != "mean":
+                raise DataError(f"behaviour is {behaviour!r}; expected an array (T, {n_signals}) or 'mean'")
+            return np.broadcast_to(np.asarray(self.normalisation.behaviour_mean), (n_bins, n_signals))
+        if behaviour is None:
+            raise DataError(
+                f"this twin was built with behaviour ({n_signals} signals) and does not predict without it; "
+                "give behaviour=... or say behaviour='mean'"
+            )
+        if behaviour.shape != (n_bins, n_signals):
+            raise DataError(f"behaviour has shape {behaviour.shape}, expected {(n_bins, n_signals)}")
+        return behaviour

@@ -1,0 +1,138 @@
+"""A few seconds of video with responses running under it, as data that the page's script plays."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image
+
+from visioncore.data.splits import Block
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.evaluation import BlockPrediction, BlockPredictor
+from visioncore.model.twin import Twin
+from visioncore.report.fields import Gaussians, gaussians_of
+from visioncore.report.figures import as_image, png_uri
+
+CLIP_S = 6.0
+FRAMES_PER_S = 30.0
+SHEET_COLUMNS = 16
+REPEATS_SHOWN = 12
+HISTOGRAM_S = 0.025
+"""Bins in which recorded responses are drawn: single spikes at the base bin make no curve."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is shown: the sheet of frames as a data URI, and everything else as JSON values."""
+
+    sheet: str
+    data: dict[str, Any]
+
+
+def make_clip(
+    twin: Twin,
+    store: RecordingStore,
+    session: SessionStore,
+    repeats: tuple[Block, ...],
+    unit_labels: dict[int, str],
+) -> Clip:
+    """The first seconds of a block; where it has repeats, the responses to all of them.
+
+    `unit_labels` are the units on offer, by their position in the store.
+    """
+    rate_hz = store.spec.sampling_rate_hz
+    first = repeats[0]
+    n_bins = min(round(CLIP_S * rate_hz), *(block.n_bins for block in repeats))
+    # Bins only depend on the past, so predicting the beginning of a block alone changes nothing.
+    predict = BlockPredictor(twin, session)
+    shown = [predict(_beginning(block, n_bins)) for block in repeats[:REPEATS_SHOWN]]
+    step = max(round(rate_hz / FRAMES_PER_S), 1)
+    frames = session.video(first.start, first.start + n_bins)[::step]
+    found = gaussians_of(twin, session)
+    counts = store.spec.response_kind == "counts"
+    per_s = rate_hz if counts else 1.0
+    return Clip(
+        sheet=png_uri(_sheet(frames)),
+        data={
+            "height": store.spec.height,
+            "width": store.spec.width,
+            "columns": SHEET_COLUMNS,
+            "frames": len(frames),
+            "frames_per_s": rate_hz / step,
+            "rate_hz": rate_hz,
+            "bins": n_bins,
+            "histogram_bins": max(round(HISTOGRAM_S * rate_hz), 1) if counts else 1,
+            "label": "spikes/s" if counts else "response",
+            "counts": counts,
+            "session": session.id,
+            "kind": first.kind,
+            "repeats": len(shown),
+            "units": [_unit(shown, found, i, label, per_s, counts) for i, label in unit_labels.items()],
+        },
+    )
+
+
+def _beginning(block: Block, n_bins: int) -> Block:
+    return Block(block.start, block.start + n_bins, block.split, block.stimulus_id, block.kind, block.group)
+
+
+def _unit(
+    shown: list[BlockPrediction],
+    found: Gaussians | None,
+    unit: int,
+    label: str,
+    per_s: float,
+    counts: bool,
+) -> dict[str, Any]:
+    recorded = np.stack([np.where(b.valid[:, unit], b.recorded[:, unit], np.nan) for b in shown])
+    known = ~np.isnan(recorded)
+    n = known.sum(0)
+    mean = np.where(n > 0, np.nan_to_num(recorded).sum(0) / np.maximum(n, 1), np.nan)
+    predicted = np.stack([b.prediction[:, unit] for b in shown]).mean(0)
+    return {
+        "label": label,
+        "predicted": _rounded(predicted * per_s),
+        "recorded": _rounded(mean * per_s),
+        "spikes": [np.flatnonzero(np.nan_to_num(row) > 0).tolist() for row in recorded] if counts else [],
+        "field": _field(found, unit),
+    }
+
+
+def _field(found: Gaussians | None, unit: int) -> dict[str, float] | None:
+    """The unit's Gaussian in pixels; None for a twin whose units have no position."""
+    if found is None:
+        return None
+    row, column = found.centres_px[unit].tolist()
+    along, across = found.widths_px[unit].tolist()
+    angle = float(found.angles[unit])
+    return {"row": row, "column": column, "along": along, "across": across, "angle": angle}
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [round(float(v), 3) if np.isfinite(v) else None for v in values]
+
+
+def _sheet(frames: Shaped[np.ndarray, "time channels height width"]) -> bytes:
+    """All frames on one PNG, row by row; on one scale."""
+    pictures = (
+        np.stack([as_image(frame) for frame in frames]) if frames.dtype == np.uint8 else _on_one_scale(frames)
+    )
+    n, height, width = pictures.shape[:3]
+    n_rows = -(-n // SHEET_COLUMNS)
+    sheet = np.zeros((n_rows * height, SHEET_COLUMNS * width, *pictures.shape[3:]), np.uint8)
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, SHEET_COLUMNS)
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = np.round(
+            picture * 255
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _on_one_scale(frames: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(frames, [0.5, 99.5])
+    scaled = np.clip((frames - low) / max(high - low, 1e-6), 0, 1)
+    return np.moveaxis(scaled, 1, -1) if frames.shape[1] == 3 else scaled.mean(1)

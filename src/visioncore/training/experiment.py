@@ -1,0 +1,100 @@
+"""One experiment: model, data, training. What `visioncore train` resolves, records and resumes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from visioncore.config import Config, apply_overrides, build_config, dump_config, read_yaml
+from visioncore.data import DataConfig, build_data_config
+from visioncore.errors import ConfigError
+from visioncore.model import TwinConfig
+
+
+class InitialiseConfig(Config):
+    """What is set from the training split before the first step. Mean rates always are."""
+
+    linear: bool = True
+    """The linear path, in closed form."""
+    positions: bool = True
+    """Readout positions, from where stimulus contrast drives each unit."""
+    max_minutes_per_session: PositiveFloat = 20.0
+    """Recording time that the estimates read at most."""
+
+
+class TrainingConfig(Config):
+    """The training YAML."""
+
+    seed: NonNegativeInt = 0
+    max_epochs: PositiveInt = 50
+    steps_per_epoch: PositiveInt | None = None
+    """Optimiser steps between two validations; one pass over the training bins when left out."""
+    batch_size: PositiveInt = 16
+    """Clips per forward pass."""
+    accumulate_grad_batches: PositiveInt = 1
+    """Forward passes per optimiser step."""
+    clip_frames: PositiveInt = 300
+    supervision: Literal["dense", "last"] = "dense"
+    """`dense` scores every bin of a clip, `last` only the newest frame's (the guide's)."""
+    learning_rate: PositiveFloat = 1e-3
+    warmup_steps: NonNegativeInt = 200
+    final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+    """Where the cosine ends, as a share of `learning_rate`."""
+    weight_decay: NonNegativeFloat = 0.05
+    gradient_clip: PositiveFloat | None = 1.0
+    early_stopping_patience: PositiveInt | None = None
+    """Validations without a better score before training stops."""
+    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: PositiveInt = 1
+    num_workers: NonNegativeInt = 0
+    """Processes that read clips while the model computes."""
+    pretrained_core: str | None = None
+    """A twin file or run folder whose core's weights are the start; relative to the working directory."""
+    initialise: InitialiseConfig = InitialiseConfig()
+
+
+class ExperimentConfig(Config):
+    """Everything a run is made from; `data` is validated by the data package and kept beside it."""
+
+    model: TwinConfig
+    training: TrainingConfig = TrainingConfig()
+
+
+class Experiment:
+    """Resolved configs plus where the data's relative paths start."""
+
+    def __init__(self, raw: dict[str, Any], where: str, data_dir: Path) -> None:
+        if unknown := sorted(raw.keys() - {"model", "data", "training"}):
+            raise ConfigError(f"{where}: unknown key '{unknown[0]}'; valid keys here: model, data, training")
+        config = build_config(ExperimentConfig, {k: v for k, v in raw.items() if k != "data"}, where)
+        self.model, self.training = config.model, config.training
+        self.data: DataConfig = build_data_config(raw.get("data", {}), where)
+        self.data_dir = data_dir
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting, defaults included, as plain values in the shape of the YAML files."""
+        return {
+            "model": dump_config(self.model),
+            "data": dump_config(self.data),
+            "training": dump_config(self.training),
+        }
+
+
+def read_experiment(
+    model: Path, data: Path, training: Path | None, overrides: Sequence[str] = ()
+) -> Experiment:
+    """The experiment that these YAML files and `--set` overrides describe.
+
+    Raises:
+        ConfigError: naming file, key and the nearest valid key.
+    """
+    files = {"model": model, "data": data} | ({"training": training} if training else {})
+    raw = {key: read_yaml(path) for key, path in files.items()}
+    # Files are checked one by one first, so that an error names the file it stands in.
+    build_config(TwinConfig, raw["model"], str(model))
+    build_data_config(raw["data"], str(data))
+    if training:
+        build_config(TrainingConfig, raw["training"], str(training))
+    return Experiment(apply_overrides(raw, overrides), "with --set" if overrides else "experiment", data.parent)

@@ -1,0 +1,305 @@
+"""Where training starts: mean rates, linear filters in closed form, and readout positions, all from the training split.
+
+Filters: ridge regression of the responses on the recent frames. The stimulus covariance is taken as the product of a
+spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For an
+exponential nonlinearity and Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the maximum-likelihood filter
+(Paninski 2004); a gain per unit, fitted on training blocks that the filter has not seen, corrects for the rest.
+
+Positions: the same regression on local contrast energy, which also drives cells that have no linear filter.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from visioncore.data import RecordingStore, SessionStore
+from visioncore.model import Twin
+from visioncore.model.linear import LowRankLinear
+from visioncore.model.readouts import DynamicGaussianReadout
+from visioncore.training.experiment import InitialiseConfig
+
+logger = logging.getLogger(__name__)
+
+ESTIMATE_RATE_HZ = 60.0
+"""Frames are averaged, and responses summed, down to about this rate for the estimates."""
+MAX_PIXELS = 2500
+"""Larger frames are averaged down to about this many pixels for the filters."""
+ENERGY_CELLS = 160
+"""About how many places contrast energy is measured at."""
+COVARIANCE_FRAMES = 10_000
+"""About how many frames the spatial covariance is estimated from."""
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out blocks."""
+GAINS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5)
+
+
+def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> None:
+    """Set rates, filters and positions of `twin`, in place; deterministic."""
+    for id_, session in store.sessions.items():
+        with torch.no_grad():
+            mean, std = _response_moments(session)
+            twin.output(id_).initialise(mean, std)
+        linear = twin.linear(id_)
+        wants_filters = config.linear and isinstance(linear, LowRankLinear)
+        wants_positions = config.positions and twin.core is not None
+        if not (wants_filters or wants_positions):
+            continue
+        sample = _sample(twin, session, config.max_minutes_per_session)
+        pixels = _Regression.fit(sample, sample.pixels, _lags(twin, sample))
+        if wants_filters:
+            assert isinstance(linear, LowRankLinear)
+            _set_filters(twin, id_, linear, sample, pixels)
+        if wants_positions:
+            readout = twin.readout(id_)
+            assert isinstance(readout, DynamicGaussianReadout)
+            energy = _Regression.fit(sample, sample.energy, _lags(twin, sample))
+            readout.place(_centres(twin, sample, pixels, energy))
+        logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
+
+
+@dataclass
+class _Sample:
+    """Training blocks at the estimates' rate, concatenated; `first` marks bins without enough history."""
+
+    pixels: Float[Tensor, "time pixels"]
+    pixel_grid: tuple[int, int, int]
+    energy: Float[Tensor, "time cells"]
+    energy_grid: tuple[int, int]
+    responses: Float[Tensor, "time units"]
+    held_out: Float[Tensor, "time"]
+    usable: Float[Tensor, "time"]
+    step: int
+    minutes: float
+
+
+@dataclass
+class _Regression:
+    """Per unit the best ridge filter (lags, features), and its correlation on held-out blocks."""
+
+    weights: Float[Tensor, "units lags features"]
+    score: Float[Tensor, "units"]
+    prediction: Float[Tensor, "tested units"]
+
+    @classmethod
+    def fit(cls, sample: _Sample, features: Float[Tensor, "time features"], n_lags: int) -> "_Regression":
+        """Ridge with a Kronecker covariance, the penalty chosen per unit on the held-out blocks."""
+        fitted = (sample.usable * (1 - sample.held_out))[:, None]
+        tested = (sample.usable * sample.held_out).bool()
+        x = features - features.mean(0)
+        n = fitted.sum()
+        responses = sample.responses - (sample.responses * fitted).sum(0) / n
+        weighted = responses * fitted
+        cross = torch.stack([weighted.T @ _delayed(x, lag) for lag in range(n_lags)], dim=1) / n
+
+        some = x[:: max(len(x) // COVARIANCE_FRAMES, 1)]
+        space = some.T @ some / len(some)
+        lagged = torch.stack([(x * _delayed(x, lag)).sum(1).mean() for lag in range(n_lags)])
+        time = lagged[(torch.arange(n_lags)[:, None] - torch.arange(n_lags)).abs()] / lagged[0]
+        space_values, space_vectors = torch.linalg.eigh(space)
+        time_values, time_vectors = torch.linalg.eigh(time)
+        values = time_values.clamp_min(0)[:, None] * space_values.clamp_min(0)[None, :]
+        rotated = time_vectors.T @ cross @ space_vectors
+        test_response = responses[tested]
+        test_features = [_delayed(x, lag)[tested] for lag in range(n_lags)]
+
+        best: _Regression | None = None
+        for ridge in RIDGES:
+            weights = time_vectors @ (rotated / (values + ridge * values.mean())) @ space_vectors.T
+            prediction = torch.zeros_like(test_response)
+            for lag, delayed in enumerate(test_features):
+                prediction += delayed @ weights[:, lag].T
+            score = _correlation(prediction, test_response)
+            if best is None:
+                best = cls(weights, score, prediction)
+                continue
+            better = score > best.score
+            best.weights = torch.where(better[:, None, None], weights, best.weights)
+            best.prediction = torch.where(better, prediction, best.prediction)
+            best.score = torch.where(better, score, best.score)
+        assert best is not None
+        return best
+
+
+def _response_moments(session: SessionStore) -> tuple[Float[Tensor, "units"], Float[Tensor, "units"]]:
+    mean = torch.from_numpy(session.train_mean).float()
+    squares = np.zeros(len(mean))
+    n = np.zeros(len(mean))
+    for block in session.blocks_in("train"):
+        valid = session.valid(block.start, block.stop)
+        deviation = np.where(valid, session.responses(block.start, block.stop) - session.train_mean, 0.0)
+        squares += (deviation**2).sum(0)
+        n += valid.sum(0)
+    std = np.sqrt(squares / np.maximum(n, 1))
+    # The floor of the field's reference code (a hundredth of the mean) keeps silent units finite.
+    floor = 0.01 * std.mean() if std.mean() > 0 else 1.0
+    return mean, torch.from_numpy(np.maximum(std, floor)).float()
+
+
+def _sample(twin: Twin, session: SessionStore, max_minutes: float) -> _Sample:
+    spec = twin.spec
+    step = max(round(spec.sampling_rate_hz / ESTIMATE_RATE_HZ), 1)
+    lags = max(round(0.2 * spec.sampling_rate_hz / step), 1)
+    shrink = max(round((spec.channels * spec.height * spec.width / MAX_PIXELS) ** 0.5), 1)
+    cell = max(round((spec.height * spec.width / ENERGY_CELLS) ** 0.5), 1)
+    pixels, energies, responses, held_out, usable = [], [], [], [], []
+    bins = 0
+    for number, video, counts, valid in _blocks(twin, session, max_minutes):
+        n = len(video) // step * step
+        if n < step * (lags + 1):
+            continue
+        slow = video[:n].unflatten(0, (-1, step)).mean(1)
+        small = functional.avg_pool2d(slow, shrink, ceil_mode=True) if shrink > 1 else slow
+        pixels.append(small.flatten(1))
+        energies.append(_contrast_energy(slow, cell))
+        responses.append((counts * valid)[:n].unflatten(0, (-1, step)).sum(1))
+        held_out.append(torch.full((n // step,), float(number % 5 == 4)))
+        good = torch.ones(n // step)
+        good[:lags] = 0
+        usable.append(good)
+        bins += n
+    _, channels, rows, columns = small.shape
+    height, width = slow.shape[-2:]
+    return _Sample(
+        pixels=torch.cat(pixels),
+        pixel_grid=(channels, rows, columns),
+        energy=torch.cat([e.flatten(1) for e in energies]),
+        energy_grid=(-(-height // cell), -(-width // cell)),
+        responses=torch.cat(responses),
+        held_out=torch.cat(held_out),
+        usable=torch.cat(usable),
+        step=step,
+        minutes=bins / spec.sampling_rate_hz / 60,
+    )
+
+
+def _blocks(
+    twin: Twin, session: SessionStore, max_minutes: float
+) -> Iterator[tuple[int, Float[Tensor, "time channels height width"], Tensor, Tensor]]:
+    """Training blocks as the model sees them, spread over the recording, cut where they are long."""
+    rate = twin.spec.sampling_rate_hz
+    longest = round(20 * rate)
+    pieces = [
+        (start, min(start + longest, block.stop))
+        for block in session.blocks_in("train")
+        for start in range(block.start, block.stop, longest)
+    ]
+    allowed = max(round(max_minutes * 60 * rate / max(np.mean([b - a for a, b in pieces]), 1)), 5)
+    every = max(-(-len(pieces) // allowed), 1)
+    for number, (start, stop) in enumerate(pieces[::every]):
+        frames = torch.from_numpy(session.video(start, stop))
+        with torch.no_grad():
+            video = twin.adapter(frames.transpose(0, 1)[None].to(twin.behaviour_mean.device))
+        counts = torch.from_numpy(session.responses(start, stop))
+        valid = torch.from_numpy(session.valid(start, stop)).float()
+        yield number, video[0].transpose(0, 1).cpu(), counts, valid
+
+
+def _lags(twin: Twin, sample: _Sample) -> int:
+    return max(round(0.2 * twin.spec.sampling_rate_hz / sample.step), 1)
+
+
+def _contrast_energy(
+    frames: Float[Tensor, "time channels height width"], cell: int
+) -> Float[Tensor, "time rows columns"]:
+    """Local r.m.s. gradient in square cells of `cell` pixels."""
+    down = functional.pad(frames.diff(dim=2), (0, 0, 0, 1))
+    across = functional.pad(frames.diff(dim=3), (0, 1))
+    square = (down.square() + across.square()).sum(1, keepdim=True)
+    return functional.avg_pool2d(square, cell, ceil_mode=True)[:, 0].sqrt()
+
+
+def _delayed(x: Float[Tensor, "time features"], lag: int) -> Float[Tensor, "time features"]:
+    # Wraps around; the first bins of every block are left out as not usable.
+    return x.roll(lag, dims=0)
+
+
+def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"]) -> Float[Tensor, "units"]:
+    x, y = x - x.mean(0), y - y.mean(0)
+    return (x * y).sum(0) / (x.square().sum(0) * y.square().sum(0)).sqrt().clamp_min(1e-12)
+
+
+def _set_filters(
+    twin: Twin, session: str, linear: LowRankLinear, sample: _Sample, regression: _Regression
+) -> None:
+    """The `rank` strongest space-time components of each unit's filter, scaled to drive its nonlinearity."""
+    spec = twin.spec
+    counts = spec.response_kind == "counts"
+    mean = sample.responses.mean(0).clamp_min(1e-6)
+    scale = mean if counts else twin.output(session).scale * sample.step
+    drive = regression.prediction / scale
+    gain = _best_gain(drive, sample) if counts else torch.ones_like(mean)
+
+    filters = regression.weights / scale[:, None, None]
+    left, values, right = torch.linalg.svd(filters, full_matrices=False)
+    rank = min(linear.rank, values.shape[1])
+    root = values[:, :rank].sqrt()
+    temporal = (left[:, :, :rank] * root[:, None]).transpose(1, 2)
+    spatial = right[:, :rank] * root[..., None]
+
+    channels, rows, columns = sample.pixel_grid
+    maps = spatial.reshape(-1, channels, rows, columns)
+    if (rows, columns) != (spec.height, spec.width):
+        shrink_area = (spec.height / rows) * (spec.width / columns)
+        maps = functional.interpolate(maps, (spec.height, spec.width)) / shrink_area
+    # A filter over averaged frames, spread over the frames it averages.
+    fine = temporal.repeat_interleave(sample.step, dim=2) / sample.step
+    fine = functional.pad(fine[..., : linear.lags], (0, max(linear.lags - fine.shape[2], 0)))
+    coefficients = torch.linalg.lstsq(linear.basis.T.double(), fine.flatten(0, 1).T.double()).solution
+    with torch.no_grad():
+        linear.spatial[:, :rank] = maps.view(len(filters), rank, -1).to(linear.spatial)
+        linear.temporal[:, :rank] = (
+            coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]
+        ).to(linear.temporal)
+        if counts:
+            # exp(drive) has a mean above one: the bias takes that back, so that mean rates stay.
+            shift = (drive * gain).clamp(-20, 20).exp().mean(0).log()
+            twin.output(session).bias.sub_(shift.to(twin.output(session).bias))
+
+
+def _best_gain(drive: Float[Tensor, "tested units"], sample: _Sample) -> Float[Tensor, "units"]:
+    """The gain with which exp(gain · drive) predicts the held-out blocks best, per unit; 0 where it never helps."""
+    counts = sample.responses[(sample.usable * sample.held_out).bool()]
+    likelihoods = []
+    for gain in GAINS:
+        factor = (gain * drive).clamp(-20, 20).exp()
+        rate = factor * (counts.mean(0) / factor.mean(0))
+        likelihoods.append((counts * rate.clamp_min(1e-9).log() - rate).sum(0))
+    return torch.tensor(GAINS)[torch.stack(likelihoods).argmax(0)]
+
+
+def _centres(
+    twin: Twin, sample: _Sample, pixels: _Regression, energy: _Regression
+) -> Float[Tensor, "units 2"]:
+    """Centre of mass of the better of the two filters' power around its peak, in pixels of the stimulus."""
+    channels, rows, columns = sample.pixel_grid
+    linear_power = pixels.weights.square().sum(1).view(-1, channels, rows, columns).sum(1)
+    energy_power = energy.weights.clamp_min(0).square().sum(1).view(-1, *sample.energy_grid)
+    height, width = twin.spec.height, twin.spec.width
+    linear_centre = _peak(linear_power, height, width)
+    energy_centre = _peak(energy_power, height, width)
+    return torch.where((pixels.score > energy.score)[:, None], linear_centre, energy_centre)
+
+
+def _peak(power: Float[Tensor, "units rows columns"], height: int, width: int) -> Float[Tensor, "units 2"]:
+    rows, columns = power.shape[1:]
+    sigma = max(rows / 12, 0.5)
+    radius = int(3 * sigma) + 1
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    smooth = functional.conv2d(power[:, None], kernel[None, None, :, None], padding=(radius, 0))
+    smooth = functional.conv2d(smooth, kernel[None, None, None], padding=(0, radius))[:, 0]
+    peak = smooth.flatten(1).argmax(1)
+    row, column = peak // columns, peak % columns
+    r = torch.arange(rows, dtype=torch.float32)[None, :, None]
+    c = torch.arange(columns, dtype=torch.float32)[None, None, :]
+    near = torch.exp(-((r - row[:, None, None]) ** 2 + (c - column[:, None, None]) ** 2) / (2 * (2 * sigma) ** 2))
+    mass = smooth * near
+    total = mass.sum((1, 2)).clamp_min(1e-20)
+    centre = torch.stack(((mass * (r + 0.5)).sum((1, 2)) / total, (mass * (c + 0.5)).sum((1, 2)) / total), dim=1)
+    return centre * torch.tensor([height / rows, width / columns])

@@ -1,0 +1,164 @@
+"""The Lightning module: loss, validation score, optimiser. It holds no architecture."""
+
+import math
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from visioncore.data import Batch, RecordingStore, SessionClips
+from visioncore.errors import TrainingError
+from visioncore.losses import clip_loss
+from visioncore.metrics import PopulationScore
+from visioncore.model import Clip, Twin
+from visioncore.training.experiment import TrainingConfig
+from visioncore.training.optim import parameter_groups, warmup_cosine
+from visioncore.training.plan import Plan
+
+
+class LitTwin(lightning.LightningModule):
+    """Trains a twin. Every random draw of a step is a function of (seed, step), so a resumed run repeats none of it."""
+
+    def __init__(self, twin: Twin, config: TrainingConfig, plan: Plan, store: RecordingStore) -> None:
+        super().__init__()
+        self.twin, self.config, self.plan = twin, config, plan
+        self._train_mean = {id: session.train_mean for id, session in store.sessions.items()}
+        self._burn_in = store.burn_in_bins
+        self._score = PopulationScore()
+        self._losses: list[float] = []
+        self.history: list[dict[str, float]] = []
+        """One row per epoch; kept in the checkpoint, so that a resumed run has all of it."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        seed_step(self.config.seed, self._global_batch(batch_idx))
+        loss = self.loss(batch)
+        if not bool(loss.isfinite()):
+            raise TrainingError(self._diagnosis(batch, loss))
+        self._losses.append(float(loss.detach()))
+        self.log("train/loss", loss, prog_bar=True, batch_size=1)
+        return loss
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean loss over the clips of a batch, of all its sessions together."""
+        predictions = self.twin([Clip(part.session, part.video, part.behaviour) for part in batch])
+        losses = [
+            clip_loss(
+                self.twin.spec.response_kind,
+                prediction,
+                part.responses,
+                self._supervised(part, prediction),
+                self.twin.output(part.session).scale,
+            )
+            for part, prediction in zip(batch, predictions, strict=True)
+        ]
+        return torch.cat(losses).mean()
+
+    def validation_step(self, batch: SessionClips, batch_idx: int) -> None:
+        """Adds whole blocks to the score, walking through them in chunks as `predict` does."""
+        state, length = None, self.config.clip_frames
+        predictions = []
+        for start in range(0, batch.video.shape[2], length):
+            stop = start + length
+            behaviour = None if batch.behaviour is None else batch.behaviour[:, start:stop]
+            rates, state = self.twin.advance(
+                state, batch.video[:, :, start:stop], behaviour, session=batch.session
+            )
+            predictions.append(rates)
+        prediction = torch.cat(predictions, dim=1)
+        valid = batch.valid & ~prediction.isnan()
+        losses = clip_loss(
+            self.twin.spec.response_kind,
+            prediction,
+            batch.responses,
+            valid,
+            self.twin.output(batch.session).scale,
+        )
+        self.log("validation/loss", losses.mean(), batch_size=len(losses), on_epoch=True)
+        for row in range(len(prediction)):
+            self._score.update(
+                batch.session,
+                prediction[row].double().cpu().numpy(),
+                batch.responses[row].double().cpu().numpy(),
+                self._train_mean[batch.session],
+                valid[row].cpu().numpy(),
+            )
+
+    def on_validation_epoch_start(self) -> None:
+        self._score = PopulationScore()
+
+    def on_validation_epoch_end(self) -> None:
+        counts = self.twin.spec.response_kind == "counts"
+        score = self._score.bits_per_spike() if counts else self._score.correlation()
+        self.log("validation/score", score, prog_bar=True)
+
+    def on_train_epoch_end(self) -> None:
+        metrics = self.trainer.callback_metrics
+        self.history.append(
+            {
+                "step": self.global_step,
+                "train_loss": float(np.mean(self._losses)),
+                "validation_loss": float(metrics["validation/loss"]),
+                "validation_score": float(metrics["validation/score"]),
+                "learning_rate": float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
+                "gradient_norm": float(metrics["train/gradient_norm"]),
+            }
+        )
+        self._losses = []
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not math.isfinite(float(norm)):
+            raise TrainingError(
+                f"the gradient is not finite at step {self.global_step}. {NOT_FINITE_REMEDIES}"
+            )
+        self.log("train/gradient_norm", norm, batch_size=1)
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.twin, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+        )
+        factor = warmup_cosine(config.warmup_steps, self.plan.max_steps, config.final_learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+
+    def _supervised(self, part: SessionClips, prediction: Tensor) -> Tensor:
+        valid = part.valid & ~prediction.isnan()
+        if self.config.supervision == "last":
+            stride = self.twin.stride
+            newest = prediction.shape[1] // stride * stride - 1
+            only = torch.zeros_like(valid)
+            only[:, newest] = valid[:, newest]
+            return only
+        return valid
+
+    def _global_batch(self, batch_idx: int) -> int:
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        return (self.current_epoch * self.plan.batches_per_epoch + batch_idx) * world + rank
+
+    def _diagnosis(self, batch: Batch, loss: Tensor) -> str:
+        clips = ", ".join(f"{part.session} from bins {list(part.starts)}" for part in batch)
+        return (
+            f"the loss is {float(loss)} at step {self.global_step} (clips: {clips}). {NOT_FINITE_REMEDIES}"
+        )
+
+
+NOT_FINITE_REMEDIES = (
+    "The last good checkpoint is kept. Lower training.learning_rate, set training.gradient_clip, use bf16-mixed "
+    "rather than 16-mixed, and check the clip's data; 'model.convnet.params.flash_attention=false' rules the "
+    "attention kernel out."
+)
+
+
+def seed_step(seed: int, batch: int) -> None:
+    """Make all of torch's draws of this batch a function of (seed, batch)."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, batch]).generate_state(1, np.uint64)[0] >> 1))

@@ -1,0 +1,297 @@
+"""`train`: from an experiment to a run folder. Wiring only.
+
+    RUN/experiment.yaml     every setting, resolved
+    RUN/plan.json           how many steps; written once
+    RUN/twin.safetensors    the best twin by validation so far
+    RUN/last.ckpt           where to resume
+    RUN/logs/               metrics.csv, TensorBoard
+"""
+
+import contextlib
+import csv
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from visioncore.checkpoint import load_pretrained_core, replace_durably, save_twin
+from visioncore.config import dump_yaml, read_yaml
+from visioncore.data import ClipDataset, RecordingStore, StepSampler, ValidationBlocks, prepare
+from visioncore.errors import CheckpointError, ConfigError, TrainingError
+from visioncore.model import Twin
+from visioncore.training.experiment import Experiment, TrainingConfig
+from visioncore.training.initialise import initialise
+from visioncore.training.lit_twin import LitTwin, seed_step
+from visioncore.training.monitors import FlatFit, Throughput
+from visioncore.training.plan import Plan, plan_for_minutes, read_plan, stopwatch, untouched_copy, write_plan
+from visioncore.training.provenance import provenance
+
+logger = logging.getLogger(__name__)
+
+OUT_OF_MEMORY_REMEDIES = (
+    "Remedies, in this order: a smaller training.batch_size with training.accumulate_grad_batches to make up for it, "
+    "model.convnet.params.grad_checkpointing=true, a smaller model, larger patches (fewer tokens), a smaller "
+    "hidden_dim of the convgru modulator."
+)
+
+
+def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = None) -> Path:
+    """Train, or go on training, the twin of `run_dir`; returns the path of the best twin.
+
+    Raises:
+        ConfigError: the run folder holds another experiment, or configs and data disagree.
+        TrainingError: the loss is not finite, or memory ran out; the last good checkpoint stays.
+    """
+    config = experiment.training
+    _claim(run_dir, experiment)
+    store = prepare(experiment.data, experiment.data_dir)
+    torch.manual_seed(config.seed)
+    twin = experiment.model.build(store.spec, store.normalisation)
+    last = run_dir / "last.ckpt"
+    if not last.exists():
+        if config.pretrained_core is not None:
+            load_pretrained_core(twin, Path(config.pretrained_core))
+        initialise(twin, store, config.initialise)
+
+    with _quiet_lightning(), _memory_advice():
+        plan = read_plan(run_dir / "plan.json")
+        if plan is None:
+            plan = _plan(twin, experiment, store, max_minutes)
+            write_plan(run_dir / "plan.json", plan)
+        module = LitTwin(twin, config, plan, store)
+        trainer = _trainer(config, plan, run_dir, _callbacks(experiment, store, plan, run_dir))
+        try:
+            trainer.fit(
+                module,
+                _train_loader(experiment, store, plan),
+                _validation_loader(config, store),
+                ckpt_path=str(last) if last.exists() else None,
+                weights_only=False if last.exists() else None,
+            )
+        except (RuntimeError, KeyError, EOFError) as error:
+            if not last.exists() or isinstance(error, torch.OutOfMemoryError) or trainer.global_step:
+                raise
+            raise CheckpointError(f"{last}: cannot be resumed from ({error}); delete it to start again") from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return run_dir / "twin.safetensors"
+
+
+def _claim(run_dir: Path, experiment: Experiment) -> None:
+    """Record the experiment, or make sure that the folder was made by the same one."""
+    path = run_dir / "experiment.yaml"
+    resolved = experiment.resolved()
+    if path.exists():
+        recorded = read_yaml(path)
+        different = sorted(_differences(recorded, resolved))
+        if different:
+            raise ConfigError(
+                f"{run_dir} holds another experiment (different: {', '.join(different[:5])}); choose another --out, "
+                "or run the same command as before to resume"
+            )
+        return
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise ConfigError(f"{run_dir} exists and is no run folder of ours; choose another --out")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    partial = run_dir.parent / f".{run_dir.name}.experiment.{os.getpid()}.partial"
+    partial.write_text(dump_yaml(resolved), encoding="utf-8")
+    replace_durably(partial, path)
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield path
+
+
+def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes: float | None) -> Plan:
+    config = experiment.training
+    train_bins = sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
+    clips_per_step = config.batch_size * config.accumulate_grad_batches * config.devices
+    one_pass = max(train_bins // (config.clip_frames * clips_per_step), 1)
+    plan = Plan(
+        epochs=config.max_epochs,
+        steps_per_epoch=config.steps_per_epoch or one_pass,
+        batches_per_step=config.accumulate_grad_batches,
+    )
+    if max_minutes is None:
+        return plan
+    module = untouched_copy(LitTwin(twin, config, plan, store)).to(_device(config))
+    assert isinstance(module, LitTwin)
+    optimizer = module.configure_optimizers()["optimizer"]
+    dataset = _dataset(experiment, store)
+    validation = list(_validation_loader(config, store))
+    # bfloat16 on a CPU is emulated: what is timed is the precision that will run.
+    autocast = torch.autocast(
+        next(module.parameters()).device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
+    )
+    index = iter(range(10**6))
+
+    def step() -> None:
+        for _ in range(plan.batches_per_step):
+            number = next(index)
+            seed_step(config.seed, number)
+            with autocast:
+                module.loss(tuple(part.to(module.device) for part in dataset[number])).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def validate() -> None:
+        module.eval()
+        module.log = lambda *_, **__: None  # type: ignore[method-assign]
+        with torch.no_grad(), autocast:
+            for number, blocks in enumerate(validation):
+                module.validation_step(blocks.to(module.device), number)
+        module.train()
+
+    return plan_for_minutes(plan, max_minutes, stopwatch(step), stopwatch(validate))
+
+
+def _device(config: TrainingConfig) -> str:
+    wants_gpu = config.accelerator == "gpu" or (config.accelerator == "auto" and torch.cuda.is_available())
+    return "cuda" if wants_gpu else "cpu"
+
+
+def _dataset(experiment: Experiment, store: RecordingStore) -> ClipDataset:
+    config = experiment.training
+    return ClipDataset(
+        store, config.clip_frames, config.batch_size, config.seed, balance=experiment.data.balance
+    )
+
+
+def _train_loader(experiment: Experiment, store: RecordingStore, plan: Plan) -> DataLoader:
+    config = experiment.training
+    rank, world = int(os.environ.get("LOCAL_RANK", "0")), config.devices
+    return DataLoader(
+        _dataset(experiment, store),
+        batch_size=None,
+        sampler=StepSampler(plan.batches_per_epoch, rank=rank, world_size=world),
+        num_workers=config.num_workers,
+        persistent_workers=config.num_workers > 0,
+    )
+
+
+def _validation_loader(config: TrainingConfig, store: RecordingStore) -> DataLoader:
+    return DataLoader(ValidationBlocks(store, blocks_at_once=config.batch_size), batch_size=None)
+
+
+def _trainer(
+    config: TrainingConfig, plan: Plan, run_dir: Path, callbacks: list[Callback]
+) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        # Sessions differ between ranks, so on each some readouts see no clip.
+        strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
+        precision=config.precision,
+        max_epochs=plan.epochs,
+        limit_train_batches=plan.batches_per_epoch,
+        accumulate_grad_batches=plan.batches_per_step,
+        gradient_clip_val=config.gradient_clip,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run_dir / "logs", name="", version="tensorboard"),
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+    )
+
+
+def _callbacks(experiment: Experiment, store: RecordingStore, plan: Plan, run_dir: Path) -> list[Callback]:
+    config = experiment.training
+    callbacks: list[Callback] = [
+        RichProgressBar(),
+        Throughput(config.batch_size * config.devices),
+        FlatFit(),
+        RunFolder(experiment, store, plan, run_dir),
+    ]
+    if config.early_stopping_patience is not None:
+        callbacks.append(
+            EarlyStopping(
+                "validation/score", mode="max", patience=config.early_stopping_patience, check_finite=False
+            )
+        )
+    return callbacks
+
+
+class RunFolder(Checkpoint):
+    """After every epoch: the best twin, the history, and last of all the point to resume from; each atomically."""
+
+    def __init__(self, experiment: Experiment, store: RecordingStore, plan: Plan, run_dir: Path) -> None:
+        self._experiment, self._store, self._plan, self._run_dir = experiment, store, plan, run_dir
+        self._best = float("-inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, LitTwin)
+        newest = pl_module.history[-1]
+        score = newest["validation_score"]
+        # A first twin is kept even when its score is undefined, so that a run always ends with one.
+        is_best = score > self._best or len(pl_module.history) == 1
+        if is_best:
+            self._best = score if score == score else self._best
+        if trainer.is_global_zero:
+            if is_best:
+                metrics = {key: value for key, value in newest.items() if value == value}
+                record = provenance(self._experiment, self._store, self._plan, metrics)
+                save_twin(pl_module.twin, self._run_dir / "twin.safetensors", record)
+            _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
+        partial = self._run_dir / ".last.ckpt.partial"
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            replace_durably(partial, self._run_dir / "last.ckpt")
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+    replace_durably(partial, path)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advice on what is decided here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for advice in (
+            ".*does not have many workers.*",
+            ".*GPU available but not used.*",
+            ".*lr_scheduler.step.*optimizer.step.*",
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*number of training batches .* smaller than the logging interval.*",
+            ".*isinstance.treespec, LeafSpec.* is deprecated.*",
+            ".*Found .* module.*in eval mode at the start of training.*",
+        ):
+            warnings.filterwarnings("ignore", advice)
+        yield
+
+
+@contextlib.contextmanager
+def _memory_advice() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        if not exhausted:
+            raise
+        raise TrainingError(f"out of memory ({str(error).splitlines()[0]}). {OUT_OF_MEMORY_REMEDIES}") from None

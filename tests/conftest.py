@@ -1,0 +1,91 @@
+"""A tiny recording as arrays, the raw material of most tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
+
+Arrays = dict[str, Any]
+N_BINS = 2400
+RATE_HZ = 60.0
+
+
+def tiny_arrays(seed: int = 0, n_bins: int = N_BINS, n_units: int = 3) -> Arrays:
+    """A continuous session at 60 Hz, 5x7 pixels; the second unit follows a pixel, the others nothing."""
+    rng = np.random.default_rng(seed)
+    video = rng.integers(0, 256, (n_bins, 5, 7), dtype=np.uint8)
+    rates = np.full((n_bins, n_units), 0.1, np.float32)
+    rates[1:, 1] = 0.3 * (video[:-1, 2, 3] > 127)
+    return {
+        "stim": video,
+        "spikes": rng.poisson(rates),
+        "ids": np.arange(10, 10 + n_units),
+        "eye": rng.normal(size=(n_bins, 2)).astype(np.float32),
+        "ok": rng.random(n_bins) > 0.1,
+        "truth": rates,
+    }
+
+
+def tiny_session(**changes: Any) -> dict[str, Any]:
+    """The YAML of a session that names all of `tiny_arrays`; a change to None leaves a key out."""
+    keys = {
+        "subject": "m1",
+        "video": "stim",
+        "responses": "spikes",
+        "unit_ids": "ids",
+        "behaviour": "eye",
+        "behaviour_names": ["x", "y"],
+        "valid": "ok",
+        "rates": "truth",
+    }
+    return {key: value for key, value in (keys | changes).items() if value is not None}
+
+
+def tiny_data_yaml(*sessions: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A data YAML over arrays, with time blocks short enough for 40 s."""
+    return {
+        "type": "arrays",
+        "params": {"sampling_rate_hz": RATE_HZ, "response_kind": "counts", "sessions": list(sessions)},
+        "split": {"block_s": 2.0, "split_gap_s": 0.25, "test": 0.2, "validation": 0.15},
+        "burn_in_s": 0.1,
+        **changes,
+    }
+
+
+@pytest.fixture
+def one_session(tmp_path: Path) -> Callable[..., tuple[DataConfig, Path]]:
+    """Writes `tiny_arrays` with changes to a file and gives the config over it, ready for `prepare`."""
+
+    def write(
+        arrays: Arrays | None = None, session: dict[str, Any] | None = None, **changes: Any
+    ) -> tuple[DataConfig, Path]:
+        np.savez(tmp_path / "one.npz", **(tiny_arrays() | (arrays or {})))
+        raw = tiny_data_yaml(tiny_session(**({"id": "one", "path": "one.npz"} | (session or {}))), **changes)
+        return build_data_config(raw, "test.yaml"), tmp_path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataConfig, Path]:
+    """Three sessions of two subjects with 3, 3 and 2 units, the last one half as long."""
+    folder = tmp_path_factory.mktemp("recording")
+    np.savez(folder / "a.npz", **tiny_arrays(seed=1))
+    np.savez(folder / "b.npz", **tiny_arrays(seed=2))
+    np.savez(folder / "c.npz", **tiny_arrays(seed=3, n_bins=N_BINS // 2, n_units=2))
+    raw = tiny_data_yaml(
+        tiny_session(id="a", path="a.npz"),
+        tiny_session(id="b", path="b.npz"),
+        tiny_session(id="c", path="c.npz", subject="m2"),
+    )
+    return build_data_config(raw, "tiny.yaml"), folder
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tiny_config: tuple[DataConfig, Path]) -> RecordingStore:
+    """The prepared recording of `tiny_config`; read-only, shared by all tests."""
+    return prepare(*tiny_config)

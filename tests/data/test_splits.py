@@ -1,0 +1,164 @@
+"""Splits: honest (nothing straddles, gaps where time runs on), complete, spread out, and a function of the seed."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from visioncore.config import build_config
+from visioncore.data import Block, SplitConfig
+from visioncore.data.recording import Split, Trial
+from visioncore.data.splits import SPLITS, assign_blocks
+from visioncore.errors import ConfigError, DataError
+
+RATE_HZ = 10.0
+CONFIG = SplitConfig(block_s=20.0, split_gap_s=1.0)
+
+
+def _assign(
+    trials: dict[str, tuple[Trial, ...]], config: SplitConfig = CONFIG, burn_in_bins: int = 2
+) -> dict[str, tuple[Block, ...]]:
+    return assign_blocks(trials, RATE_HZ, burn_in_bins, config)
+
+
+def _share(blocks: tuple[Block, ...], split: Split) -> float:
+    return sum(b.n_bins for b in blocks if b.split == split) / sum(b.n_bins for b in blocks)
+
+
+def _trials(n_trials: int, n_bins: int = 20, n_repeated: int = 0, repeats: int = 4) -> tuple[Trial, ...]:
+    """Trials of unique stimuli, then `n_repeated` stimuli shown `repeats` times each."""
+    ids = [f"unique-{k}" for k in range(n_trials)] + [
+        f"repeated-{k // repeats}" for k in range(n_repeated * repeats)
+    ]
+    return tuple(Trial(k * n_bins, (k + 1) * n_bins, stimulus_id=name) for k, name in enumerate(ids))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_bins", [6000, 4567, 700])
+def test_time_blocks_of_different_splits_are_separated_by_the_gap(n_bins: int, seed: int) -> None:
+    config = SplitConfig(block_s=20.0, split_gap_s=1.0, seed=seed)
+    blocks = _assign({"s": (Trial(0, n_bins),)}, config)["s"]
+    assert {block.split for block in blocks} == set(SPLITS)
+    for before, after in pairwise(blocks):
+        assert before.stop <= after.start
+        if before.split != after.split:
+            assert after.start - before.stop == 10
+    assert all(block.n_bins > 0 for block in blocks)
+    assert (
+        sum(block.n_bins for block in blocks) + 10 * sum(a.split != b.split for a, b in pairwise(blocks))
+        == n_bins
+    )
+
+
+def test_time_blocks_get_their_shares_and_lie_all_over_the_session() -> None:
+    blocks = _assign({"s": (Trial(0, 20_000),)})["s"]
+    assert _share(blocks, "test") == pytest.approx(0.2, abs=0.03)
+    assert _share(blocks, "validation") == pytest.approx(0.1, abs=0.03)
+    tested = np.array([block.start for block in blocks if block.split == "test"])
+    assert np.diff(np.concatenate([[0], tested, [20_000]])).max() < 2.5 * 20_000 / len(tested)
+
+
+def test_the_seed_alone_decides() -> None:
+    trials = {"s": (Trial(0, 20_000),), "t": _trials(40, n_repeated=3)}
+    assert _assign(trials) == _assign(trials)
+    others = [_assign(trials, SplitConfig(seed=seed)) for seed in range(1, 4)]
+    assert all(other != _assign(trials) for other in others)
+
+
+def test_neighbouring_training_blocks_are_joined_and_others_are_not() -> None:
+    blocks = _assign({"s": (Trial(0, 20_000),)})["s"]
+    assert max(b.n_bins for b in blocks if b.split == "train") > 200
+    assert max(b.n_bins for b in blocks if b.split != "train") <= 200
+
+
+def test_given_splits_stand_and_have_no_gaps() -> None:
+    splits: tuple[Split, ...] = ("train", "test", "validation", "train")
+    trials = tuple(Trial(k * 600, (k + 1) * 600, split=split) for k, split in enumerate(splits))
+    assert [(b.start, b.stop, b.split) for b in _assign({"s": trials})["s"]] == [
+        (t.start, t.stop, t.split) for t in trials
+    ]
+
+
+def test_repeats_go_to_the_test_split_first() -> None:
+    blocks = _assign({"s": _trials(92, n_repeated=2)})["s"]
+    for block in blocks:
+        assert (block.split == "test") >= str(block.stimulus_id).startswith("repeated")
+    assert _share(blocks, "test") == pytest.approx(0.2, abs=0.05)
+    assert _share(blocks, "validation") == pytest.approx(0.1, abs=0.05)
+
+
+def test_repeats_beyond_the_test_share_are_trained_on() -> None:
+    blocks = _assign({"s": _trials(0, n_repeated=25)})["s"]
+    assert _share(blocks, "test") == pytest.approx(0.2, abs=0.05)
+    assert _share(blocks, "train") == pytest.approx(0.7, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_shares_a_stimulus_or_a_group_never_straddles_two_splits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    trials = {
+        session: tuple(
+            Trial(
+                k * 20,
+                k * 20 + 20,
+                stimulus_id=f"s{rng.integers(60)}" if rng.random() < 0.7 else None,
+                group=f"g{rng.integers(60)}" if rng.random() < 0.3 else None,
+            )
+            for k in range(80)
+        )
+        for session in ("a", "b")
+    }
+    assigned = _assign(trials, SplitConfig(seed=seed))
+    seen: dict[tuple[str, str], set[str]] = {}
+    for block in (block for own in assigned.values() for block in own):
+        for what, name in (("stimulus", block.stimulus_id), ("group", block.group)):
+            if name is not None:
+                seen.setdefault((what, name), set()).add(block.split)
+    assert all(len(splits) == 1 for splits in seen.values())
+    assert {block.split for own in assigned.values() for block in own} == set(SPLITS)
+
+
+def test_a_given_split_decides_for_the_whole_group_in_every_session() -> None:
+    linked = Trial(0, 20, split="test", group="photograph")
+    follower = Trial(0, 20, group="photograph", stimulus_id="clip")
+    further = Trial(20, 40, stimulus_id="clip")
+    free = tuple(Trial(k * 20, (k + 1) * 20) for k in range(2, 30))
+    assigned = _assign({"a": (linked, *free), "b": (follower, further, *free)})
+    assert [block.split for block in assigned["b"][:2]] == ["test", "test"]
+
+
+def test_a_group_in_two_given_splits_is_refused() -> None:
+    trials = (Trial(0, 100, split="train", group="cat"), Trial(100, 200, split="test", group="cat"))
+    with pytest.raises(
+        DataError, match=r"bins 0 to 100 \(train\).*bins 100 to 200 \(test\) share group 'cat'"
+    ):
+        _assign({"s": trials})
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ((Trial(0, 300),), "nothing is left to train on.*block_s"),
+        (tuple(Trial(k, k + 50, split="train") for k in (0, 50)), "in the validation split"),
+        ((Trial(0, 50, split="train"), Trial(50, 90, split="validation")), "in the test split"),
+        ((Trial(0, 50, split="test"), Trial(50, 90, split="validation")), "nothing is left to train on"),
+    ],
+)
+def test_an_empty_split_is_refused_with_a_remedy(trials: tuple[Trial, ...], expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
+        _assign({"s": trials})
+
+
+def test_a_split_that_is_all_burn_in_is_refused() -> None:
+    trials = tuple(Trial(k * 10, k * 10 + 10, split=split) for k, split in enumerate(SPLITS))
+    with pytest.raises(DataError, match=r"longest train block has 10 bins.*burn_in_s"):
+        _assign({"s": trials}, burn_in_bins=10)
+    _assign({"s": trials}, burn_in_bins=9)
+
+
+@pytest.mark.parametrize(
+    "raw", [{"test": 0.6, "validation": 0.4}, {"test": 0}, {"block_s": 2.0, "split_gap_s": 0.6}, {"seed": -1}]
+)
+def test_settings_that_cannot_be_met_are_refused(raw: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"split.yaml"):
+        build_config(SplitConfig, raw, "split.yaml")

@@ -1,0 +1,182 @@
+"""The report page: whole, self-contained, and honest about what it cannot show."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from visioncore.config import build_config
+from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
+from visioncore.evaluation import evaluate
+from visioncore.model import Twin, TwinConfig
+from visioncore.report import write_report
+
+RATE_HZ, TRIAL, N_UNITS = 60.0, 120, 3
+HISTORY = """step,train_loss,validation_loss,validation_score,learning_rate,gradient_norm
+10,0.5,0.6,0.1,0.001,1.0
+20,0.4,0.5,0.3,0.0005,1.0
+30,0.4,0.5,nan,0.0,1.0
+"""
+VIVIT: dict[str, Any] = {
+    "embedding_dim": 8,
+    "num_spatial_blocks": 1,
+    "num_temporal_blocks": 1,
+    "num_heads": 1,
+    "head_dim": 8,
+    "ff_dim": 8,
+    "patch_size": [4, 4, 4],
+    "stride": [2, 4, 4],
+    "padding": "same",
+}
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RecordingStore]:
+    """Twenty trials, the last four repeats of one stimulus; a session's name would break careless HTML."""
+    folder = tmp_path_factory.mktemp("recording")
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (20 * TRIAL, 6, 9), dtype=np.uint8)
+    video[17 * TRIAL :] = np.tile(video[16 * TRIAL : 17 * TRIAL], (3, 1, 1))
+    rates = np.tile(0.1 + 0.4 * (video[:, :1, 0] > 127), (1, N_UNITS)).astype(np.float32)
+    np.savez(
+        folder / "one.npz",
+        video=video,
+        counts=rng.poisson(rates),
+        trace=rates * 2 - 1,
+        trial=np.repeat(np.arange(20), TRIAL),
+        split=np.array(["train"] * 12 + ["validation"] * 2 + ["test"] * 6),
+        stimulus=np.array([f"s{i}" for i in range(16)] + ["frozen"] * 4),
+        rates=rates,
+    )
+
+    def store(kind: str) -> RecordingStore:
+        session = {
+            "id": "<script>alert(1)</script>",
+            "subject": "m&m",
+            "path": "one.npz",
+            "video": "video",
+            "responses": "counts" if kind == "counts" else "trace",
+            "trial": "trial",
+            "split": "split",
+            "stimulus_id": "stimulus",
+            "rates": "rates",
+        }
+        params = {"sampling_rate_hz": RATE_HZ, "response_kind": kind, "sessions": [session]}
+        raw = {"type": "arrays", "params": params, "burn_in_s": 0.1}
+        config: DataConfig = build_data_config(raw, "test.yaml")
+        return prepare(config, folder)
+
+    return store
+
+
+def tiny_twin(store: RecordingStore, core: str = "vivit") -> Twin:
+    torch.manual_seed(0)
+    convnet = {"type": "vivit", "params": VIVIT} if core == "vivit" else {"type": "none"}
+    raw = {
+        "model_type": "v1multi",
+        "sampling_rate": RATE_HZ,
+        "convnet": convnet,
+        "linear": {"type": "low_rank"},
+    }
+    return build_config(TwinConfig, raw, "test").build(store.spec, store.normalisation).eval()
+
+
+def report(store: RecordingStore, run_dir: Path, core: str = "vivit") -> str:
+    twin = tiny_twin(store, core)
+    result = evaluate(twin, store, progress=False)
+    path = write_report(twin, store, result, run_dir)
+    assert path == run_dir / "report.html"
+    assert [file.name for file in run_dir.iterdir() if file.suffix == ".partial"] == []
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(recording: Callable[[str], RecordingStore], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a run folder that has everything."""
+    run_dir = tmp_path_factory.mktemp("run") / "a <b>bold</b> run"
+    (run_dir / "logs").mkdir(parents=True)
+    (run_dir / "logs" / "metrics.csv").write_text(HISTORY)
+    (run_dir / "experiment.yaml").write_text("model: {note: '<i>slanted</i>'}\n")
+    return report(recording("counts"), run_dir)
+
+
+def test_the_page_asks_for_nothing_outside_itself(page: str) -> None:
+    assert re.findall(r"https?://", page) == []
+    assert re.findall(r"<link[^>]*href=\"(?!data:)", page) == []
+    assert re.findall(r"(?:src|srcset|poster|action)=\"(?!data:image/png;base64,)", page) == []
+    assert re.findall(r"@import|url\((?!data:)|fetch\(|XMLHttpRequest", page) == []
+
+
+def test_every_figure_is_there_and_is_a_png(page: str) -> None:
+    images = re.findall(r"<img[^>]*src=\"data:image/png;base64,(\w{8})", page)
+    assert images == ["iVBORw0K"] * 5
+    for heading in (
+        "What it saw",
+        "repeated stimuli",
+        "Every unit",
+        "Receptive fields",
+        "Training",
+        "Tables",
+    ):
+        assert heading in page
+
+
+def test_names_from_the_data_are_text_and_never_markup(page: str) -> None:
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "<b>bold" not in page
+    assert "<i>slanted" not in page
+
+
+def test_the_headline_carries_what_a_score_needs_to_mean_something(page: str) -> None:
+    headline = page.split('<section class="headline">')[1].split("</section>")[0]
+    for needed in ("bits/spike", "95 % interval", "16.67 ms", "Causal", "0.1 s", "mean rate of the training"):
+        assert needed in headline
+
+
+def test_the_clip_has_a_value_for_every_bin_and_a_place_for_every_frame(page: str) -> None:
+    text = page.split('id="clip-data">')[1].split("</script>")[0]
+    data = json.loads(text)
+    assert data["bins"] == TRIAL
+    assert data["repeats"] == 4
+    assert data["frames"] == TRIAL // 2
+    assert len(data["units"]) == N_UNITS
+    for unit in data["units"]:
+        assert len(unit["predicted"]) == len(unit["recorded"]) == TRIAL
+        assert unit["predicted"][0] is None  # the stride is 2: the first bin is not predicted
+        assert None not in unit["predicted"][1:]
+        assert len(unit["spikes"]) == 4
+        assert 0 <= unit["field"]["row"] <= data["height"]
+
+
+def test_a_twin_without_core_and_a_bare_run_folder_still_make_a_page(
+    recording: Callable[[str], RecordingStore], tmp_path: Path
+) -> None:
+    page = report(recording("counts"), tmp_path, core="none")
+    assert "has no core" in page
+    assert "<h2>Training</h2>" not in page
+
+
+def test_traces_are_reported_by_correlation_and_say_why(
+    recording: Callable[[str], RecordingStore], tmp_path: Path
+) -> None:
+    page = report(recording("trace"), tmp_path)
+    assert "bits/spike is not defined" in page
+    assert "correlation, mean over units" in page
+
+
+def test_a_recording_without_repeats_says_so(tiny_store: RecordingStore, tmp_path: Path) -> None:
+    twin = build_config(
+        TwinConfig,
+        {"sampling_rate": 60.0, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}},
+        "test",
+    ).build(tiny_store.spec, tiny_store.normalisation)
+    result = evaluate(twin.eval(), tiny_store, progress=False)
+    page = write_report(twin, tiny_store, result, tmp_path).read_text()
+    assert "No stimulus was repeated in the test split" in page
+    assert "one presentation" in page
