@@ -163,6 +163,10 @@ def test_the_scores_are_those_of_the_test_bins_after_each_blocks_burn_in() -> No
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     overall = result.overall
     assert overall["bits_per_spike"]["mean"] == pytest.approx(np.mean(per_unit), rel=1e-5)
+    spikes = np.array([row["spikes"] for row in result.units])
+    assert overall["bits_per_spike"]["pooled"] == pytest.approx(
+        np.average(np.ravel(per_unit), weights=spikes), rel=1e-5
+    )
     assert overall["n_bins"] == 2 * len(scored_bins(s.store.fakes["a"]))
     assert overall["n_units"] == 2 * N_UNITS
     low, high = overall["bits_per_spike"]["ci95"]
@@ -222,6 +226,13 @@ def test_summed_bins_are_sums_of_counts_and_predictions() -> None:
     expected = metrics.bits_per_spike(rates, counts, 3 * session.train_mean)
     np.testing.assert_allclose([r["bits_per_spike"] for r in result.units[:N_UNITS]], expected, rtol=1e-5)
     assert result.units[0]["recorded_rate_hz"] == pytest.approx(counts[:, 0].mean() * RATE_HZ / 3, rel=1e-5)
+
+
+def test_a_summed_bin_counts_only_where_all_its_bins_are_valid() -> None:
+    s = setting()
+    every_bin = s.score(bin_ms=30.0).sessions["a"]["n_bins"]
+    s.store.fakes["a"].is_valid[BURN_IN + 3 : BURN_IN + 10 : 6] = False
+    assert s.score(bin_ms=30.0).sessions["a"]["n_bins"] == every_bin - 2
 
 
 @pytest.mark.parametrize(("bin_ms", "nearest"), [(25.0, "20"), (4.0, "10"), (14.0, "10")])
@@ -322,6 +333,17 @@ def test_repeats_are_scored_over_all_of_them_and_reported_with_their_number() ->
     assert result.by_kind["movie"]["cc_norm"] is None
 
 
+def test_units_without_reliable_signal_stay_out_of_the_mean_over_repeats() -> None:
+    s = setting()
+    for session in s.store.fakes.values():
+        session.counts = np.random.default_rng(5).poisson(3 * session.true_rates).astype(np.float32)
+        session.counts[:, 1] = np.random.default_rng(7).poisson(0.3, N_BINS)
+    result = s.score()
+    assert result.overall["cc_norm_n_units"] == result.overall["feve_n_units"] == 6
+    reliable = [row["cc_norm"] for row in result.units if row["unit_id"][1] != "1"]
+    assert result.overall["cc_norm"] == pytest.approx(np.mean(reliable), rel=1e-12)
+
+
 def test_repeats_that_agree_in_video_and_behaviour_share_a_prediction_and_others_do_not() -> None:
     s = setting()
     s.score()
@@ -374,7 +396,7 @@ def test_traces_have_a_correlation_and_no_bits_per_spike() -> None:
         session.counts = session.true_rates * 2 - 1
     result = s.score()
     assert result.settings["selection_metric"] == "correlation"
-    assert result.overall["bits_per_spike"] == {"mean": None, "median": None, "ci95": None}
+    assert set(result.overall["bits_per_spike"].values()) == {None}
     assert result.overall["correlation"]["mean"] == pytest.approx(1.0, abs=1e-6)
     assert result.overall["fraction_of_ceiling"] is None
     assert result.units[0]["spikes"] is None

@@ -4,11 +4,14 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from visioncore.errors import VisionCoreError
+from visioncore.errors import ConfigError, VisionCoreError
+
+if TYPE_CHECKING:
+    from visioncore.data import RecordingStore
 
 app = typer.Typer(
     help="Digital twins of visual neurons: train, score honestly, look inside.",
@@ -41,7 +44,9 @@ def prepare(data: Annotated[Path, typer.Argument(help="Data YAML.")]) -> None:
 @app.command()
 def describe(
     model: Annotated[Path, typer.Argument(help="Model YAML.")],
-    data: Annotated[Optional[Path], typer.Option("--data", help="Data YAML; the guide's sizes when left out.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data YAML; the guide's sizes when left out.")
+    ] = None,
     clip_frames: Annotated[int, typer.Option(help="Frames of the clip that is walked through.", min=1)] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -85,15 +90,16 @@ def train(
     model: ModelFile,
     data: DataFile,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes it.")],
-    training: Annotated[Optional[Path], typer.Option("--training", help="Training YAML.")] = None,
+    training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
     precision: Annotated[
-        Optional[str], typer.Option("--precision", help="32-true, bf16-mixed, bf16-true or 16-mixed.")
+        str | None, typer.Option("--precision", help="32-true, bf16-mixed, bf16-true or 16-mixed.")
     ] = None,
     override: Annotated[
-        Optional[list[str]], typer.Option("--set", help="dotted.key=YAML value, such as training.max_epochs=5.")
+        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.max_epochs=5.")
     ] = None,
     max_minutes: Annotated[
-        Optional[float], typer.Option("--max-minutes", help="Time a few steps, then train for as long as this.", min=0.1)
+        float | None,
+        typer.Option("--max-minutes", help="Time a few steps, then train for as long as this.", min=0.1),
     ] = None,
 ) -> None:
     """Train a twin, or resume the run in --out."""
@@ -103,6 +109,121 @@ def train(
     overrides = [*(override or []), *([f"training.precision={precision}"] if precision else [])]
     twin = run(read_experiment(model, data, training, overrides), out, max_minutes)
     typer.echo(f"best twin: {twin}")
+
+
+RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]
+DataOfTwin = Annotated[
+    Path | None, typer.Option("--data", help="Data YAML; what the run was trained on when left out.")
+]
+
+
+@app.command()
+def evaluate(
+    run: RunOrTwin,
+    data: DataOfTwin = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    bin_ms: Annotated[float | None, typer.Option(help="Sum to coarser bins before scoring.")] = None,
+    behaviour: Annotated[str, typer.Option(help="recorded, or mean: the training data's mean.")] = "recorded",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
+    ] = None,
+) -> None:
+    """Score a twin on data it never saw, and print the scores."""
+    from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import evaluate as score
+
+    for name, value, allowed in (
+        ("split", split, ("train", "validation", "test")),
+        ("behaviour", behaviour, ("recorded", "mean")),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(allowed)}")
+    twin = load_twin(run)
+    result = score(
+        twin,
+        _store(run, data),
+        split=cast(Any, split),
+        bin_ms=bin_ms,
+        behaviour=cast(Any, behaviour),
+    )
+    if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
+        result.write_json(run / f"evaluation_{split}.json")
+    if json_file:
+        result.write_json(json_file)
+    if table:
+        result.write_table(table)
+    _print_scores(result.to_json())
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+    """Write RUN/report.html: one page, to open in any browser, that needs no network."""
+    from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import evaluate as score
+    from visioncore.evaluation import load_evaluation
+    from visioncore.report import write_report
+
+    if not run.is_dir():
+        raise ConfigError(f"{run}: no such run folder")
+    twin, store = load_twin(run), _store(run, None)
+    scores = run / "evaluation_test.json"
+    result = load_evaluation(scores, twin, store) if scores.exists() else None
+    if result is None:
+        result = score(twin, store)
+        result.write_json(scores)
+    typer.echo(str(write_report(twin, store, result, run)))
+
+
+def _store(run: Path, data: Path | None) -> "RecordingStore":
+    """The data that a run was trained on, or those that the user names."""
+    from visioncore.data import load_data_config
+    from visioncore.data import prepare as prepare_store
+    from visioncore.training.experiment import recorded_data
+
+    if data is not None:
+        return prepare_store(load_data_config(data), data.parent)
+    folder = run if run.is_dir() else run.parent
+    return prepare_store(*recorded_data(folder))
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = scores["settings"]
+    counts = settings["response_kind"] == "counts"
+    table = Table(
+        "", *(["bits/spike", "95 % interval", "of ceiling"] if counts else []), "correlation", "units"
+    )
+    rows = [("overall", scores["overall"])]
+    rows += [(f"session {name}", section) for name, section in scores["sessions"].items()]
+    rows += [(name, section) for name, section in scores["by_kind"].items()]
+    rows += [(name, section) for name, section in scores.get("by_class", {}).items()]
+    for name, section in rows:
+        cells = []
+        if counts:
+            bits = section["bits_per_spike"]
+            low_high = bits["ci95"]
+            share = section["fraction_of_ceiling"]
+            cells += [
+                _number(bits["mean"], "{:.3f}"),
+                "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
+                _number(share, "{:.1%}"),
+            ]
+        table.add_row(
+            name, *cells, _number(section["correlation"]["mean"], "{:.3f}"), str(section["n_units"])
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{settings['split']} split, bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of "
+        f"every block left out; null: {settings['null']}; causal"
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "not defined" if value is None else form.format(value)
 
 
 def main() -> Any:

@@ -70,9 +70,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = difflib.get_close_matches(
-            path.name, [p.name for p in path.parent.glob("*.yaml")], 1
-        )
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
         raise ConfigError(f"{path}: no such file{_did_you_mean(near)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
@@ -85,7 +83,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, where: str) -> Any:
     """Plain Python values from YAML 1.2 text; `where` names the source in errors."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.version = (1, 2)  # type: ignore[assignment]
+    yaml.version = (1, 2)
     try:
         value = yaml.load(io.StringIO(text))
         return json.loads(json.dumps(value, allow_nan=False))
@@ -94,7 +92,9 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {summary[:300]}") from None
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         # Dates, sets, anchors that contain themselves, .inf: legal YAML that no config of ours holds.
-        raise ConfigError(f"{where}: holds a value that is no plain number, text, list or mapping ({error})") from None
+        raise ConfigError(
+            f"{where}: holds a value that is no plain number, text, list or mapping ({error})"
+        ) from None
     except (AttributeError, KeyError, IndexError, AssertionError) as error:
         raise ConfigError(f"{where}: not valid YAML ({type(error).__name__}: {error})") from None
 

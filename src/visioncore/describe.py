@@ -165,10 +165,15 @@ def _stages(twin: Twin, video: Tensor, session: str, n_sessions: int) -> list[St
     if twin.linears:
         stages.append(Stage("linear path", _shape(time, n_units), _count(twin.linears)))
     if n_sessions > 1:
-        stages.append(Stage(f"readouts of {n_sessions} sessions", "", _count(twin.readouts) + _count(twin.outputs)))
+        stages.append(
+            Stage(f"readouts of {n_sessions} sessions", "", _count(twin.readouts) + _count(twin.outputs))
+        )
     else:
         stages.append(Stage("readout", "", _count(twin.readouts) + _count(twin.outputs)))
-    stages += [Stage("readout, last step", _shape(n_units), 0), Stage("readout, dense", _shape(time, n_units), 0)]
+    stages += [
+        Stage("readout, last step", _shape(n_units), 0),
+        Stage("readout, dense", _shape(time, n_units), 0),
+    ]
     return stages
 
 

@@ -15,8 +15,8 @@ def clip_loss(
     prediction: Float[Tensor, "batch time units"],
     response: Float[Tensor, "batch time units"],
     valid: Bool[Tensor, "batch time units"],
-    scale: Float[Tensor, "units"],
-) -> Float[Tensor, "batch"]:
+    scale: Float[Tensor, " units"],
+) -> Float[Tensor, " batch"]:
     """Mean loss of each clip over its valid entries; zero for a clip that has none.
 
     Counts: Poisson negative log-likelihood in nats per bin and unit, without the term of the counts alone. Traces:

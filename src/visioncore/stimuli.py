@@ -1,8 +1,8 @@
 """Parametric visual stimuli in contrast units: 0 is mean grey, -1 black, +1 white.
 
-Positions are continuous pixel coordinates of the field (pixel i covers [i, i+1), row 0 at the top). Orientation is
-the direction of modulation, in degrees, counter-clockwise from rightwards as seen on the screen: 0 gives vertical
-bars, and a grating of direction 0 drifts to the right.
+Positions are continuous pixel coordinates of the field (pixel i covers [i, i+1), row 0 at the top).
+Orientation is the direction of modulation, in degrees, counter-clockwise from rightwards as seen on the
+screen: 0 gives vertical bars, and a grating of direction 0 drifts to the right.
 """
 
 import numpy as np
@@ -46,17 +46,17 @@ def gabor_pair(
 
 
 def drifting_grating(
-    row_shift_px: Float64[np.ndarray, "time"],
-    column_shift_px: Float64[np.ndarray, "time"],
+    row_shift_px: Float64[np.ndarray, " time"],
+    column_shift_px: Float64[np.ndarray, " time"],
     height: int,
     width: int,
     *,
     orientation_deg: float,
     period_px: float,
-    phase: Float64[np.ndarray, "time"],
+    phase: Float64[np.ndarray, " time"],
     contrast: float,
 ) -> Float32[np.ndarray, "time height width"]:
-    """A full-field grating whose frame t is shifted by the given pixels (down, right) and delayed by `phase[t]` radians."""
+    """A full-field grating, shifted by so many pixels (down, right) and moved on by `phase[t]` radians."""
     along_rows, along_columns = wave_vector(orientation_deg, period_px)
     row_phase = along_rows * (np.arange(height)[None, :] + 0.5 - row_shift_px[:, None])
     column_phase = along_columns * (np.arange(width)[None, :] + 0.5 - column_shift_px[:, None])
@@ -69,8 +69,8 @@ def gabor_texture(
 ) -> Float32[np.ndarray, "height width"]:
     """Random Gabors of all orientations and phases, spread evenly (also over the edges).
 
-    A Gabor with a round envelope is the real part of (complex column) times (complex row), so that all of them
-    are one product of two small matrices.
+    A Gabor with a round envelope is the real part of (complex column) times (complex row), so that all of
+    them are one product of two small matrices.
     """
     margin = 8.0
     count = max(1, round(gabors_per_px * (height + 2 * margin) * (width + 2 * margin)))
@@ -80,7 +80,7 @@ def gabor_texture(
     wave_number = 2 * np.pi / (sigma * generator.uniform(1.8, 3.6, count))
     angle, phase = generator.uniform(0, 2 * np.pi, (2, count))
 
-    def waves(size: int, centres: Float64[np.ndarray, "gabors"], along: Float64[np.ndarray, "gabors"]) -> np.ndarray:
+    def waves(size: int, centres: np.ndarray, along: np.ndarray) -> np.ndarray:
         offset = np.arange(size)[None, :] + 0.5 - centres[:, None]
         return np.exp(1j * along[:, None] * offset - offset**2 / (2 * sigma[:, None] ** 2))
 
@@ -96,13 +96,13 @@ def gabor_texture(
 def dead_leaves(
     height: int, width: int, *, radius_px: tuple[float, float], generator: np.random.Generator
 ) -> Float32[np.ndarray, "height width"]:
-    """Opaque ellipses that occlude each other, with the sizes (p(r) ~ 1/r^3) that give scale-invariant natural statistics.
+    """Opaque ellipses that occlude each other, of the sizes (p(r) ~ 1/r^3) that make natural statistics.
 
     Source: Lee, Mumford & Huang 2001, "Occlusion models for natural images".
     """
     smallest, largest = radius_px
     image = np.zeros((height, width), np.float32)
-    count = round(4.0 * height * width / (2 * np.pi * smallest**2 * np.log(largest / smallest)))
+    count = round(3.0 * height * width / (2 * np.pi * smallest**2 * np.log(largest / smallest)))
     radii = (smallest**-2 - generator.random(count) * (smallest**-2 - largest**-2)) ** -0.5
     rows, columns = generator.uniform(0, height, count), generator.uniform(0, width, count)
     aspects, angles = generator.uniform(1.0, 2.0, count), generator.uniform(0, np.pi, count)

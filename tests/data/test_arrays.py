@@ -1,4 +1,4 @@
-"""The arrays format: what it accepts, and that a mistake is named with its session, its key and its remedy."""
+"""The arrays format: what it accepts, and that a mistake is named with session, key and remedy."""
 
 import re
 import shutil

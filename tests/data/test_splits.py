@@ -1,4 +1,4 @@
-"""Splits: honest (nothing straddles, gaps where time runs on), complete, spread out, and a function of the seed."""
+"""Splits: honest (nothing straddles, gaps where time runs on), complete, spread out, repeatable."""
 
 from itertools import pairwise
 

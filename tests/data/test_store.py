@@ -145,7 +145,7 @@ def test_what_is_read_may_be_changed_without_changing_the_store(tiny_store: Reco
     cached.load_into_memory()
     for store in (tiny_store, cached):
         session = store.sessions["a"]
-        before = session.video(0, 10)
+        before = session.video(0, 10).copy()
         session.video(0, 10)[:] = 0
         session.valid(0, 10)[:] = False
         np.testing.assert_array_equal(session.video(0, 10), before)

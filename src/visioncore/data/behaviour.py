@@ -1,7 +1,7 @@
 """Behavioural signals from eye positions: velocity through a causal raised-cosine basis, and position.
 
-Every feature at sample t is a function of the samples up to t. A basis centred on the sample would show a model
-the saccade before it happens.
+Every feature at sample t is a function of the samples up to t. A basis centred on the sample would show a
+model the saccade before it happens.
 """
 
 import numpy as np

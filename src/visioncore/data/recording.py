@@ -52,7 +52,6 @@ class SessionRecording(Protocol):
     subject: str
     unit_ids: tuple[str, ...]
     trials: tuple[Trial, ...]
-    n_bins: int
     responses: Shaped[np.ndarray, "time units"]
     behaviour: Float32[np.ndarray, "time behaviours"] | None
     valid: Bool[np.ndarray, "time units"] | Bool[np.ndarray, "time 1"]
@@ -60,6 +59,11 @@ class SessionRecording(Protocol):
     """Ground truth where it is known: expected counts per bin given stimulus and behaviour."""
     unit_truth: dict[str, list[Any]]
     """Per-unit ground truth where known, JSON values, one per unit: `cell_class`, `rf_row_px`, `rf_column_px`, ..."""
+
+    @property
+    def n_bins(self) -> int:
+        """Length of the session in bins."""
+        ...
 
     def video(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
         """Frames [start, stop), uint8 or float32."""

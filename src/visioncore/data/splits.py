@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Self, get_args
+from typing import get_args
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
@@ -30,7 +30,7 @@ class SplitConfig(Config):
     split_gap_s: NonNegativeFloat = 1.0
 
     @model_validator(mode="after")
-    def _leaves_something_to_train_on(self) -> Self:
+    def _leaves_something_to_train_on(self) -> "SplitConfig":
         if self.validation + self.test >= 1:
             raise ValueError("validation and test leave nothing to train on; together they must stay below 1")
         if self.split_gap_s > self.block_s / 4:
@@ -199,9 +199,9 @@ def _straddles(group: list[_Piece]) -> str:
     link = " and ".join(shared) or "a chain of shared stimulus ids and groups"
     return (
         f"session '{first.session}' bins {first.start} to {first.stop} ({first.split}) and "
-        f"session '{other.session}' bins {other.start} to {other.stop} ({other.split}) share {link}; a stimulus "
-        "belongs to one split: change the given splits, or the ids if these are different stimuli (ids count "
-        "across sessions)"
+        f"session '{other.session}' bins {other.start} to {other.stop} ({other.split}) share {link}; "
+        "a stimulus belongs to one split: change the given splits, or the ids if these are different stimuli "
+        "(ids count across sessions)"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Float64, Shaped, UInt8
 
 from visioncore.data.recording import RecordingInfo
 from visioncore.data.splits import Block
@@ -31,8 +31,11 @@ class RunningMoments:
         n_new = len(values)
         if n_new == 0:
             return
-        mean = values.mean(axis=0, dtype=np.float64)
-        squares = np.square(values - mean).sum(axis=0)
+        if values.dtype == np.uint8:
+            mean, squares = _moments_of_bytes(values)
+        else:
+            mean = values.mean(axis=0, dtype=np.float64)
+            squares = np.square(values - mean).sum(axis=0)
         delta = mean - self.mean
         total = self._count + n_new
         self._squares += squares + np.square(delta) * (self._count * n_new / total)
@@ -43,6 +46,16 @@ class RunningMoments:
     def std(self) -> Float64[np.ndarray, " columns"]:
         """Standard deviation of all samples so far."""
         return np.sqrt(self._squares / max(1, self._count))
+
+
+def _moments_of_bytes(
+    values: UInt8[np.ndarray, "samples columns"],
+) -> tuple[Float64[np.ndarray, " columns"], Float64[np.ndarray, " columns"]]:
+    """Mean and sum of squared deviations from histograms: several times faster on video, and exact."""
+    levels = np.arange(256, dtype=np.float64)
+    histograms = np.stack([np.bincount(column, minlength=256) for column in values.T]).astype(np.float64)
+    mean = histograms @ levels / len(values)
+    return mean, (histograms * np.square(levels - mean[:, None])).sum(axis=1)
 
 
 def fit_normalisation(

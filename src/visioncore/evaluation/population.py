@@ -51,6 +51,9 @@ def section_of(parts: list[Part], counts: bool) -> Json:
                 "median": number(np.median(together)),
                 "ci95": metrics.interval(draws),
             }
+    spikes = sum(float(total.spikes.sum()) for total in totals)
+    gain = sum(float(total.gain.sum()) for total in totals)
+    section["bits_per_spike"]["pooled"] = float(gain / (spikes * np.log(2))) if counts and spikes else None
     constant = sum(int(total.constant.sum()) for total in totals)
     section["correlation"]["n_constant_predictions"] = constant
     section["ceiling"], section["fraction_of_ceiling"], section["fraction_of_ceiling_ci95"] = _ceiling(

@@ -38,7 +38,9 @@ class Adapter(nn.Module):
         self.video_mean: Tensor
         self.video_std: Tensor
         shape = (1, -1, 1, 1, 1)
-        self.register_buffer("video_mean", torch.tensor(normalisation.video_mean).view(shape), persistent=False)
+        self.register_buffer(
+            "video_mean", torch.tensor(normalisation.video_mean).view(shape), persistent=False
+        )
         self.register_buffer("video_std", torch.tensor(normalisation.video_std).view(shape), persistent=False)
         learned = config.type == "affine"
         self.log_scale = nn.Parameter(torch.zeros(2)) if learned else None

@@ -22,7 +22,7 @@ class NoLinearConfig(ComponentConfig):
 
 
 class LowRankLinearConfig(ComponentConfig):
-    """`rank` pairs of a spatial and a temporal filter per unit; the temporal ones are smooth by a raised-cosine basis."""
+    """`rank` pairs of a spatial and a temporal filter per unit, smooth in time by a raised-cosine basis."""
 
     type: Literal["low_rank"] = "low_rank"
     rank: PositiveInt = 2

@@ -129,7 +129,7 @@ class RateOutput(nn.Module):
         self.scale: Tensor
         self.register_buffer("scale", torch.ones(n_units))
 
-    def initialise(self, mean: Float[Tensor, "units"], std: Float[Tensor, "units"]) -> None:
+    def initialise(self, mean: Float[Tensor, " units"], std: Float[Tensor, " units"]) -> None:
         """Start every unit at its mean response; traces are scaled by their standard deviation."""
         with torch.no_grad():
             if self.response_kind == "counts":

@@ -17,9 +17,9 @@ from visioncore.config import Config
 from visioncore.errors import ConfigError, DataError
 from visioncore.model.adapter import Adapter, AdapterConfig, NoAdapterConfig
 from visioncore.model.cores import CoreConfig, NoCoreConfig
-from visioncore.model.linear import LinearConfig, NoLinearConfig
+from visioncore.model.linear import LinearConfig, LowRankLinear, NoLinearConfig
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
-from visioncore.model.readouts import GaussianReadoutConfig, RateOutput, ReadoutConfig
+from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, RateOutput, ReadoutConfig
 from visioncore.shapes import DataSpec, Normalisation, VideoShape
 
 FRAMES_AT_ONCE = 480
@@ -105,9 +105,7 @@ class Twin(nn.Module):
         )
         self.behaviour_mean: Tensor
         self.behaviour_std: Tensor
-        self.register_buffer(
-            "behaviour_mean", torch.tensor(normalisation.behaviour_mean), persistent=False
-        )
+        self.register_buffer("behaviour_mean", torch.tensor(normalisation.behaviour_mean), persistent=False)
         self.register_buffer("behaviour_std", torch.tensor(normalisation.behaviour_std), persistent=False)
         # Keyed by position, since session ids may hold any character; the header names the ids.
         self._index = {session.id: str(i) for i, session in enumerate(spec.sessions)}
@@ -241,7 +239,7 @@ class Twin(nn.Module):
                 piece = np.ascontiguousarray(signals[start : start + FRAMES_AT_ONCE], dtype=np.float32)
                 samples = torch.from_numpy(piece).to(device)[None]
             rates, state = self.advance(state, chunk.transpose(0, 1)[None], samples, session=session)
-            chunks.append(rates[0].float().cpu().numpy() * per)
+            chunks.append(rates[0].float().cpu().numpy() * np.float32(per))
         self.train(was_training)
         return np.concatenate(chunks)
 
@@ -302,12 +300,16 @@ class Twin(nn.Module):
         if features is None:
             drive = x.new_zeros(batch, n_bins, len(output.bias))
         else:
-            new = self.readouts[key].dense(features).to(x.dtype)
+            readout = self.readouts[key]
+            assert isinstance(readout, DynamicGaussianReadout)
+            new = readout.dense(features).to(x.dtype)
             pending = torch.cat((pending, new), dim=1)
             drive, pending = pending[:, :n_bins], pending[:, n_bins:]
         linear_state = None
         if self.linears:
-            direct, linear_state = self.linears[key].advance(state.linear if state else None, x)
+            linear = self.linears[key]
+            assert isinstance(linear, LowRankLinear)
+            direct, linear_state = linear.advance(state.linear if state else None, x)
             drive = drive + direct
         # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.
         unpredicted = drive.isnan()

@@ -250,7 +250,7 @@ def _to_axes(points_px: Float[np.ndarray, "points 2"], spec: DataSpec) -> Float[
 
 
 def _ellipse(
-    centre_px: Float[np.ndarray, "2"], width_px: Float[np.ndarray, "2"], angle: float
+    centre_px: Float[np.ndarray, " 2"], width_px: Float[np.ndarray, " 2"], angle: float
 ) -> Float[np.ndarray, "points 2"]:
     turn = np.linspace(0, 2 * np.pi, 60)
     own = np.stack([width_px[0] * np.cos(turn), width_px[1] * np.sin(turn)], axis=1)

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from visioncore.report.figures import Psth
 
 PSTH_BIN_S = 0.02
 PSTH_S = 4.0
+STIMULI_SHOWN = 2
 CLIP_UNITS = 8
 TABLE_UNITS = 400
 EXAMPLES = {"good": 0.9, "median": 0.5, "bad": 0.1}
@@ -154,34 +155,46 @@ def _psth_figure(
     if not eligible:
         return None
     rows = []
+    predicted: dict[str, list[Repeats]] = {}
     for name, quantile in EXAMPLES.items():
         row = eligible[round((1 - quantile) * (len(eligible) - 1))]
         session = store.sessions[row["session"]]
+        if session.id not in predicted:
+            predicted[session.id] = _predicted_repeats(twin, store, session, split)
         title = f"{name}: unit {row['unit_id']} ({row[metric]:.2f} {SCORE_LABELS[metric]})"
         unit = session.unit_ids.index(row["unit_id"])
-        rows.append(list(_psths_of(twin, store, session, unit, split, title)))
-    label = "spikes/s" if store.spec.response_kind == "counts" else "response"
-    return figures.psths(rows, label)
+        rows.append(_psths_of(predicted[session.id], store, unit, title))
+    return figures.psths(rows, "spikes/s" if store.spec.response_kind == "counts" else "response")
 
 
-def _psths_of(
-    twin: Twin, store: RecordingStore, session: SessionStore, unit: int, split: Split, title: str
-) -> Iterator[Psth]:
-    rate_hz = store.spec.sampling_rate_hz
-    factor = max(round(PSTH_BIN_S * rate_hz), 1)
-    predict = BlockPredictor(twin, session, burn_in_bins=store.burn_in_bins, bins_summed=factor)
-    per_s = rate_hz / factor if store.spec.response_kind == "counts" else 1 / factor
-    for number, blocks in enumerate(_repeats(session, split)[:2]):
-        repeats = Repeats.of([predict(block) for block in blocks])
-        shown = slice(0, round(PSTH_S * rate_hz / factor))
-        yield Psth(
+def _bins_summed(store: RecordingStore) -> int:
+    return max(round(PSTH_BIN_S * store.spec.sampling_rate_hz), 1)
+
+
+def _predicted_repeats(
+    twin: Twin, store: RecordingStore, session: SessionStore, split: Split
+) -> list[Repeats]:
+    predict = BlockPredictor(twin, session, burn_in_bins=store.burn_in_bins, bins_summed=_bins_summed(store))
+    groups = _repeats(session, split)[:STIMULI_SHOWN]
+    return [Repeats.of([predict(block) for block in blocks]) for blocks in groups]
+
+
+def _psths_of(stimuli: Sequence[Repeats], store: RecordingStore, unit: int, title: str) -> list[Psth]:
+    bin_s = _bins_summed(store) / store.spec.sampling_rate_hz
+    # Summed counts become rates, summed traces means.
+    scale = 1 / bin_s if store.spec.response_kind == "counts" else 1 / _bins_summed(store)
+    shown = slice(0, round(PSTH_S / bin_s))
+    return [
+        Psth(
             title=f"{title}; {repeats.kind}" if number == 0 else repeats.kind,
-            bin_s=factor / rate_hz,
-            start_s=store.burn_in_bins / rate_hz,
-            recorded=repeats.responses[:, shown, unit] * per_s,
-            predicted=repeats.predictions[:, shown, unit].mean(0) * per_s,
-            true=None if repeats.rates is None else repeats.rates[:, shown, unit].mean(0) * per_s,
+            bin_s=bin_s,
+            start_s=store.burn_in_bins / store.spec.sampling_rate_hz,
+            recorded=repeats.responses[:, shown, unit] * scale,
+            predicted=repeats.predictions[:, shown, unit].mean(0) * scale,
+            true=None if repeats.rates is None else repeats.rates[:, shown, unit].mean(0) * scale,
         )
+        for number, repeats in enumerate(stimuli)
+    ]
 
 
 def _clip(twin: Twin, store: RecordingStore, scored: Sequence[Json], split: Split) -> Clip | None:

@@ -11,6 +11,9 @@ from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
 
+EXPERIMENT_FILE = "experiment.yaml"
+"""In a run folder: every setting, and where the data's relative paths start."""
+
 
 class InitialiseConfig(Config):
     """What is set from the training split before the first step. Mean rates always are."""
@@ -97,4 +100,23 @@ def read_experiment(
     build_data_config(raw["data"], str(data))
     if training:
         build_config(TrainingConfig, raw["training"], str(training))
-    return Experiment(apply_overrides(raw, overrides), "with --set" if overrides else "experiment", data.parent)
+    return Experiment(
+        apply_overrides(raw, overrides), "with --set" if overrides else "experiment", data.parent
+    )
+
+
+def recorded_data(run_dir: Path) -> tuple[DataConfig, Path]:
+    """The data config that a run folder was trained on, and the folder that its paths are relative to.
+
+    Raises:
+        ConfigError: the folder holds no experiment.
+    """
+    path = run_dir / EXPERIMENT_FILE
+    if not path.exists():
+        raise ConfigError(
+            f"{run_dir} holds no {EXPERIMENT_FILE}, so its data are not known; name them with --data"
+        )
+    raw = read_yaml(path)
+    if not isinstance(raw.get("data"), dict) or not isinstance(raw.get("data_dir"), str):
+        raise ConfigError(f"{path}: expected the keys 'data' and 'data_dir'; name the data with --data")
+    return build_data_config(raw["data"], str(path)), run_dir / raw["data_dir"]

@@ -72,8 +72,8 @@ class _Sample:
     energy: Float[Tensor, "time cells"]
     energy_grid: tuple[int, int]
     responses: Float[Tensor, "time units"]
-    held_out: Float[Tensor, "time"]
-    usable: Float[Tensor, "time"]
+    held_out: Float[Tensor, " time"]
+    usable: Float[Tensor, " time"]
     step: int
     minutes: float
 
@@ -83,7 +83,7 @@ class _Regression:
     """Per unit the best ridge filter (lags, features), and its correlation on held-out blocks."""
 
     weights: Float[Tensor, "units lags features"]
-    score: Float[Tensor, "units"]
+    score: Float[Tensor, " units"]
     prediction: Float[Tensor, "tested units"]
 
     @classmethod
@@ -126,7 +126,7 @@ class _Regression:
         return best
 
 
-def _response_moments(session: SessionStore) -> tuple[Float[Tensor, "units"], Float[Tensor, "units"]]:
+def _response_moments(session: SessionStore) -> tuple[Float[Tensor, " units"], Float[Tensor, " units"]]:
     mean = torch.from_numpy(session.train_mean).float()
     squares = np.zeros(len(mean))
     n = np.zeros(len(mean))
@@ -189,7 +189,7 @@ def _blocks(
         for block in session.blocks_in("train")
         for start in range(block.start, block.stop, longest)
     ]
-    allowed = max(round(max_minutes * 60 * rate / max(np.mean([b - a for a, b in pieces]), 1)), 5)
+    allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in pieces])), 1.0)), 5)
     every = max(-(-len(pieces) // allowed), 1)
     for number, (start, stop) in enumerate(pieces[::every]):
         frames = torch.from_numpy(session.video(start, stop))
@@ -219,7 +219,7 @@ def _delayed(x: Float[Tensor, "time features"], lag: int) -> Float[Tensor, "time
     return x.roll(lag, dims=0)
 
 
-def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"]) -> Float[Tensor, "units"]:
+def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"]) -> Float[Tensor, " units"]:
     x, y = x - x.mean(0), y - y.mean(0)
     return (x * y).sum(0) / (x.square().sum(0) * y.square().sum(0)).sqrt().clamp_min(1e-12)
 
@@ -253,16 +253,16 @@ def _set_filters(
     coefficients = torch.linalg.lstsq(linear.basis.T.double(), fine.flatten(0, 1).T.double()).solution
     with torch.no_grad():
         linear.spatial[:, :rank] = maps.view(len(filters), rank, -1).to(linear.spatial)
-        linear.temporal[:, :rank] = (
-            coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]
-        ).to(linear.temporal)
+        linear.temporal[:, :rank] = (coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]).to(
+            linear.temporal
+        )
         if counts:
             # exp(drive) has a mean above one: the bias takes that back, so that mean rates stay.
             shift = (drive * gain).clamp(-20, 20).exp().mean(0).log()
             twin.output(session).bias.sub_(shift.to(twin.output(session).bias))
 
 
-def _best_gain(drive: Float[Tensor, "tested units"], sample: _Sample) -> Float[Tensor, "units"]:
+def _best_gain(drive: Float[Tensor, "tested units"], sample: _Sample) -> Float[Tensor, " units"]:
     """The gain with which exp(gain · drive) predicts the held-out blocks best, per unit; 0 where it never helps."""
     counts = sample.responses[(sample.usable * sample.held_out).bool()]
     likelihoods = []
@@ -298,8 +298,12 @@ def _peak(power: Float[Tensor, "units rows columns"], height: int, width: int) -
     row, column = peak // columns, peak % columns
     r = torch.arange(rows, dtype=torch.float32)[None, :, None]
     c = torch.arange(columns, dtype=torch.float32)[None, None, :]
-    near = torch.exp(-((r - row[:, None, None]) ** 2 + (c - column[:, None, None]) ** 2) / (2 * (2 * sigma) ** 2))
+    near = torch.exp(
+        -((r - row[:, None, None]) ** 2 + (c - column[:, None, None]) ** 2) / (2 * (2 * sigma) ** 2)
+    )
     mass = smooth * near
     total = mass.sum((1, 2)).clamp_min(1e-20)
-    centre = torch.stack(((mass * (r + 0.5)).sum((1, 2)) / total, (mass * (c + 0.5)).sum((1, 2)) / total), dim=1)
+    centre = torch.stack(
+        ((mass * (r + 0.5)).sum((1, 2)) / total, (mass * (c + 0.5)).sum((1, 2)) / total), dim=1
+    )
     return centre * torch.tensor([height / rows, width / columns])

@@ -147,9 +147,7 @@ class LitTwin(lightning.LightningModule):
 
     def _diagnosis(self, batch: Batch, loss: Tensor) -> str:
         clips = ", ".join(f"{part.session} from bins {list(part.starts)}" for part in batch)
-        return (
-            f"the loss is {float(loss)} at step {self.global_step} (clips: {clips}). {NOT_FINITE_REMEDIES}"
-        )
+        return f"the loss is {float(loss)} at step {self.global_step} (clips: {clips}). {NOT_FINITE_REMEDIES}"
 
 
 NOT_FINITE_REMEDIES = (

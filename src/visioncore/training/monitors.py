@@ -35,9 +35,7 @@ class Throughput(Callback):
         (optimizer,) = trainer.optimizers
         pl_module.log("train/learning_rate", optimizer.param_groups[0]["lr"], batch_size=1)
 
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._busy_s > 0:
             speed = self._batches * self._clips_per_batch / self._busy_s
             pl_module.log("train/clips_per_s", speed, batch_size=1)

@@ -13,7 +13,8 @@ NEVER_DECAYED = {
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     """Decayed and undecayed trainable parameters: the one place that decides."""
-    decayed, undecayed = [], []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue

@@ -95,7 +95,9 @@ def read_plan(path: Path) -> Plan | None:
     try:
         return build_config(Plan, json.loads(path.read_text(encoding="utf-8")), str(path))
     except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}); delete the run folder and train again") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}); delete the run folder and train again"
+        ) from None
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -1,10 +1,10 @@
 """`train`: from an experiment to a run folder. Wiring only.
 
-    RUN/experiment.yaml     every setting, resolved
-    RUN/plan.json           how many steps; written once
-    RUN/twin.safetensors    the best twin by validation so far
-    RUN/last.ckpt           where to resume
-    RUN/logs/               metrics.csv, TensorBoard
+RUN/experiment.yaml     every setting, resolved
+RUN/plan.json           how many steps; written once
+RUN/twin.safetensors    the best twin by validation so far
+RUN/last.ckpt           where to resume
+RUN/logs/               metrics.csv, TensorBoard
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from visioncore.config import dump_yaml, read_yaml
 from visioncore.data import ClipDataset, RecordingStore, StepSampler, ValidationBlocks, prepare
 from visioncore.errors import CheckpointError, ConfigError, TrainingError
 from visioncore.model import Twin
-from visioncore.training.experiment import Experiment, TrainingConfig
+from visioncore.training.experiment import EXPERIMENT_FILE, Experiment, TrainingConfig
 from visioncore.training.initialise import initialise
 from visioncore.training.lit_twin import LitTwin, seed_step
 from visioncore.training.monitors import FlatFit, Throughput
@@ -79,7 +79,9 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         except (RuntimeError, KeyError, EOFError) as error:
             if not last.exists() or isinstance(error, torch.OutOfMemoryError) or trainer.global_step:
                 raise
-            raise CheckpointError(f"{last}: cannot be resumed from ({error}); delete it to start again") from None
+            raise CheckpointError(
+                f"{last}: cannot be resumed from ({error}); delete it to start again"
+            ) from None
     if trainer.interrupted:
         raise KeyboardInterrupt
     return run_dir / "twin.safetensors"
@@ -87,10 +89,10 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
 
 def _claim(run_dir: Path, experiment: Experiment) -> None:
     """Record the experiment, or make sure that the folder was made by the same one."""
-    path = run_dir / "experiment.yaml"
+    path = run_dir / EXPERIMENT_FILE
     resolved = experiment.resolved()
     if path.exists():
-        recorded = read_yaml(path)
+        recorded = {key: value for key, value in read_yaml(path).items() if key != "data_dir"}
         different = sorted(_differences(recorded, resolved))
         if different:
             raise ConfigError(
@@ -102,7 +104,8 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
         raise ConfigError(f"{run_dir} exists and is no run folder of ours; choose another --out")
     run_dir.mkdir(parents=True, exist_ok=True)
     partial = run_dir.parent / f".{run_dir.name}.experiment.{os.getpid()}.partial"
-    partial.write_text(dump_yaml(resolved), encoding="utf-8")
+    data_dir = os.path.relpath(experiment.data_dir, run_dir)
+    partial.write_text(dump_yaml({"data_dir": data_dir, **resolved}), encoding="utf-8")
     replace_durably(partial, path)
 
 
@@ -291,7 +294,11 @@ def _memory_advice() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        exhausted = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        exhausted = isinstance(
+            error, (MemoryError, torch.OutOfMemoryError)
+        ) or "can't allocate memory" in str(error)
         if not exhausted:
             raise
-        raise TrainingError(f"out of memory ({str(error).splitlines()[0]}). {OUT_OF_MEMORY_REMEDIES}") from None
+        raise TrainingError(
+            f"out of memory ({str(error).splitlines()[0]}). {OUT_OF_MEMORY_REMEDIES}"
+        ) from None

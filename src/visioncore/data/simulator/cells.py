@@ -1,10 +1,10 @@
 """A simulated V1 population: simple, complex and direction-selective cells with a known rate for every bin.
 
-    filters -> temporal kernels -> energy -> divisive normalisation and adaptation -> power law -> saccadic gain
+    filters -> temporal kernels -> energy -> normalisation and adaptation -> power law -> saccadic gain
 
-Everything is causal to the last bit, starts from rest at the beginning of a trial, and acts on the uint8 video
-that a model sees. Sources: Adelson & Bergen 1985 (energy, direction), Heeger 1992 (normalisation), Mante et al. 2008
-(local contrast as the normalising signal), Watson & Ahumada 1985 (temporal kernels).
+Everything is causal to the last bit, starts from rest at the beginning of a trial, and acts on the uint8
+video that a model sees. Sources: Adelson & Bergen 1985 (energy, direction), Heeger 1992 (normalisation),
+Mante et al. 2008 (local contrast as the normalising signal), Watson & Ahumada 1985 (temporal kernels).
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class CellsConfig(Config):
     mean_rate_hz: tuple[PositiveFloat, PositiveFloat] = (4.0, 16.0)
     """Log-uniform; the mean over the training trials."""
     simple_exponent: tuple[PositiveFloat, PositiveFloat] = (1.3, 1.7)
-    complex_exponent: tuple[PositiveFloat, PositiveFloat] = (2.1, 2.6)
+    complex_exponent: tuple[PositiveFloat, PositiveFloat] = (2.3, 2.8)
     direction_exponent: tuple[PositiveFloat, PositiveFloat] = (1.4, 1.8)
     spontaneous_fraction: NonNegativeFloat = 0.04
     """Of the mean rate."""
@@ -50,8 +50,8 @@ class CellsConfig(Config):
     """Weight of the slow contrast signal beside the fast one."""
     adaptation_time_s: PositiveFloat = 0.3
     null_suppression: NonNegativeFloat = 0.7
-    saccade_suppression: NonNegativeFloat = 0.5
-    saccade_enhancement: NonNegativeFloat = 0.3
+    saccade_suppression: NonNegativeFloat = 0.6
+    saccade_enhancement: NonNegativeFloat = 0.5
     saccade_speed_deg_s: PositiveFloat = 30.0
     """Eye speed at which the saccade signal is half on."""
 
@@ -73,23 +73,25 @@ class Population:
     height: int
     width: int
     cell_class: tuple[CellClass, ...]
-    row_px: Float64[np.ndarray, "units"]
-    column_px: Float64[np.ndarray, "units"]
-    sigma_px: Float64[np.ndarray, "units"]
-    orientation_deg: Float64[np.ndarray, "units"]
-    period_px: Float64[np.ndarray, "units"]
-    latency_s: Float64[np.ndarray, "units"]
-    transience: Float64[np.ndarray, "units"]
-    exponent: Float64[np.ndarray, "units"]
-    simple_phase: Float64[np.ndarray, "units"]
-    target_rate_hz: Float64[np.ndarray, "units"]
-    drive_scale: Float64[np.ndarray, "units"]
+    row_px: Float64[np.ndarray, " units"]
+    column_px: Float64[np.ndarray, " units"]
+    sigma_px: Float64[np.ndarray, " units"]
+    orientation_deg: Float64[np.ndarray, " units"]
+    period_px: Float64[np.ndarray, " units"]
+    latency_s: Float64[np.ndarray, " units"]
+    transience: Float64[np.ndarray, " units"]
+    exponent: Float64[np.ndarray, " units"]
+    simple_phase: Float64[np.ndarray, " units"]
+    target_rate_hz: Float64[np.ndarray, " units"]
+    drive_scale: Float64[np.ndarray, " units"]
     """R.m.s. drive over the calibration trials; 1 before `calibrated`."""
-    response_scale: Float64[np.ndarray, "units"]
+    response_scale: Float64[np.ndarray, " units"]
     """Expected counts per bin per unit of response; 1 before `calibrated`."""
 
     def rates(
-        self, video: UInt8[np.ndarray, "trials time height width"], eye_deg: Float[np.ndarray, "trials time 2"]
+        self,
+        video: UInt8[np.ndarray, "trials time height width"],
+        eye_deg: Float[np.ndarray, "trials time 2"],
     ) -> Float32[np.ndarray, "trials time units"]:
         """Expected counts per bin given the video and the eye positions, each trial starting from rest."""
         response = self._response(self._drive(video) / self.drive_scale, eye_deg)
@@ -101,9 +103,9 @@ class Population:
         self,
         video: UInt8[np.ndarray, "trials time height width"],
         eye_deg: Float[np.ndarray, "trials time 2"],
-        used: Bool[np.ndarray, "trials"],
+        used: Bool[np.ndarray, " trials"],
     ) -> tuple["Population", Float32[np.ndarray, "trials time units"]]:
-        """This population with its gains set so that mean rates over the `used` trials are the wanted ones; and its rates."""
+        """This population with its gains set by the `used` trials (mean rates as drawn), and its rates."""
         drive = self._drive(video)
         scale = np.sqrt(np.mean(drive[used] ** 2, axis=(0, 1)))
         response = self._response(drive / scale, eye_deg)
@@ -173,7 +175,9 @@ class Population:
         gain = self._saccadic_gain(eye_deg)
         return saturated * gain[..., None]
 
-    def _saccadic_gain(self, eye_deg: Float[np.ndarray, "trials time 2"]) -> Float64[np.ndarray, "trials time"]:
+    def _saccadic_gain(
+        self, eye_deg: Float[np.ndarray, "trials time 2"]
+    ) -> Float64[np.ndarray, "trials time"]:
         """Suppression while the eye is fast and for some 50 ms, then a weaker enhancement of some 150 ms."""
         velocity = eye_velocity(eye_deg, self.sampling_rate_hz)
         speed = np.hypot(velocity[..., 0], velocity[..., 1]) / self.config.saccade_speed_deg_s
@@ -190,8 +194,8 @@ class Population:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Even and odd filter outputs and local contrast, (trials, time, units) each, in units of contrast.
 
-        Weights are multiples of 2^-20 and pixels are integers, so these float64 sums are exact: the rates do not
-        depend on the number of threads, the chunk or the order of summation.
+        Weights are multiples of 2^-20 and pixels are integers, so these float64 sums are exact: the rates do
+        not depend on the number of threads, the chunk or the order of summation.
         """
         pairs, pools = [], []
         for unit in range(len(self.cell_class)):
@@ -277,8 +281,10 @@ def _biphasic(
     return _gamma(signal, first) - transience * _gamma(signal, 1.8 * first)
 
 
-def _gamma(signal: Float64[np.ndarray, "*batch time"], mean_bins: float) -> Float64[np.ndarray, "*batch time"]:
-    """A cascade of equal one-pole filters with the given mean delay and unit area: a discrete gamma kernel."""
+def _gamma(
+    signal: Float64[np.ndarray, "*batch time"], mean_bins: float
+) -> Float64[np.ndarray, "*batch time"]:
+    """A cascade of equal one-pole filters, a discrete gamma kernel of unit area with the given mean delay."""
     poles = _GAMMA_ORDER + 1
     keep = mean_bins / (mean_bins + poles)
     denominator = np.array([1.0])
@@ -287,6 +293,8 @@ def _gamma(signal: Float64[np.ndarray, "*batch time"], mean_bins: float) -> Floa
     return lfilter([(1 - keep) ** poles], denominator, signal)
 
 
-def _low_pass(signal: Float64[np.ndarray, "*batch time"], mean_bins: float) -> Float64[np.ndarray, "*batch time"]:
+def _low_pass(
+    signal: Float64[np.ndarray, "*batch time"], mean_bins: float
+) -> Float64[np.ndarray, "*batch time"]:
     keep = mean_bins / (mean_bins + 1)
     return lfilter([1 - keep], [1.0, -keep], signal)

@@ -16,15 +16,15 @@ from visioncore.config import Config
 class GazeConfig(Config):
     """Statistics of the gaze; amplitudes are lognormal, intervals a dead time plus a gamma variable."""
 
-    drift_speed_deg_s: NonNegativeFloat = 1.0
-    drift_time_constant_s: PositiveFloat = 0.06
+    drift_speed_deg_s: NonNegativeFloat = 0.5
+    drift_time_constant_s: PositiveFloat = 0.025
     saccade_rate_hz: PositiveFloat = 2.0
     saccade_dead_time_s: NonNegativeFloat = 0.15
     microsaccade_fraction: NonNegativeFloat = 0.5
     microsaccade_deg: PositiveFloat = 0.4
     saccade_deg: PositiveFloat = 1.5
     amplitude_log_sd: NonNegativeFloat = 0.5
-    main_sequence_deg_s: PositiveFloat = 500.0
+    main_sequence_deg_s: PositiveFloat = 430.0
     main_sequence_deg: PositiveFloat = 6.0
     screen_radius_deg: PositiveFloat = 3.0
     """Saccades that would land outside aim back at the middle."""
@@ -68,7 +68,7 @@ def wander(
     sampling_rate_hz: float,
     generator: np.random.Generator,
 ) -> Float64[np.ndarray, "time 2"]:
-    """A smooth random walk from (0, 0): its velocity is an Ornstein-Uhlenbeck process of the given r.m.s. speed."""
+    """A smooth random walk from (0, 0), its velocity an Ornstein-Uhlenbeck process of this r.m.s. speed."""
     keep = np.exp(-1 / (time_constant_s * sampling_rate_hz))
     innovations = generator.normal(0, 1, (n_samples, 2))
     innovations[1:] *= np.sqrt(1 - keep**2)
@@ -78,8 +78,8 @@ def wander(
 
 
 def _saccade_vector(
-    config: GazeConfig, here: Float64[np.ndarray, "2"], generator: np.random.Generator
-) -> Float64[np.ndarray, "2"]:
+    config: GazeConfig, here: Float64[np.ndarray, " 2"], generator: np.random.Generator
+) -> Float64[np.ndarray, " 2"]:
     small = generator.random() < config.microsaccade_fraction
     median_deg = config.microsaccade_deg if small else config.saccade_deg
     amplitude = median_deg * np.exp(config.amplitude_log_sd * generator.normal())
@@ -91,7 +91,7 @@ def _saccade_vector(
     return step
 
 
-def _minimum_jerk(phase: Float64[np.ndarray, "time"]) -> Float64[np.ndarray, "time"]:
+def _minimum_jerk(phase: Float64[np.ndarray, " time"]) -> Float64[np.ndarray, " time"]:
     """From 0 to 1 as phase goes from 0 to 1, with peak slope 1.875 in the middle."""
     phase = np.clip(phase, 0, 1)
     return phase**3 * (10 - 15 * phase + 6 * phase**2)

@@ -1,12 +1,13 @@
 """The pictures that the simulated animals look at: photographs from installed packages, and dead leaves.
 
-A picture belongs to one split for good, whatever the seed and session, so that no test picture is in any training
-frame.
+A picture belongs to one split for good, whatever the seed and session, so that no test picture is in any
+training frame.
 """
 
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from io import BytesIO
 
 import numpy as np
 from jaxtyping import Float32
@@ -78,7 +79,7 @@ class PictureLibrary:
     def _photograph(self, path: str, short_side_px: int) -> Picture:
         key = (path, short_side_px)
         if key not in self._cache:
-            with Image.open(_open(path)) as image:
+            with Image.open(BytesIO(_read(path))) as image:
                 grey = image.convert("L").convert("F")
                 scale = short_side_px / min(grey.size)
                 size = (round(grey.width * scale), round(grey.height * scale))
@@ -91,7 +92,7 @@ class PictureLibrary:
         key = (split, index)
         if key not in self._cache:
             generator = stream(self._seed, f"dead leaves {split}", index)
-            pixels = dead_leaves(200, 240, radius_px=(2.0, 50.0), generator=generator)
+            pixels = dead_leaves(200, 240, radius_px=(2.5, 50.0), generator=generator)
             self._cache[key] = Picture(f"dead_leaves/{split}-{index:02d}", _standardised(pixels))
         return self._cache[key]
 
@@ -101,12 +102,11 @@ def photographs_digest() -> str:
     digest = hashlib.sha256()
     for paths in PHOTOGRAPHS.values():
         for path in paths:
-            with _open(path) as file:
-                digest.update(hashlib.sha256(file.read()).digest())
+            digest.update(hashlib.sha256(_read(path)).digest())
     return digest.hexdigest()
 
 
-def _open(path: str):  # type: ignore[no-untyped-def]
+def _read(path: str) -> bytes:
     package, _, inside = path.partition("/")
     resource = files(package) / inside
     if not resource.is_file():
@@ -114,7 +114,7 @@ def _open(path: str):  # type: ignore[no-untyped-def]
             f"simulated data: the picture {inside} is not in the installed {package}; "
             "install the versions of constraints.txt"
         )
-    return resource.open("rb")
+    return resource.read_bytes()
 
 
 def _standardised(pixels: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:

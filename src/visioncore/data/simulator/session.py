@@ -82,7 +82,7 @@ def simulate_session(
     video = np.empty((len(plans), n_frames, config.height, config.width), np.uint8)
     eye_deg = np.empty((len(plans), n_frames, 2))
     shown: dict[int, int] = {}
-    trials = []
+    trials: list[Trial] = []
     for position, plan in enumerate(plans):
         first = shown.setdefault(plan.stimulus, position)
         if first == position:
@@ -134,7 +134,8 @@ def _plan_trials(config: SessionConfig, session_id: str, index: int) -> list[_Pl
     if n_train < 1:
         raise DataError(
             f"session '{session_id}': {n_trials} trials do not hold {n_repeated} repeated, {n_test} test and "
-            f"{n_validation} validation trials and one for training; raise minutes_per_session or lower repeats"
+            f"{n_validation} validation trials and one for training; raise minutes_per_session or lower "
+            "repeats"
         )
     plans: list[_Plan] = []
     stimulus = 0
@@ -160,7 +161,7 @@ def _render(
     eye_deg = simulate_gaze(config.gaze, n_frames, rate, generator)
     image_deg = wander(config.image_speed_deg_s, 0.5, n_frames, rate, generator)
     group = f"{plan.kind}/{index}-{plan.stimulus}"
-    # The field is centred on the gaze: a gaze to the right moves the picture to the left, a gaze up moves it down.
+    # The field is centred on the gaze: a gaze to the right moves the picture left, a gaze up moves it down.
     right_px = (image_deg[:, 0] - eye_deg[:, 0]) / config.degrees_per_pixel
     down_px = (eye_deg[:, 1] - image_deg[:, 1]) / config.degrees_per_pixel
     size = (config.height, config.width)
@@ -188,8 +189,8 @@ def _render(
 
 def _gabor_noise(
     config: SessionConfig,
-    down_px: Float64[np.ndarray, "time"],
-    right_px: Float64[np.ndarray, "time"],
+    down_px: Float64[np.ndarray, " time"],
+    right_px: Float64[np.ndarray, " time"],
     generator: np.random.Generator,
 ) -> Float32[np.ndarray, "time height width"]:
     """A texture of Gabors on the screen, another one every `noise_refresh_s`."""
@@ -215,12 +216,12 @@ def _gabor_noise(
 
 def _window(
     picture: Float32[np.ndarray, "picture_height picture_width"],
-    down_px: Float64[np.ndarray, "time"],
-    right_px: Float64[np.ndarray, "time"],
+    down_px: Float64[np.ndarray, " time"],
+    right_px: Float64[np.ndarray, " time"],
     height: int,
     width: int,
 ) -> Float32[np.ndarray, "time height width"]:
-    """The part of the picture that the field covers in each frame, bilinear, mirrored beyond the picture's edges."""
+    """The part of the picture under the field in each frame, bilinear, mirrored beyond its edges."""
     rows_in, columns_in = picture.shape
     rows = np.arange(height)[None, :] + (0.5 - height / 2) - down_px[:, None]
     columns = np.arange(width)[None, :] + (0.5 - width / 2) - right_px[:, None]
@@ -243,7 +244,7 @@ def _window(
 
 
 def _hidden_gain(config: SessionConfig, n_bins: int, index: int) -> Float64[np.ndarray, "time units"]:
-    """A slow gain that all units share to different degrees, with expectation 1; no signal in the data shows it."""
+    """A slow gain, shared to different degrees, of expectation 1; no signal in the data shows it."""
     generator = stream(config.seed, "hidden gain", index)
     step_s = 0.25
     n_steps = int(n_bins / config.sampling_rate_hz / step_s) + 2
@@ -252,7 +253,7 @@ def _hidden_gain(config: SessionConfig, n_bins: int, index: int) -> Float64[np.n
     walk[0] = generator.normal()
     for step, innovation in enumerate(generator.normal(0, np.sqrt(1 - keep**2), n_steps - 1), 1):
         walk[step] = keep * walk[step - 1] + innovation
-    # Held for each step rather than interpolated: interpolation would shrink the variance, and E[gain] with it.
+    # Held for each step: interpolation would shrink the variance between steps, and E[gain] with it.
     held = walk[(np.arange(n_bins) / config.sampling_rate_hz / step_s).astype(int)]
     loading = config.hidden_gain_sd * generator.uniform(0.5, 1.5, config.units_per_session)
     return np.exp(held[:, None] * loading - loading**2 / 2)

@@ -69,7 +69,7 @@ def checked_behaviour(
 ) -> Float32[np.ndarray, "time behaviours"]:
     """Behaviour as float32; a missing sample, allowed where no unit is valid, repeats the last known.
 
-    Later, valid bins still see it as their past, and a pupil of size 0 would be a lie. At the very start it is 0.
+    Later, valid bins still see it as their past, and a pupil of size 0 would be a lie; at the start it is 0.
 
     Raises:
         DataError: not numbers, or a value that is not finite in a bin with a valid unit.

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -36,6 +36,17 @@ _DAMAGE = (
     zlib.error,
     zipfile.BadZipFile,
 )
+
+
+@runtime_checkable
+class _ByteStream(Protocol):
+    """A member of the archive, opened."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def tell(self) -> int: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,7 @@ class NpzFile:
             raise DataError(f"{self.where}: has no key '{key}'{hint} The file holds: {held}")
         return self._members[key]
 
-    def _read_header(self, stream: IO[bytes], key: str) -> MemberHeader:
+    def _read_header(self, stream: _ByteStream, key: str) -> MemberHeader:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             version = np.lib.format.read_magic(stream)
@@ -147,7 +158,7 @@ class NpzStream:
         self._key = key
         self.header = file.header(key)
         self._whole = file.read(key) if self.header.fortran_order else None
-        self._stream: IO[bytes] | None = None
+        self._stream: _ByteStream | None = None
         self._next_row = 0
 
     def read(self, start: int, stop: int) -> Shaped[np.ndarray, "..."]:
@@ -165,13 +176,11 @@ class NpzStream:
             content = stream.read((stop - start) * row_bytes)
             self._next_row = stop
             rows = np.frombuffer(content, self.header.dtype).reshape(stop - start, *row_shape)
-            if stop == self.header.shape[0]:
-                stream.read(1)  # reaching the end is what makes zipfile compare the checksum
         except _DAMAGE as error:
             raise self._file._damaged(self._key, error) from None
         return rows.copy()
 
-    def _at(self, start: int, row_bytes: int) -> IO[bytes]:
+    def _at(self, start: int, row_bytes: int) -> _ByteStream:
         if self._stream is None or start < self._next_row:
             self.close()
             # The archive is closed with the stream: ZipFile keeps the file open while a member is.

@@ -14,7 +14,7 @@ from visioncore.data.recording import RecordingInfo, SessionRecording
 from visioncore.data.simulator.images import PictureLibrary, photographs_digest
 from visioncore.data.simulator.session import SessionConfig, simulate_session
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 """Raised whenever the same parameters come to yield other recordings."""
 
 

@@ -1,4 +1,7 @@
-"""The cores, a closed union by `type`. A new core is one file with its config, its module and `tiny()`, and one line here."""
+"""The cores, a closed union by `type`.
+
+A new core is one file with its config, its module and `tiny()`, and one line here.
+"""
 
 from typing import Annotated
 

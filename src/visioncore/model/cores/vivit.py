@@ -4,7 +4,8 @@ Source: Arnab et al. 2021, model 2 (factorised encoder), made causal in time and
 after Darcet et al. 2023.
 """
 
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from visioncore.model.layers.rope import axial_rotation
 from visioncore.model.layers.tokenizer import Padding, PatchDropout, UnfoldConv3d, tile
 from visioncore.shapes import FeatureShape, VideoShape
 
+R = TypeVar("R")
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -200,19 +202,23 @@ class ViViT(Core[ViViTState]):
         x = tokens.reshape(batch * n_tokens, rows * columns, dim)
         x = torch.cat((self.registers.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
         rotation = axial_rotation(rows, columns, self.config.head_dim, x.device)
-        for block in self.spatial:
+        for block in _blocks(self.spatial):
             x = self._run(block.over_places, x, rotation, weights)
         x = x[:, self.config.num_registers :]
 
         x = x.view(batch, n_tokens, rows * columns, dim).transpose(1, 2).flatten(0, 1)
         caches: list[KeyValueCache | None] = []
-        for block, cache in zip(self.temporal, old_caches, strict=True):
+        for block, cache in zip(_blocks(self.temporal), old_caches, strict=True):
             x, cache = self._run(block.over_time, cache, x, self.config.temporal_window, weights)
             caches.append(cache)
         x = self.norm(x).view(batch, rows, columns, n_tokens, dim)
         return x.permute(0, 4, 3, 1, 2), ViViTState(frames, tuple(caches)), maps
 
-    def _run(self, step, *arguments):  # type: ignore[no-untyped-def]
+    def _run(self, step: Callable[..., R], *arguments: Any) -> R:
         if self.config.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(step, *arguments, use_reentrant=False)
         return step(*arguments)
+
+
+def _blocks(modules: nn.ModuleList) -> list[ParallelBlock]:
+    return [block for block in modules if isinstance(block, ParallelBlock)]

@@ -30,7 +30,9 @@ class DropPath(nn.Module):
         super().__init__()
         self.probability = probability
 
-    def forward(self, x: Float[Tensor, "sequences positions dim"]) -> Float[Tensor, "sequences positions dim"]:
+    def forward(
+        self, x: Float[Tensor, "sequences positions dim"]
+    ) -> Float[Tensor, "sequences positions dim"]:
         if not self.training or self.probability == 0.0:
             return x
         keep = 1.0 - self.probability
@@ -75,8 +77,10 @@ class ParallelBlock(nn.Module):
             weights: where given, the attention weights are appended to it (plain attention only).
         """
         query, key, value, hidden = self._project(x)
-        n_registers = x.shape[1] - len(rotation.cos)
-        query, key = (_rotate_after(q, n_registers, rotation) for q in (query.transpose(1, 2), key.transpose(1, 2)))
+        n_registers = x.shape[1] - len(rotation)
+        query, key = (
+            _rotate_after(q, n_registers, rotation) for q in (query.transpose(1, 2), key.transpose(1, 2))
+        )
         mixed = self._attend(query, key, value.transpose(1, 2), None, False, weights)
         return self._merge(x, mixed, hidden)
 
@@ -99,12 +103,11 @@ class ParallelBlock(nn.Module):
 
         n_queries, n_keys = query.shape[1], key.shape[1]
         rotation = temporal_rotation(torch.arange(n_keys, device=x.device), self.head_dim)
-        newest = Rotation(rotation.cos[n_keys - n_queries :], rotation.sin[n_keys - n_queries :])
         causal = n_queries == n_keys <= window and n_queries > 1
         sees_all = n_queries == 1 and n_keys <= window
         mask = None if causal or sees_all else banded_causal_mask(n_queries, n_keys, window, x.device)
         mixed = self._attend(
-            rotate(query.transpose(1, 2), newest),
+            rotate(query.transpose(1, 2), rotation[n_keys - n_queries :]),
             rotate(key.transpose(1, 2), rotation),
             value.transpose(1, 2),
             mask,
@@ -139,7 +142,12 @@ class ParallelBlock(nn.Module):
 
     def _merge(self, x: Tensor, mixed: Tensor, hidden: Tensor) -> Tensor:
         hidden = self.ff_dropout(functional.gelu(hidden))
-        return x + self.drop_path(self.project_out(torch.cat((mixed, hidden), dim=-1)))
+        # The fused projection of (mixed, hidden), without copying them into one tensor first.
+        of_mixed, of_hidden = self.project_out.weight.split((mixed.shape[-1], self.ff_dim), dim=1)
+        projected = functional.linear(mixed, of_mixed, self.project_out.bias) + functional.linear(
+            hidden, of_hidden
+        )
+        return x + self.drop_path(projected)
 
 
 def _rotate_after(x: Tensor, n_unrotated: int, rotation: Rotation) -> Tensor:

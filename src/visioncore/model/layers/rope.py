@@ -4,10 +4,8 @@ Source: Su et al. 2021 (RoFormer), eq. 34; the axial form splits the head betwee
 (Heo et al. 2024, "Rotary position embedding for vision transformer").
 """
 
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex64, Float, Int
 from torch import Tensor
 
 TIME_BASE = 10_000.0
@@ -15,22 +13,19 @@ SPACE_BASE = 100.0
 """Grids have tens of rows, not thousands of words: a short base keeps every frequency useful (Heo et al. 2024)."""
 
 
-class Rotation(NamedTuple):
-    """Cosine and sine of each position's angles, float32, one pair of channels per angle."""
-
-    cos: Float[Tensor, "positions half_head_dim"]
-    sin: Float[Tensor, "positions half_head_dim"]
+Rotation = Complex64[Tensor, "positions half_head_dim"]
+"""exp(i · angle) of each position, one complex number per pair of channels."""
 
 
-def rotate(x: Float[Tensor, "*batch positions head_dim"], rotation: Rotation) -> Float[Tensor, "*batch positions head_dim"]:
+def rotate(
+    x: Float[Tensor, "*batch positions head_dim"], rotation: Rotation
+) -> Float[Tensor, "*batch positions head_dim"]:
     """Turn each pair of channels of `x` by its position's angle; float32 inside, whatever the precision outside."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rotation
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
-    return turned.to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
-def temporal_rotation(positions: Int[Tensor, "positions"], head_dim: int) -> Rotation:
+def temporal_rotation(positions: Int[Tensor, " positions"], head_dim: int) -> Rotation:
     """Angles of integer time positions. `head_dim` must be even."""
     return _rotation(_angles(positions, head_dim // 2, TIME_BASE))
 
@@ -52,4 +47,4 @@ def _angles(positions: Tensor, n_frequencies: int, base: float) -> Tensor:
 
 
 def _rotation(angles: Tensor) -> Rotation:
-    return Rotation(angles.cos().float(), angles.sin().float())
+    return torch.complex(angles.cos().float(), angles.sin().float())

@@ -131,5 +131,20 @@ class UnfoldConv3d(nn.Module):
         padded = functional.pad(
             used, (self.columns.pad_before, self.columns.pad_after, self.rows.pad_before, self.rows.pad_after)
         )
-        tokens = self.convolution(padded).permute(0, 2, 3, 4, 1)
-        return self.projection(self.norm(tokens)), kept
+        return self.projection(self.norm(self._convolve(padded))), kept
+
+    def _convolve(
+        self, padded: Float[Tensor, "batch channels time height width"]
+    ) -> Float[Tensor, "batch tokens rows columns dim"]:
+        """The convolution as unfolding and one matrix product.
+
+        On a CPU, the weight gradient of a convolution with one input channel is many times slower than this.
+        """
+        convolution = self.convolution
+        patches = padded
+        for axis, (size, step) in enumerate(
+            zip(convolution.kernel_size, convolution.stride, strict=True), start=2
+        ):
+            patches = patches.unfold(axis, size, step)
+        flat = patches.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)
+        return functional.linear(flat, convolution.weight.flatten(1), convolution.bias)

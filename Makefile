@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh clone: `make demo` and `make test`. Needs Python 3.11 and a C compiler.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+RUN := runs/demo
+DATA := experiments/data_configs/simulated.yaml
+
+.PHONY: install demo test check format clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Simulate, train, evaluate, and write a report to open in a browser.
+demo: install
+	$(BIN)/visioncore train --model experiments/model_configs/vivit_demo.yaml --data $(DATA) \
+		--training experiments/training_configs/demo.yaml --out $(RUN) --max-minutes 15
+	$(BIN)/visioncore evaluate $(RUN) --json $(RUN)/test.json --table $(RUN)/test.csv
+	$(BIN)/visioncore report $(RUN)
+	@echo "Open $(RUN)/report.html in a browser."
+
+# Everything CI checks.
+test: install lint
+	$(BIN)/pytest
+
+# The same without the slow tests.
+check: install lint
+	$(BIN)/pytest -m "not slow"
+
+.PHONY: lint
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Removes what was built and trained; recordings prepared for training (stores/) too.
+clean:
+	rm -rf .venv runs stores build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
