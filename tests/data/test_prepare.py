@@ -248,7 +248,7 @@ def test_a_session_larger_than_memory_is_written_piece_by_piece(tmp_path: Path) 
         subject="m",
         unit_ids=("u",),
         trials=(Trial(0, n_bins),),
-        frames=np.zeros((1, 1, height, width), np.uint8),
+        frames=np.broadcast_to(np.uint8(0), (n_bins, 1, height, width)),
         responses=np.zeros((n_bins, 1), np.uint8),
         valid=np.ones((n_bins, 1), bool),
     )

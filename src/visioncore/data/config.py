@@ -1,13 +1,12 @@
 """The data YAML: a recording format as `type` and `params`, and beside them how it is prepared and drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
     Field,
     NonNegativeFloat,
-    SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
@@ -39,7 +38,7 @@ class DataConfig(Config):
         return _with_source(raw) if isinstance(raw, Mapping) and "type" in raw else raw
 
     @model_serializer(mode="wrap")
-    def _source_to_top_level(self, nested: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _source_to_top_level(self, nested: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         dumped = nested(self)
         return {**dumped.pop("source"), **dumped}
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -156,7 +156,10 @@ def _build(config: DataConfig, source: RecordingSource, fingerprint: str, folder
 def _write_sessions(source: RecordingSource, info: RecordingInfo, folder: Path) -> list[WrittenSession]:
     written: list[WrittenSession] = []
     recordings = source.sessions()
-    with _progress() as progress:
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress())
+        if isinstance(recordings, Generator):
+            stack.callback(recordings.close)  # also on an error, so that the source closes its files now
         while True:
             index = len(written)
             task = progress.add_task(f"session {index + 1}: reading", total=None)

@@ -5,7 +5,7 @@ count; older samples act through the recurrent state.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -22,7 +22,7 @@ class NoModulatorConfig(ComponentConfig):
     type: Literal["none"] = "none"
 
     @classmethod
-    def tiny(cls) -> Self:
+    def tiny(cls) -> "NoModulatorConfig":
         return cls()
 
 
@@ -37,7 +37,7 @@ class ConvGRUConfig(ComponentConfig):
     kernel_size: PositiveInt = 3
 
     @classmethod
-    def tiny(cls) -> Self:
+    def tiny(cls) -> "ConvGRUConfig":
         return cls(behaviour_dim=4, hidden_dim=8)
 
     def build(self, features: FeatureShape, n_behaviours: int) -> "ConvGRU":

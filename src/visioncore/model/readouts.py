@@ -5,7 +5,7 @@ the patch or the padding changes.
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -29,7 +29,7 @@ class GaussianReadoutConfig(ComponentConfig):
     """Rank of what tells the bins under one token apart."""
 
     @classmethod
-    def tiny(cls) -> Self:
+    def tiny(cls) -> "GaussianReadoutConfig":
         return cls(phase_rank=2)
 
     def build(self, features: FeatureShape, video: VideoShape, n_units: int) -> "DynamicGaussianReadout":

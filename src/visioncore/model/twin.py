@@ -5,7 +5,7 @@ video many chunks.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class TwinConfig(Config):
     linear: LinearConfig = NoLinearConfig()
 
     @model_validator(mode="after")
-    def _modulator_has_features(self) -> Self:
+    def _modulator_has_features(self) -> "TwinConfig":
         if isinstance(self.convnet, NoCoreConfig) and not isinstance(self.modulator, NoModulatorConfig):
             raise ValueError("a modulator needs a core: set 'modulator: {type: none}' or choose a convnet")
         return self

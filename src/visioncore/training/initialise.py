@@ -183,7 +183,9 @@ def _blocks(
 ) -> Iterator[tuple[int, Float[Tensor, "time channels height width"], Tensor, Tensor]]:
     """Training blocks as the model sees them, spread over the recording, cut where they are long."""
     rate = twin.spec.sampling_rate_hz
-    longest = round(20 * rate)
+    # Short enough for ten pieces, so that some can be held out however few the blocks are.
+    total = sum(block.stop - block.start for block in session.blocks_in("train"))
+    longest = max(min(round(20 * rate), total // 10), round(rate))
     pieces = [
         (start, min(start + longest, block.stop))
         for block in session.blocks_in("train")

@@ -48,7 +48,7 @@ class LitTwin(lightning.LightningModule):
                 self.twin.spec.response_kind,
                 prediction,
                 part.responses,
-                self._supervised(part, prediction),
+                self._supervised(part),
                 self.twin.output(part.session).scale,
             )
             for part, prediction in zip(batch, predictions, strict=True)
@@ -67,7 +67,7 @@ class LitTwin(lightning.LightningModule):
             )
             predictions.append(rates)
         prediction = torch.cat(predictions, dim=1)
-        valid = batch.valid & ~prediction.isnan()
+        valid = self._predicted(batch)
         losses = clip_loss(
             self.twin.spec.response_kind,
             prediction,
@@ -131,11 +131,17 @@ class LitTwin(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
 
-    def _supervised(self, part: SessionClips, prediction: Tensor) -> Tensor:
-        valid = part.valid & ~prediction.isnan()
+    def _predicted(self, part: SessionClips) -> Tensor:
+        """Valid bins that the twin predicts: told by their place, so that a NaN from the model is never masked."""
+        valid = part.valid.clone()
+        valid[:, : self.twin.stride - 1] = False
+        return valid
+
+    def _supervised(self, part: SessionClips) -> Tensor:
+        valid = self._predicted(part)
         if self.config.supervision == "last":
             stride = self.twin.stride
-            newest = prediction.shape[1] // stride * stride - 1
+            newest = valid.shape[1] // stride * stride - 1
             only = torch.zeros_like(valid)
             only[:, newest] = valid[:, newest]
             return only

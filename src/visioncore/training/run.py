@@ -11,6 +11,7 @@ import contextlib
 import csv
 import logging
 import os
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,20 +69,13 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
             write_plan(run_dir / "plan.json", plan)
         module = LitTwin(twin, config, plan, store)
         trainer = _trainer(config, plan, run_dir, _callbacks(experiment, store, plan, run_dir))
-        try:
-            trainer.fit(
-                module,
-                _train_loader(experiment, store, plan),
-                _validation_loader(config, store),
-                ckpt_path=str(last) if last.exists() else None,
-                weights_only=False if last.exists() else None,
-            )
-        except (RuntimeError, KeyError, EOFError) as error:
-            if not last.exists() or isinstance(error, torch.OutOfMemoryError) or trainer.global_step:
-                raise
-            raise CheckpointError(
-                f"{last}: cannot be resumed from ({error}); delete it to start again"
-            ) from None
+        trainer.fit(
+            module,
+            _train_loader(experiment, store, plan, first_epoch=_epochs_done(last)),
+            _validation_loader(config, store),
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=False if last.exists() else None,
+        )
     if trainer.interrupted:
         raise KeyboardInterrupt
     return run_dir / "twin.safetensors"
@@ -172,13 +166,26 @@ def _dataset(experiment: Experiment, store: RecordingStore) -> ClipDataset:
     )
 
 
-def _train_loader(experiment: Experiment, store: RecordingStore, plan: Plan) -> DataLoader:
+def _epochs_done(last: Path) -> int:
+    if not last.exists():
+        return 0
+    try:
+        return len(torch.load(last, map_location="cpu", weights_only=False)["history"])
+    except (RuntimeError, KeyError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{last}: cannot be resumed from ({error}); delete it to start again") from None
+
+
+def _train_loader(experiment: Experiment, store: RecordingStore, plan: Plan, first_epoch: int) -> DataLoader:
     config = experiment.training
-    rank, world = int(os.environ.get("LOCAL_RANK", "0")), config.devices
+    sampler = StepSampler(
+        plan.batches_per_epoch, rank=int(os.environ.get("LOCAL_RANK", "0")), world_size=config.devices
+    )
+    # Lightning tells the sampler its epoch only after the first iterator of a run has been made.
+    sampler.set_epoch(first_epoch)
     return DataLoader(
         _dataset(experiment, store),
         batch_size=None,
-        sampler=StepSampler(plan.batches_per_epoch, rank=rank, world_size=world),
+        sampler=sampler,
         num_workers=config.num_workers,
         persistent_workers=config.num_workers > 0,
     )

@@ -37,14 +37,14 @@ class CellsConfig(Config):
     """Area of the kernel's second, opposite lobe relative to the first."""
     mean_rate_hz: tuple[PositiveFloat, PositiveFloat] = (4.0, 16.0)
     """Log-uniform; the mean over the training trials."""
-    simple_exponent: tuple[PositiveFloat, PositiveFloat] = (1.3, 1.7)
-    complex_exponent: tuple[PositiveFloat, PositiveFloat] = (2.3, 2.8)
+    simple_exponent: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.3)
+    complex_exponent: tuple[PositiveFloat, PositiveFloat] = (2.5, 3.0)
     direction_exponent: tuple[PositiveFloat, PositiveFloat] = (1.4, 1.8)
     spontaneous_fraction: NonNegativeFloat = 0.04
     """Of the mean rate."""
     saturation: PositiveFloat = 40.0
     """The response at which it is half saturated, in multiples of the mean response."""
-    semisaturation_contrast: PositiveFloat = 0.08
+    semisaturation_contrast: PositiveFloat = 0.06
     normalisation_time_s: PositiveFloat = 0.03
     adaptation: NonNegativeFloat = 0.4
     """Weight of the slow contrast signal beside the fast one."""

@@ -110,7 +110,11 @@ class ArraysSource:
             DataError: naming session, key, what was found and what to do.
         """
         for session in self._config.sessions:
-            yield _read_session(session, self._file(session), self._config.response_kind)
+            recording = _read_session(session, self._file(session), self._config.response_kind)
+            try:
+                yield recording
+            finally:
+                recording.stream.close()
 
     def _file(self, session: ArraysSessionConfig) -> NpzFile:
         return NpzFile(self._base_dir / session.path, session.id)

@@ -1,6 +1,6 @@
 """No core: with the linear path alone the twin is the linear-nonlinear model that reviewers ask for."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from visioncore.config import ComponentConfig
 
@@ -9,5 +9,5 @@ class NoCoreConfig(ComponentConfig):
     type: Literal["none"] = "none"
 
     @classmethod
-    def tiny(cls) -> Self:
+    def tiny(cls) -> "NoCoreConfig":
         return cls()

@@ -5,7 +5,7 @@ after Darcet et al. 2023.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -54,7 +54,7 @@ class ViViTConfig(ComponentConfig):
     flash_attention: bool = True
 
     @model_validator(mode="after")
-    def _head_dim_fits_axial_rope(self) -> Self:
+    def _head_dim_fits_axial_rope(self) -> "ViViTConfig":
         if self.head_dim % 4:
             raise ValueError(
                 f"head_dim {self.head_dim} is not a multiple of 4, which axial RoPE needs (row and column pairs)"
@@ -62,7 +62,7 @@ class ViViTConfig(ComponentConfig):
         return self
 
     @classmethod
-    def tiny(cls) -> Self:
+    def tiny(cls) -> "ViViTConfig":
         """The smallest member of the family that has every part; tests use it."""
         return cls(
             embedding_dim=16,

@@ -1,0 +1,161 @@
+"""A run that is killed at any moment and started again ends as the run that was left alone (contract K2)."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from visioncore.checkpoint import load_twin
+from visioncore.config import dump_yaml
+
+MODEL = {
+    "model_type": "v1multi",
+    "sampling_rate": 60,
+    "convnet": {
+        "type": "vivit",
+        "params": {
+            "embedding_dim": 8,
+            "num_spatial_blocks": 1,
+            "num_temporal_blocks": 1,
+            "num_heads": 1,
+            "head_dim": 8,
+            "patch_size": [3, 3, 3],
+            "stride": [2, 2, 2],
+            "padding": "same",
+            "patch_dropout": 0.2,
+            "ff_dropout": 0.2,
+            "drop_path": 0.2,
+        },
+    },
+    "modulator": {"type": "convgru", "params": {"behaviour_dim": 2, "hidden_dim": 4}},
+    "linear": {"type": "low_rank", "params": {"rank": 1, "num_basis": 4}},
+}
+TRAINING = {
+    "max_epochs": 4,
+    "steps_per_epoch": 5,
+    "batch_size": 4,
+    "accumulate_grad_batches": 2,
+    "clip_frames": 30,
+    "learning_rate": 0.01,
+    "warmup_steps": 3,
+    "num_workers": 1,
+}
+# Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+import lightning
+import visioncore.training.run as run
+from visioncore.training.experiment import read_experiment
+from visioncore.training.lit_twin import LitTwin
+
+moment, number, folder, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+
+def die_in_call(owner, name, before):
+    whole, calls = getattr(owner, name), [0]
+    def call(*arguments, **keywords):
+        calls[0] += 1
+        if calls[0] == number:
+            before(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*arguments, **keywords)
+    setattr(owner, name, call)
+
+def half_written(_, path, *rest):
+    Path(path).write_bytes(b"half a checkpoint")
+
+if moment == "step":
+    die_in_call(LitTwin, "training_step", lambda *_: None)
+elif moment == "validation":
+    die_in_call(LitTwin, "validation_step", lambda *_: None)
+elif moment == "checkpoint":
+    die_in_call(lightning.Trainer, "save_checkpoint", half_written)
+elif moment == "rename":
+    die_in_call(run, "replace_durably", lambda *_: None)
+elif moment == "twin":
+    die_in_call(run, "save_twin", lambda *_: None)
+files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+print(run.train(read_experiment(*files), out))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small recording and the three YAML files."""
+    folder = tmp_path_factory.mktemp("experiment")
+    rng = np.random.default_rng(0)
+    n_bins = 1800
+    video = rng.integers(0, 256, (n_bins, 6, 8), dtype=np.uint8)
+    rates = np.full((n_bins, 3), 0.2)
+    rates[1:, 1] = 0.8 * (video[:-1, 2, 3] > 127)
+    eye = rng.normal(size=(n_bins, 2)).astype(np.float32)
+    np.savez(folder / "s.npz", stim=video, spikes=rng.poisson(rates), eye=eye)
+    session = {"id": "s", "subject": "m", "path": "s.npz", "video": "stim", "responses": "spikes"}
+    session |= {"behaviour": "eye", "behaviour_names": ["x", "y"]}
+    data = {
+        "type": "arrays",
+        "params": {"sampling_rate_hz": 60, "response_kind": "counts", "sessions": [session]},
+        "split": {"block_s": 2.0, "split_gap_s": 0.25, "test": 0.2, "validation": 0.2},
+        "burn_in_s": 0.1,
+    }
+    for name, raw in (("model", MODEL), ("data", data), ("training", TRAINING)):
+        (folder / f"{name}.yaml").write_text(dump_yaml(raw))
+    return folder
+
+
+def start(folder: Path, out: Path, moment: str = "never", number: int = 0) -> int:
+    command = [sys.executable, "-c", SCRIPT, moment, str(number), str(folder), str(out)]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+@pytest.fixture(scope="module")
+def left_alone(folder: Path) -> Path:
+    out = folder / "left_alone"
+    assert start(folder, out) == 0
+    return out
+
+
+def same_result(one: Path, other: Path) -> None:
+    assert (one / "logs" / "metrics.csv").read_text() == (other / "logs" / "metrics.csv").read_text()
+    first, second = load_twin(one), load_twin(other)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+    assert first.provenance["metrics"] == second.provenance["metrics"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [("step", 3)],
+        [("step", 27), ("step", 4)],
+        [("validation", 2)],
+        [("checkpoint", 1), ("checkpoint", 2)],
+        [("twin", 2), ("rename", 3)],
+    ],
+    ids=lambda kills: "+".join(f"{moment}{number}" for moment, number in kills),
+)
+def test_a_killed_run_ends_as_the_run_left_alone(
+    folder: Path, left_alone: Path, tmp_path: Path, kills: list[tuple[str, int]]
+) -> None:
+    out = tmp_path / "run"
+    for moment, number in kills:
+        assert start(folder, out, moment, number) == -signal.SIGKILL
+    assert start(folder, out) == 0
+    same_result(left_alone, out)
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_as_it_is(folder: Path, left_alone: Path) -> None:
+    before = {p.name: p.read_bytes() for p in left_alone.iterdir() if p.is_file()}
+    assert start(folder, left_alone) == 0
+    assert {p.name: p.read_bytes() for p in left_alone.iterdir() if p.is_file()} == before
