@@ -1,8 +1,12 @@
 """A tiny recording as arrays, the raw material of most tests."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# Tensors here are tiny: threads only wait for each other. Before torch is imported, and for every child process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

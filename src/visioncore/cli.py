@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -19,6 +20,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _finite(value: float | None) -> float | None:
+    """A check of options: `nan` and `inf` are floats, but neither is a length of time."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
 
 ModelFile = Annotated[Path, typer.Option("--model", help="Model YAML, as in experiments/model_configs.")]
 DataFile = Annotated[Path, typer.Option("--data", help="Data YAML, as in experiments/data_configs.")]
@@ -99,7 +108,12 @@ def train(
     ] = None,
     max_minutes: Annotated[
         float | None,
-        typer.Option("--max-minutes", help="Time a few steps, then train for as long as this.", min=0.1),
+        typer.Option(
+            "--max-minutes",
+            help="Time a few steps, then train for as long as this.",
+            min=0.1,
+            callback=_finite,
+        ),
     ] = None,
 ) -> None:
     """Train a twin, or resume the run in --out."""
@@ -122,7 +136,9 @@ def evaluate(
     run: RunOrTwin,
     data: DataOfTwin = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    bin_ms: Annotated[float | None, typer.Option(help="Sum to coarser bins before scoring.")] = None,
+    bin_ms: Annotated[
+        float | None, typer.Option(help="Sum to coarser bins before scoring.", callback=_finite)
+    ] = None,
     behaviour: Annotated[str, typer.Option(help="recorded, or mean: the training data's mean.")] = "recorded",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here.")] = None,
     table: Annotated[
@@ -227,12 +243,12 @@ def _number(value: float | None, form: str) -> str:
 
 
 def main() -> Any:
-    """Entry point: our errors are one clear message and exit code 1."""
+    """Entry point: our errors, and files that cannot be read or written, are one clear message and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("visioncore").setLevel(logging.INFO)
     try:
         app()
-    except VisionCoreError as error:
+    except (VisionCoreError, OSError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from visioncore.config import build_config, dump_config
 from visioncore.data.behaviour import eye_feature_names
 from visioncore.model import Clip, Twin, TwinConfig
-from visioncore.model.cores.vivit import ViViT
+from visioncore.model.cores.vivit import ViViT, ViViTConfig
 from visioncore.shapes import DataSpec, Normalisation, SessionSpec
 
 STALE_MS = 20.0
@@ -67,6 +67,7 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
     """
     # The plain attention path has the same arithmetic, and the counter knows all of it.
     plain = dump_config(config)
+    recomputes = isinstance(config.convnet, ViViTConfig) and config.convnet.grad_checkpointing
     if "flash_attention" in plain["convnet"].get("params", {}):
         plain["convnet"]["params"].update(flash_attention=False, grad_checkpointing=False)
     config = build_config(TwinConfig, plain, "describe")
@@ -88,6 +89,8 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
     stages = _stages(twin, video, session, len(spec.sessions))
     staleness_ms = (twin.stride - 1) / spec.sampling_rate_hz * 1000
     notes = twin.core.notes() if twin.core else []
+    if recomputes:
+        notes.append("gradient checkpointing runs the core forward twice; the count has it once")
     warnings = []
     if staleness_ms > STALE_MS:
         warnings.append(
@@ -101,8 +104,8 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         notes.append(f"temporal attention sees {tokens} tokens of a clip, {span_ms:.0f} ms")
         if tokens <= 1:
             warnings.append(
-                "temporal attention sees a single token: the clip is as short as the tubelet's step, or "
-                "temporal_window is 1; use longer clips or smaller strides"
+                f"temporal attention sees {'a single' if tokens else 'no'} token: the clip is shorter than two of the "
+                "tubelet's steps, or temporal_window is 1; use longer clips or smaller strides"
             )
     return Description(
         stages=stages,

@@ -1,5 +1,6 @@
 """Whole blocks for validation, several of one session and length at a time."""
 
+import math
 from itertools import groupby
 
 import numpy as np
@@ -12,13 +13,20 @@ from visioncore.data.store import RecordingStore, SessionStore
 
 
 class ValidationBlocks(Dataset[SessionClips]):
-    """`dataset[i]`: up to `blocks_at_once` validation blocks, with the burn-in of each masked out."""
+    """`dataset[i]`: up to `blocks_at_once` validation blocks, with the burn-in of each masked out.
 
-    def __init__(self, store: RecordingStore, blocks_at_once: int) -> None:
+    Args:
+        max_minutes: of each session; blocks spread over the recording are left out beyond it.
+    """
+
+    def __init__(self, store: RecordingStore, blocks_at_once: int, max_minutes: float | None = None) -> None:
         self._burn_in_bins = store.burn_in_bins
         self._groups: list[tuple[SessionStore, tuple[Block, ...]]] = []
         for session in store.sessions.values():
             usable = [b for b in session.blocks_in("validation") if b.n_bins > store.burn_in_bins]
+            if max_minutes is not None:
+                minutes = sum(b.n_bins for b in usable) / store.spec.sampling_rate_hz / 60
+                usable = usable[:: max(math.ceil(minutes / max_minutes), 1)]
             for _, same in groupby(sorted(usable, key=lambda b: (b.n_bins, b.start)), lambda b: b.n_bins):
                 blocks = tuple(same)
                 self._groups += [

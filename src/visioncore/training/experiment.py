@@ -46,6 +46,8 @@ class TrainingConfig(Config):
     """Where the cosine ends, as a share of `learning_rate`."""
     weight_decay: NonNegativeFloat = 0.05
     gradient_clip: PositiveFloat | None = 1.0
+    validation_minutes: PositiveFloat | None = None
+    """Validation recording per session that each validation reads at most; all of it when left out."""
     early_stopping_patience: PositiveInt | None = None
     """Validations without a better score before training stops."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"] = "32-true"

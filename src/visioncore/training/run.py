@@ -192,7 +192,7 @@ def _train_loader(experiment: Experiment, store: RecordingStore, plan: Plan, fir
 
 
 def _validation_loader(config: TrainingConfig, store: RecordingStore) -> DataLoader:
-    return DataLoader(ValidationBlocks(store, blocks_at_once=config.batch_size), batch_size=None)
+    return DataLoader(ValidationBlocks(store, config.batch_size, config.validation_minutes), batch_size=None)
 
 
 def _trainer(

@@ -1,0 +1,115 @@
+"""Where training starts, and whether a short training finds the receptive fields that the simulation put there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from visioncore.checkpoint import load_twin
+from visioncore.config import apply_overrides, read_yaml
+from visioncore.data import RecordingStore, prepare
+from visioncore.evaluation import evaluate
+from visioncore.model import Twin
+from visioncore.model.readouts import DynamicGaussianReadout
+from visioncore.training.experiment import Experiment, InitialiseConfig
+from visioncore.training.initialise import initialise
+from visioncore.training.run import train
+
+CONFIGS = Path(__file__).parents[2] / "experiments" / "model_configs"
+DATA = {
+    "type": "simulated",
+    "params": {
+        "subjects": ["A"],
+        "sampling_rate_hz": 120,
+        "height": 20,
+        "width": 28,
+        "minutes_per_session": 4,
+        "units_per_session": 6,
+        "repeated_stimuli": 2,
+        "repeats": 2,
+    },
+}
+
+
+def experiment(folder: Path, *overrides: str) -> Experiment:
+    raw = {
+        "model": read_yaml(CONFIGS / "vivit_tiny.yaml"),
+        "data": DATA,
+        "training": {
+            "max_epochs": 3,
+            "steps_per_epoch": 40,
+            "batch_size": 6,
+            "clip_frames": 120,
+            "learning_rate": 3e-3,
+            "warmup_steps": 10,
+            "validation_minutes": 0.2,
+        },
+    }
+    return Experiment(apply_overrides(raw, overrides), "test", folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("simulation")
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> RecordingStore:
+    made = experiment(folder)
+    return prepare(made.data, made.data_dir)
+
+
+def fresh_twin(store: RecordingStore, folder: Path, *overrides: str) -> Twin:
+    torch.manual_seed(0)
+    return experiment(folder, *overrides).model.build(store.spec, store.normalisation)
+
+
+def distances_px(twin: Twin, store: RecordingStore) -> np.ndarray:
+    """How far each unit's readout sits from where the simulation put its receptive field."""
+    truth = store.sessions["A1"].unit_truth
+    readout = twin.readout("A1")
+    assert isinstance(readout, DynamicGaussianReadout)
+    found = readout.centres_px().detach().numpy()
+    return np.hypot(found[:, 0] - truth["rf_row_px"], found[:, 1] - truth["rf_column_px"])
+
+
+@pytest.mark.slow
+def test_readouts_start_where_the_receptive_fields_are(store: RecordingStore, folder: Path) -> None:
+    twin = fresh_twin(store, folder)
+    far = distances_px(twin, store)
+    initialise(twin, store, InitialiseConfig(linear=False))
+    near = distances_px(twin, store)
+    assert np.median(near) < 1.5
+    assert np.median(far) > 2 * np.median(near)
+
+
+@pytest.mark.slow
+def test_the_linear_model_predicts_simple_cells_before_any_training(
+    store: RecordingStore, folder: Path
+) -> None:
+    overrides = ("model.convnet={type: none}", "model.modulator={type: none}")
+    twin = fresh_twin(store, folder, *overrides).eval()
+    initialise(twin, store, InitialiseConfig(linear=False))
+    null = evaluate(twin, store, split="validation", progress=False).to_json()
+    assert abs(null["overall"]["bits_per_spike"]["mean"]) < 0.1
+    twin = fresh_twin(store, folder, *overrides).eval()
+    initialise(twin, store, InitialiseConfig())
+    scores = evaluate(twin, store, split="validation", progress=False).to_json()
+    assert scores["by_class"]["simple"]["fraction_of_ceiling"] > 0.3
+
+
+@pytest.mark.slow
+def test_a_short_training_finds_receptive_fields_and_beats_the_linear_model(
+    store: RecordingStore, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train(experiment(folder), run)
+    twin = load_twin(run)
+    assert np.median(distances_px(twin, store)) < 1.5
+    start = fresh_twin(store, folder)
+    initialise(start, store, InitialiseConfig())
+    before = evaluate(start.eval(), store, progress=False).to_json()["overall"]["bits_per_spike"]["mean"]
+    after = evaluate(twin, store, progress=False).to_json()["overall"]["bits_per_spike"]["mean"]
+    assert after > before + 0.05
+    assert twin.provenance["data_fingerprint"] == store.fingerprint
