@@ -67,7 +67,10 @@ class LowRankLinear(nn.Module):
         self.basis: Tensor
         self.register_buffer("basis", raised_cosine_basis(lags, num_basis), persistent=False)
         n_pixels = video.channels * video.height * video.width
-        self.spatial = nn.Parameter(torch.randn(n_units, rank, n_pixels) * n_pixels**-0.5)
+        # Stored at unit scale: a step of the optimiser moves thousands of pixels at once, and would drown a filter
+        # of the size that acts.
+        self.spatial_scale = n_pixels**-0.5
+        self.spatial = nn.Parameter(torch.randn(n_units, rank, n_pixels))
         self.temporal = nn.Parameter(torch.zeros(n_units, rank, len(self.basis)))
 
     @property
@@ -82,7 +85,7 @@ class LowRankLinear(nn.Module):
     ) -> tuple[Float[Tensor, "batch time units"], Float[Tensor, "batch kept filters"]]:
         """Drive at every bin of the chunk, from the frames up to that bin; before the video stands mean grey."""
         frames = video.transpose(1, 2).flatten(2)
-        projected = frames @ self.spatial.flatten(0, 1).T
+        projected = frames @ (self.spatial.flatten(0, 1).T * self.spatial_scale)
         if state is None:
             state = projected.new_zeros(len(projected), self.lags - 1, projected.shape[-1])
         history = torch.cat((state, projected), dim=1)

@@ -90,23 +90,29 @@ class _Regression:
     def fit(cls, sample: _Sample, features: Float[Tensor, "time features"], n_lags: int) -> "_Regression":
         """Ridge with a Kronecker covariance, the penalty chosen per unit on the held-out blocks."""
         fitted = (sample.usable * (1 - sample.held_out))[:, None]
-        tested = (sample.usable * sample.held_out).bool()
+        tested = torch.nonzero(sample.usable * sample.held_out)[:, 0]
         x = features - features.mean(0)
         n = fitted.sum()
         responses = sample.responses - (sample.responses * fitted).sum(0) / n
+        # Responses are moved back instead of frames forward: the same sum, and they are small. What wraps around
+        # at the ends meets bins that are not usable.
         weighted = responses * fitted
-        cross = torch.stack([weighted.T @ _delayed(x, lag) for lag in range(n_lags)], dim=1) / n
+        cross = torch.stack([weighted.roll(-lag, dims=0).T @ x for lag in range(n_lags)], dim=1) / n
 
         some = x[:: max(len(x) // COVARIANCE_FRAMES, 1)]
         space = some.T @ some / len(some)
-        lagged = torch.stack([(x * _delayed(x, lag)).sum(1).mean() for lag in range(n_lags)])
+        stretch = x[: COVARIANCE_FRAMES // 2]
+        kept = len(stretch) - n_lags
+        lagged = torch.stack(
+            [(stretch[n_lags:] * stretch[n_lags - lag :][:kept]).sum(1).mean() for lag in range(n_lags)]
+        )
         time = lagged[(torch.arange(n_lags)[:, None] - torch.arange(n_lags)).abs()] / lagged[0]
         space_values, space_vectors = torch.linalg.eigh(space)
         time_values, time_vectors = torch.linalg.eigh(time)
         values = time_values.clamp_min(0)[:, None] * space_values.clamp_min(0)[None, :]
         rotated = time_vectors.T @ cross @ space_vectors
         test_response = responses[tested]
-        test_features = [_delayed(x, lag)[tested] for lag in range(n_lags)]
+        test_features = [x[tested - lag] for lag in range(n_lags)]
 
         best: _Regression | None = None
         for ridge in RIDGES:
@@ -216,11 +222,6 @@ def _contrast_energy(
     return functional.avg_pool2d(square, cell, ceil_mode=True)[:, 0].sqrt()
 
 
-def _delayed(x: Float[Tensor, "time features"], lag: int) -> Float[Tensor, "time features"]:
-    # Wraps around; the first bins of every block are left out as not usable.
-    return x.roll(lag, dims=0)
-
-
 def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"]) -> Float[Tensor, " units"]:
     x, y = x - x.mean(0), y - y.mean(0)
     return (x * y).sum(0) / (x.square().sum(0) * y.square().sum(0)).sqrt().clamp_min(1e-12)
@@ -254,7 +255,7 @@ def _set_filters(
     fine = functional.pad(fine[..., : linear.lags], (0, max(linear.lags - fine.shape[2], 0)))
     coefficients = torch.linalg.lstsq(linear.basis.T.double(), fine.flatten(0, 1).T.double()).solution
     with torch.no_grad():
-        linear.spatial[:, :rank] = maps.view(len(filters), rank, -1).to(linear.spatial)
+        linear.spatial[:, :rank] = maps.view(len(filters), rank, -1).to(linear.spatial) / linear.spatial_scale
         linear.temporal[:, :rank] = (coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]).to(
             linear.temporal
         )
