@@ -452,6 +452,15 @@ def test_bfloat16_autocast_is_finite_and_close(core: CoreConfig, modulator: Modu
     torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.1, equal_nan=True)
 
 
+def test_modulators_take_the_mixed_dtypes_of_autocast_on_a_gpu() -> None:
+    """There the features' norm gives float32 while convolutions give bfloat16."""
+    features = FeatureShape(4, 3, 5, 2, (0.0, 6.0), (0.0, 10.0))
+    modulator = ConvGRUConfig.tiny().build(features, BEHAVIOURS)
+    with torch.autocast("cpu", torch.bfloat16):
+        modulated, _ = modulator.advance(None, torch.randn(1, 4, 3, 3, 5), torch.randn(1, 6, BEHAVIOURS))
+    assert modulated.isfinite().all()
+
+
 @every_twin
 def test_every_parameter_gets_a_gradient(core: CoreConfig, modulator: ModulatorConfig) -> None:
     twin = make_twin(core, modulator).train()
@@ -558,6 +567,17 @@ def test_predict_walks_through_a_long_video_in_bounded_pieces(monkeypatch: pytes
         twin.predict(video, session="two/β", unit="hz"), whole * 120, rtol=1e-4, atol=1e-4
     )
     assert np.isnan(whole[: twin.stride - 1]).all()
+
+
+def test_a_video_that_is_not_finite_is_refused_and_a_read_only_one_is_fine() -> None:
+    twin = make_twin(modulator=NoModulatorConfig())
+    video = make_inputs(6, batch=1)[0][0, 0].numpy().copy()
+    video.flags.writeable = False
+    assert np.isfinite(twin.predict(video, session="one")[twin.stride :]).all()
+    broken = video.astype(np.float64)
+    broken[4, 0, 0] = np.nan
+    with pytest.raises(DataError, match="frame 4 of the video"):
+        twin.predict(broken, session="one")
 
 
 @pytest.mark.parametrize("shape", [(5, WIDTH, HEIGHT), (5, 2, HEIGHT, WIDTH), (HEIGHT, WIDTH)])

@@ -13,7 +13,8 @@ from visioncore import metrics
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, ConfigError, DataError
-from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation
+from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation, scoring
+from visioncore.evaluation.result import ROW_KEYS, SECTION_KEYS
 from visioncore.model.cores import NoCoreConfig
 from visioncore.model.twin import Twin, TwinConfig
 from visioncore.shapes import DataSpec, Normalisation, SessionSpec
@@ -228,6 +229,22 @@ def test_summed_bins_are_sums_of_counts_and_predictions() -> None:
     assert result.units[0]["recorded_rate_hz"] == pytest.approx(counts[:, 0].mean() * RATE_HZ / 3, rel=1e-5)
 
 
+def test_coarser_bins_of_a_trace_are_means_of_trace_prediction_and_null() -> None:
+    s = setting(kind="trace", factor=0.8)
+    fine, coarse = s.score(), s.score(bin_ms=30.0)
+    session = s.store.fakes["a"]
+    starts = [(b.start + BURN_IN, (b.stop - b.start - BURN_IN) // 3 * 3) for b in session.blocks]
+    test = [b.split == "test" for b in session.blocks]
+    bins = np.concatenate([np.arange(a, a + n) for (a, n), some in zip(starts, test, strict=True) if some])
+    recorded, predicted = session.counts[bins], 0.8 * session.true_rates[bins]
+    for i, row in enumerate(coarse.units[:N_UNITS]):
+        assert row["recorded_mean"] == pytest.approx(recorded[:, i].mean(), rel=1e-5)
+        assert row["predicted_mean"] == pytest.approx(predicted[:, i].mean(), rel=1e-5)
+        averages = [values[:, i].reshape(-1, 3).mean(1) for values in (recorded, predicted)]
+        assert row["correlation"] == pytest.approx(np.corrcoef(*averages)[0, 1], rel=1e-5)
+        assert row["recorded_mean"] == pytest.approx(fine.units[i]["recorded_mean"], rel=0.05)
+
+
 def test_a_summed_bin_counts_only_where_all_its_bins_are_valid() -> None:
     s = setting()
     every_bin = s.score(bin_ms=30.0).sessions["a"]["n_bins"]
@@ -344,6 +361,38 @@ def test_units_without_reliable_signal_stay_out_of_the_mean_over_repeats() -> No
     assert result.overall["cc_norm"] == pytest.approx(np.mean(reliable), rel=1e-12)
 
 
+@pytest.mark.parametrize("segment_s", [20.0, 0.5])
+@pytest.mark.parametrize("cut", [0, 3])
+def test_showing_every_stimulus_twice_with_the_same_outcome_makes_no_interval_narrower(
+    segment_s: float, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "INTERVAL_BLOCK_S", segment_s)
+    found = []
+    for shown in (1, 2):
+        s = setting(factor=0.6)
+        for session in s.store.fakes.values():
+            index = np.arange(N_BINS) % 600
+            session.frames[:, 0, 0, 0] = index
+            session.true_rates, session.counts = session.true_rates[index], session.counts[index]
+            session.blocks = tuple(
+                Block(start, start + 100 - cut * (start >= 600), "test", f"{start % 600}", "movie")
+                for start in range(0, 600 * shown, 100)
+            )
+        scores = s.score().overall
+        found.append(
+            [
+                np.ptp(interval)
+                for interval in (
+                    scores["bits_per_spike"]["ci95"],
+                    scores["correlation"]["ci95"],
+                    scores["ceiling"]["ci95"],
+                )
+            ]
+        )
+    # Cut repeats weigh the bins a little otherwise; blocks taken for independent would be 0.71 as wide.
+    np.testing.assert_allclose(found[1], found[0], rtol=0.12 if cut else 1e-9)
+
+
 def test_repeats_that_agree_in_video_and_behaviour_share_a_prediction_and_others_do_not() -> None:
     s = setting()
     s.score()
@@ -411,6 +460,20 @@ def test_a_split_without_bins_and_a_prediction_that_is_not_finite_are_errors() -
         s.score()
 
 
+def test_a_twin_that_diverges_late_in_a_block_is_refused_rather_than_scored_on_its_healthy_bins() -> None:
+    s = setting(stride=4)
+    healthy = s.twin.script
+
+    def script(session: str, bins: np.ndarray, behaviour: Any) -> np.ndarray:
+        rates = healthy(session, bins, behaviour).copy()
+        rates[4:, 2] = np.nan
+        return rates
+
+    s.twin.script = script
+    with pytest.raises(CheckpointError, match="not finite; its weights are damaged or its training diverged"):
+        s.score()
+
+
 def test_data_other_than_the_training_data_are_scored_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -439,3 +502,35 @@ def test_the_json_and_the_table_hold_the_result_and_belong_to_one_twin(tmp_path:
     s.store.fingerprint = "other"
     assert load_evaluation(tmp_path / "test.json", s.twin, s.store) is None
     assert load_evaluation(tmp_path / "absent.json", s.twin, s.store) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: [],
+        lambda raw: raw | {"settings": []},
+        lambda raw: raw | {"settings": None},
+        lambda raw: {name: part for name, part in raw.items() if name != "overall"},
+        lambda raw: raw | {"overall": {}},
+        lambda raw: raw | {"overall": raw["overall"] | {"ceiling": None}},
+        lambda raw: raw | {"sessions": {"a": 3}},
+        lambda raw: raw | {"by_kind": []},
+        lambda raw: raw | {"units": {}},
+        lambda raw: raw | {"units": []},
+        lambda raw: raw | {"units": [{"session": "a"}]},
+        lambda raw: raw | {"news": 1},
+    ],
+)
+def test_a_damaged_evaluation_counts_as_none(damage: Callable[[Any], Any], tmp_path: Path) -> None:
+    s = setting()
+    path = tmp_path / "test.json"
+    s.score().write_json(path)
+    assert load_evaluation(path, s.twin, s.store) is not None
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    assert load_evaluation(path, s.twin, s.store) is None
+
+
+def test_every_section_and_row_has_exactly_the_parts_that_a_reader_is_promised() -> None:
+    result = setting().score()
+    assert result.overall.keys() == SECTION_KEYS
+    assert all(row.keys() >= ROW_KEYS for row in result.units)

@@ -203,15 +203,23 @@ def test_the_order_of_units_and_sessions_changes_no_population_score() -> None:
     assert straight.correlation() == pytest.approx(permuted.correlation(), rel=1e-12)
 
 
-def test_the_streaming_score_leaves_out_bins_without_a_prediction() -> None:
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_one_prediction_that_is_not_finite_in_a_valid_bin_makes_the_streaming_score_nan(
+    broken: float,
+) -> None:
     rates, counts = poisson_cells(4, 100, 1, 0.5)
-    valid, null = np.ones((100, 4), bool), rates.mean(0)
-    late = rates.copy()
-    late[:3] = np.nan
+    counts[0][:, 3] = 0  # a unit without spikes has no bits per spike, and spoils nobody's
+    null, valid = rates.mean(0), np.ones((100, 4), bool)
+    rates[:3], valid[:3] = np.nan, False
     score = PopulationScore()
-    score.update("a", late, counts[0], null, valid)
-    expected = metrics.bits_per_spike(rates[3:], counts[0][3:], null)
+    score.update("a", rates, counts[0], null, valid)
+    expected = metrics.bits_per_spike(rates[3:, :3], counts[0][3:, :3], null[:3])
     assert score.bits_per_spike() == pytest.approx(expected.mean(), rel=1e-12)
+    assert np.isfinite(score.correlation())
+    rates[50, 2] = broken
+    score.update("b", rates, counts[0], null, valid)
+    assert np.isnan(score.bits_per_spike())
+    assert np.isnan(score.correlation())
 
 
 def test_scores_of_nothing_are_nan_and_raise_no_warning() -> None:

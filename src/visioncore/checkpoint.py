@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from visioncore.config import build_config, dump_config
@@ -41,7 +41,8 @@ def save_twin(twin: Twin, path: Path, provenance: Mapping[str, Any]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in twin.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)})
+    # Not `save_file`, which makes files that only their owner can read.
+    partial.write_bytes(save(tensors, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)}))
     replace_durably(partial, path)
 
 
@@ -95,15 +96,6 @@ def twin_path(path: Path) -> Path:
         what = "the run folder holds no twin yet" if path.is_dir() else "no such file"
         raise CheckpointError(f"{file}: {what}")
     return file
-
-
-def file_digest(path: Path) -> str:
-    """The digest that the twin file at `path` carries; it names the twin."""
-    try:
-        with safe_open(path, framework="pt") as opened:
-            return str((opened.metadata() or {}).get(_DIGEST, ""))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable twin ({error})") from None
 
 
 def copy_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

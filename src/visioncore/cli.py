@@ -100,9 +100,7 @@ def train(
     data: DataFile,
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes it.")],
     training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="32-true, bf16-mixed, bf16-true or 16-mixed.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.max_epochs=5.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Training losses: masked, unnormalised by rate, one value per clip."""
+"""Training losses: masked, and not normalised by rate."""
 
 from typing import Literal
 
@@ -7,17 +7,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 RATE_FLOOR = 1e-8
-"""Smallest expected count that enters a logarithm; the same for every model and null."""
+"""Smallest expected count that enters the logarithm of the loss, which is computed in single precision."""
 
 
-def clip_loss(
+def masked_loss(
     response_kind: Literal["counts", "trace"],
     prediction: Float[Tensor, "batch time units"],
     response: Float[Tensor, "batch time units"],
     valid: Bool[Tensor, "batch time units"],
     scale: Float[Tensor, " units"],
-) -> Float[Tensor, " batch"]:
-    """Mean loss of each clip over its valid entries; zero for a clip that has none.
+) -> Float[Tensor, ""]:
+    """Mean loss over the valid entries; zero where there is none.
 
     Counts: Poisson negative log-likelihood in nats per bin and unit, without the term of the counts alone. Traces:
     squared error in units of each unit's own `scale`. Entries that are not predicted (NaN) must not be valid.
@@ -30,4 +30,4 @@ def clip_loss(
     else:
         entries = ((prediction - response) / scale).square()
     entries = torch.where(valid, entries, torch.zeros_like(entries))
-    return entries.sum(dim=(1, 2)) / valid.sum(dim=(1, 2)).clamp_min(1)
+    return entries.sum() / valid.sum().clamp_min(1)

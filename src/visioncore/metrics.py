@@ -44,9 +44,12 @@ class Sums:
         train_mean: Float[np.ndarray, " units"],
         valid: Bool[np.ndarray, "time units"],
     ) -> "Sums":
-        """The sums over the valid bins of one stretch; entries that are not valid may hold anything."""
+        """The sums over the valid bins of one stretch; entries that are not valid may hold anything.
+
+        A prediction that is not finite in a valid bin makes every score of its unit NaN.
+        """
         null = train_mean.astype(np.float64)
-        rate = np.where(valid, prediction, null)
+        rate = np.where(valid, np.where(np.isfinite(prediction), prediction, np.nan), null)
         count = np.where(valid, recorded, null)
         x, y = count - null, rate - null
         floored, null_floored = np.maximum(rate, RATE_FLOOR), np.maximum(null, RATE_FLOOR)
@@ -91,7 +94,8 @@ class Sums:
         """Pearson correlation over single bins; 0 where `constant`, as the field's leader boards have it."""
         scale = np.sqrt(self._variance(self.x, self.xx) * self._variance(self.y, self.yy))
         covariance = self.xy - _ratio(self.x * self.y, self.bins)
-        return np.where(self.constant, 0.0, _ratio(covariance, scale))
+        value = np.where(self.constant, 0.0, _ratio(covariance, scale))
+        return np.where(np.isnan(self.xy), np.nan, value)
 
     def _variance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         variance = second - _ratio(first**2, self.bins)
@@ -112,17 +116,20 @@ class PopulationScore:
         train_mean: Float[np.ndarray, " units"],
         valid: Bool[np.ndarray, "time units"],
     ) -> None:
-        """Add one stretch; bins that are not valid or not predicted (NaN) are left out."""
-        sums = Sums.measure(prediction, recorded, train_mean, valid & ~np.isnan(prediction))
+        """Add one stretch. `valid` alone decides what counts: bins that are not predicted must be False there.
+
+        A NaN from the model is no missing bin: it makes the score NaN, however healthy the other bins are.
+        """
+        sums = Sums.measure(prediction, recorded, train_mean, valid)
         self.sums[session] = self.sums[session] + sums if session in self.sums else sums
 
     def bits_per_spike(self) -> float:
-        """Mean over all units that spiked; NaN when none did."""
-        return mean_or_nan(s.bits_per_spike for s in self.sums.values())
+        """Mean over all units that spiked; NaN when none did, or where a prediction is not finite."""
+        return _mean(s.bits_per_spike[s.spikes > 0] for s in self.sums.values())
 
     def correlation(self) -> float:
-        """Mean over all units with a recorded bin; NaN when there is none."""
-        return mean_or_nan(s.correlation[s.bins > 0] for s in self.sums.values())
+        """Mean over all units with a recorded bin; NaN when there is none, or a prediction is not finite."""
+        return _mean(s.correlation[s.bins > 0] for s in self.sums.values())
 
 
 def bits_per_spike(
@@ -192,6 +199,11 @@ def mean_or_nan(values: Iterable[np.ndarray]) -> float:
     together = np.concatenate([np.empty(0), *values])
     finite = together[np.isfinite(together)]
     return float(finite.mean()) if finite.size else float("nan")
+
+
+def _mean(values: Iterable[np.ndarray]) -> float:
+    together = np.concatenate([np.empty(0), *values])
+    return float(together.mean()) if together.size else float("nan")
 
 
 def signal_power(responses: Real[np.ndarray, "repeats time units"]) -> Float64[np.ndarray, " units"]:

@@ -249,13 +249,53 @@ def test_what_is_missing_in_invalid_bins_never_reaches_the_store(one_session: Pr
         "ok": _with(_ALL_VALID, slice(100, 110), False),
     }
     session = prepare(*one_session(arrays)).sessions["one"]
-    assert not session.video(100, 110).any()
+    held = np.broadcast_to(_FLOAT_VIDEO[99], (10, 5, 7))
+    np.testing.assert_array_equal(session.video(100, 110)[:, 0], held)
+    np.testing.assert_array_equal(session.video(110, 120)[:, 0], _FLOAT_VIDEO[110:120])
     assert not session.responses(100, 110).any()
     assert not session.valid(100, 110).any()
     behaviour = session.behaviour(99, 111)
     assert behaviour is not None
     np.testing.assert_array_equal(behaviour[:11], np.tile([198.0, 199.0], (11, 1)))
     np.testing.assert_array_equal(behaviour[11], [220.0, 221.0])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 30), (0, 2000), (1000, 1100), (990, 2400)])
+def test_missing_frames_and_behaviour_hold_the_last_or_else_the_first_known_across_pieces(
+    start: int, stop: int, one_session: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visioncore.data.stored_array._CHUNK_BYTES", 50 * 5 * 7 * 4)
+    video, eye = _FLOAT_VIDEO.copy(), np.arange(2.0 * N_BINS).reshape(-1, 2)
+    video[start:stop, 2, 3] = np.nan  # one pixel spoils its frame
+    video[1500:1510] = np.inf if start <= 1500 < stop else video[1500:1510]
+    eye[start:stop] = np.nan
+    arrays = {"stim": video, "eye": eye, "ok": _with(_ALL_VALID, slice(start, stop), False)}
+    splits = np.array(["train", "validation", "test"] * 80)
+    arrays |= {"s": np.arange(0, N_BINS, 10), "p": splits}
+    config, folder = one_session(arrays, {"trial_start": "s", "split": "p"}, burn_in_s=0.0)
+    session = prepare(config, folder).sessions["one"]
+    index = np.arange(N_BINS)
+    index[start:stop] = stop if start == 0 else start - 1
+    np.testing.assert_array_equal(session.video(0, N_BINS)[:, 0], _FLOAT_VIDEO[index])
+    np.testing.assert_array_equal(session.behaviour(0, N_BINS), np.arange(2.0 * N_BINS).reshape(-1, 2)[index])
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(("y", "x"), "y, x"), (("x", "pupil"), "x, pupil"), (None, "behaviour_0, behaviour_1")],
+)
+def test_behaviour_named_otherwise_in_a_later_session_is_refused(
+    names: tuple[str, ...] | None, found: str, tiny_config: tuple[DataConfig, Path]
+) -> None:
+    config, folder = tiny_config
+    source: Any = config.source
+    first, second, third = source.sessions
+    changed = (first, second, third.model_copy(update={"behaviour_names": names}))
+    source = source.model_copy(update={"sessions": changed})
+    with pytest.raises(DataError) as caught:
+        prepare(config.model_copy(update={"source": source, "store": "refused"}), folder)
+    expected = f"session 'c' (c.npz), key 'eye': its signals are {found}, but those of session 'a' are x, y;"
+    assert expected in str(caught.value)
 
 
 def test_a_trace_may_be_negative_and_fractional_and_has_no_floor(one_session: Prepared) -> None:

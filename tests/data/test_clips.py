@@ -158,15 +158,6 @@ def test_ranks_share_the_batches_without_overlap() -> None:
     assert sorted(seen) == list(range(30))
 
 
-def test_a_resumed_epoch_continues_where_it_was_and_the_next_is_whole() -> None:
-    sampler = StepSampler(10)
-    sampler.set_epoch(2)
-    sampler.skip_to(7)
-    assert list(sampler) == [27, 28, 29]
-    assert list(sampler) == list(range(20, 30))
-    assert len(sampler) == 10
-
-
 def test_clips_move_to_a_device_whole(tiny_store: RecordingStore) -> None:
     moved = _dataset(tiny_store)[0][0].to("meta")
     assert moved.behaviour is not None

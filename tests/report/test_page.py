@@ -12,6 +12,7 @@ import torch
 
 from visioncore.config import build_config
 from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
+from visioncore.errors import DataError
 from visioncore.evaluation import evaluate
 from visioncore.model import Twin, TwinConfig
 from visioncore.report import write_report
@@ -180,3 +181,22 @@ def test_a_recording_without_repeats_says_so(tiny_store: RecordingStore, tmp_pat
     page = write_report(twin, tiny_store, result, tmp_path).read_text()
     assert "No stimulus was repeated in the test split" in page
     assert "one presentation" in page
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        HISTORY + "40,0.4\n",
+        HISTORY.replace("0.5,0.3", "0.5,o.3"),
+        HISTORY.replace("validation_loss", "loss"),
+        HISTORY + "40,0.4,0.5,0.3,0.0,1.050,0.4,0.5,0.3,0.0,1.0\n",
+        HISTORY + '40,"0.4\n',
+    ],
+)
+def test_a_damaged_history_is_named_with_the_remedy(
+    damaged: str, tiny_store: RecordingStore, tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "metrics.csv").write_text(damaged)
+    with pytest.raises(DataError, match=r"metrics\.csv: is no history.*Delete it, or train again"):
+        report(tiny_store, tmp_path, core="none")

@@ -1,6 +1,7 @@
 """A run that is killed at any moment and started again ends as the run that was left alone (contract K2)."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import torch
 
 from visioncore.checkpoint import load_twin
 from visioncore.config import dump_yaml
+from visioncore.errors import CheckpointError, ConfigError
+from visioncore.training.experiment import read_experiment
+from visioncore.training.run import train
 
 MODEL = {
     "model_type": "v1multi",
@@ -95,8 +99,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rates[1:, 1] = 0.8 * (video[:-1, 2, 3] > 127)
     eye = rng.normal(size=(n_bins, 2)).astype(np.float32)
     np.savez(folder / "s.npz", stim=video, spikes=rng.poisson(rates), eye=eye)
-    session = {"id": "s", "subject": "m", "path": "s.npz", "video": "stim", "responses": "spikes"}
-    session |= {"behaviour": "eye", "behaviour_names": ["x", "y"]}
+    session = {
+        "id": "s",
+        "subject": "m",
+        "path": "s.npz",
+        "video": "stim",
+        "responses": "spikes",
+        "behaviour": "eye",
+        "behaviour_names": ["x", "y"],
+    }
     data = {
         "type": "arrays",
         "params": {"sampling_rate_hz": 60, "response_kind": "counts", "sessions": [session]},
@@ -159,3 +170,43 @@ def test_a_finished_run_is_left_as_it_is(folder: Path, left_alone: Path) -> None
     before = {p.name: p.read_bytes() for p in left_alone.iterdir() if p.is_file()}
     assert start(folder, left_alone) == 0
     assert {p.name: p.read_bytes() for p in left_alone.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_no_other_data_and_no_other_settings(
+    folder: Path, left_alone: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("stores", "left_alone"))
+    arrays = dict(np.load(other / "s.npz"))
+    np.savez(other / "s.npz", **(arrays | {"eye": arrays["eye"] + 1}))
+    files = (other / "model.yaml", other / "data.yaml", other / "training.yaml")
+    with pytest.raises(ConfigError, match="begun on other data"):
+        train(read_experiment(*files), left_alone)
+    with pytest.raises(ConfigError, match=r"different: training\.learning_rate"):
+        train(read_experiment(*files, ["training.learning_rate=0.5"]), left_alone)
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_stays_stopped(folder: Path, tmp_path: Path) -> None:
+    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+    # A learning rate that can only do harm: no validation is better than the first.
+    overrides = ["training.early_stopping_patience=1", "training.learning_rate=3.0", "training.num_workers=0"]
+    for _ in range(2):
+        train(read_experiment(*files, overrides), tmp_path / "run")
+        history = (tmp_path / "run" / "logs" / "metrics.csv").read_text().splitlines()
+        assert len(history) < 1 + int(str(TRAINING["max_epochs"]))
+
+
+@pytest.mark.slow
+def test_a_damaged_point_of_resumption_is_refused(folder: Path, left_alone: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(left_alone, out)
+    intact = (out / "last.ckpt").read_bytes()
+    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+    for position in (10, len(intact) // 2, len(intact) - 30):
+        damaged = bytearray(intact)
+        damaged[position] ^= 0xFF
+        (out / "last.ckpt").write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be resumed from"):
+            train(read_experiment(*files), out)

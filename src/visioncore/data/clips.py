@@ -31,6 +31,8 @@ class SessionClips:
     responses: Float[Tensor, "batch time units"]
     valid: Bool[Tensor, "batch time units"]
     """False where the response is missing, in each clip's burn-in, and after the end of a short block."""
+    lengths: tuple[int, ...]
+    """Bins of each clip before its padding."""
     starts: tuple[int, ...]
     """First bin of each clip in its session, to name it in messages."""
 
@@ -142,6 +144,7 @@ class ClipDataset(Dataset[Batch]):
             behaviour=torch.from_numpy(self._stack(known)) if known else None,
             responses=torch.from_numpy(self._stack([session.responses(*window) for window in windows])),
             valid=torch.from_numpy(valid),
+            lengths=tuple(stop - start for start, stop in windows),
             starts=tuple(start for start, _ in windows),
         )
 
@@ -179,20 +182,14 @@ class StepSampler(Sampler[int]):
         self._rank = rank
         self._world_size = world_size
         self._epoch = 0
-        self._first_step = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is; Lightning calls this."""
         self._epoch = epoch
 
-    def skip_to(self, step: int) -> None:
-        """Start the next iteration, and only that, at a step within the epoch: for resuming in its middle."""
-        self._first_step = step
-
     def __len__(self) -> int:
         return self._steps_per_epoch
 
     def __iter__(self) -> Iterator[int]:
-        first, self._first_step = self._first_step, 0
-        for step in range(first, self._steps_per_epoch):
+        for step in range(self._steps_per_epoch):
             yield (self._epoch * self._steps_per_epoch + step) * self._world_size + self._rank

@@ -1,5 +1,6 @@
 """The data YAML: a recording format as `type` and `params`, and beside them how it is prepared and drawn."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -49,10 +50,18 @@ def build_data_config(raw: Mapping[str, Any], where: str) -> DataConfig:
     Raises:
         ConfigError: one line per problem.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where}: 'data' is {raw!r}; expected a mapping with 'type' and 'params'")
     if "source" in raw:
         raise ConfigError(
             f"{where}: unknown key 'source'; the format's 'type' and 'params' stand at the top level"
         )
+    known = sorted({"type", "params", *DataConfig.model_fields} - {"source"})
+    for key in raw:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; valid keys here: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key '{key}'{hint}")
     if "type" not in raw:
         raise ConfigError(
             f"{where}: missing key 'type'; it names the format of the recordings, such as arrays"
@@ -60,7 +69,7 @@ def build_data_config(raw: Mapping[str, Any], where: str) -> DataConfig:
     try:
         return build_config(DataConfig, _with_source(raw), where)
     except ConfigError as error:
-        raise ConfigError(str(error).replace("'source.", "'")) from None
+        raise ConfigError(str(error).replace("'source.", "'").replace("'source':", "'params':")) from None
 
 
 def load_data_config(path: Path) -> DataConfig:

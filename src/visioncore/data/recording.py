@@ -66,7 +66,7 @@ class SessionRecording(Protocol):
         ...
 
     def video(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
-        """Frames [start, stop), uint8 or float32."""
+        """Frames [start, stop), uint8 or float; in bins without a valid unit they may hold NaN."""
         ...
 
 

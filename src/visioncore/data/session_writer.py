@@ -11,7 +11,13 @@ import zarr
 from jaxtyping import Bool, Shaped
 
 from visioncore.data.recording import RecordingInfo, SessionRecording, Trial
-from visioncore.data.sources.checks import checked_behaviour, checked_frames, checked_rates, checked_responses
+from visioncore.data.sources.checks import (
+    checked_behaviour,
+    checked_frames,
+    checked_rates,
+    checked_responses,
+    hold_frames,
+)
 from visioncore.data.stored_array import ArrayManifest, StoredArray, write_array
 from visioncore.errors import DataError
 
@@ -56,15 +62,11 @@ def write_session(
             lambda start, stop: values[start:stop],
         )
 
+    video = _HeldVideo(recording, info, where)
+
     def frames(start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
-        piece = recording.video(start, stop)
-        if piece.shape != (stop - start, info.channels, info.height, info.width):
-            raise DataError(
-                f"{where}: video frames have shape {piece.shape[1:]}; the recording's first session has "
-                f"{(info.channels, info.height, info.width)}, and all sessions must share one size"
-            )
         advance(stop - start)
-        return checked_frames(piece, np.asarray(valid[start:stop].any(axis=1)), start, f"{where}, video")
+        return video.read(start, stop)
 
     zarr.create_group(str(folder))
     video_dtype = np.dtype(np.uint8 if recording.video(0, 1).dtype == np.uint8 else np.float32)
@@ -96,6 +98,43 @@ def write_session(
         manifests=manifests,
         arrays=arrays,
     )
+
+
+class _HeldVideo:
+    """A session's video, read in order: checked, and frames that are missing hold the last good one."""
+
+    def __init__(self, recording: SessionRecording, info: RecordingInfo, where: str) -> None:
+        self._recording, self._info, self._where = recording, info, where
+        self._last: Shaped[np.ndarray, "channels height width"] | None = None
+
+    def read(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
+        piece = self._checked(start, stop)
+        held = hold_frames(piece, self._last)
+        if held is None:
+            held = hold_frames(piece, self._first_good(stop, stop - start))
+        if held is None:
+            raise DataError(f"{self._where}, video: no frame is finite; is this the stimulus?")
+        self._last = held[-1].copy()
+        return held
+
+    def _first_good(self, start: int, n_bins: int) -> Shaped[np.ndarray, "channels height width"] | None:
+        """The first good frame from bin `start` on, looked for `n_bins` at a time."""
+        for begin in range(start, self._recording.n_bins, n_bins):
+            held = hold_frames(self._checked(begin, min(begin + n_bins, self._recording.n_bins)), None)
+            if held is not None:
+                return np.asarray(held[0])
+        return None
+
+    def _checked(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
+        piece = self._recording.video(start, stop)
+        info = self._info
+        if piece.shape != (stop - start, info.channels, info.height, info.width):
+            raise DataError(
+                f"{self._where}: video frames have shape {piece.shape[1:]}; the recording's first session has "
+                f"{(info.channels, info.height, info.width)}, and all sessions must share one size"
+            )
+        seen = np.asarray(self._recording.valid[start:stop].any(axis=1))
+        return checked_frames(piece, seen, start, f"{self._where}, video")
 
 
 def require_equal_repeats(

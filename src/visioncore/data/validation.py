@@ -50,5 +50,6 @@ class ValidationBlocks(Dataset[SessionClips]):
             behaviour=torch.from_numpy(np.stack(samples)) if samples else None,
             responses=torch.from_numpy(np.stack([session.responses(*window) for window in windows])),
             valid=torch.from_numpy(valid),
+            lengths=tuple(block.n_bins for block in blocks),
             starts=tuple(block.start for block in blocks),
         )

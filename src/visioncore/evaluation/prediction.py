@@ -63,7 +63,8 @@ class BlockPrediction:
 class BlockPredictor:
     """Predicts the blocks of one session, each from a fresh state.
 
-    A prediction is a function of video and behaviour: consecutive blocks that agree in both share it.
+    A prediction is a function of video and behaviour: consecutive blocks that agree in both share it. Coarser
+    bins hold the sum of counts and the mean of a trace.
     """
 
     def __init__(
@@ -90,14 +91,16 @@ class BlockPredictor:
             return BlockPrediction(block, start, nothing, nothing, nothing.astype(bool), nothing)
         prediction = self._predict(block)[self.burn_in_bins : stop - block.start]
         rates = session.rates(start, stop)
-        valid = session.valid(start, stop) & ~np.isnan(prediction)
+        # What is not predicted is told by its place, so that a NaN from the twin is never masked.
+        valid = session.valid(start, stop).copy()
+        valid[: max(self.twin.stride - 1 - self.burn_in_bins, 0)] = False
         return BlockPrediction(
             block=block,
             start=start,
-            prediction=self._sum(prediction),
-            recorded=self._sum(session.responses(start, stop)),
+            prediction=self._coarser(prediction),
+            recorded=self._coarser(session.responses(start, stop)),
             valid=valid.reshape(n_bins, self.bins_summed, -1).all(1),
-            rates=None if rates is None else self._sum(rates),
+            rates=None if rates is None else self._coarser(rates),
         )
 
     def _predict(self, block: Block) -> np.ndarray:
@@ -120,10 +123,12 @@ class BlockPredictor:
             self._last = key, rates.astype(np.float32)
         return self._last[1]
 
-    def _sum(self, values: np.ndarray) -> np.ndarray:
+    def _coarser(self, values: np.ndarray) -> np.ndarray:
         if self.bins_summed == 1:
             return values
-        return values.reshape(-1, self.bins_summed, values.shape[-1]).sum(1)
+        bins = values.reshape(-1, self.bins_summed, values.shape[-1])
+        counts = self.twin.spec.response_kind == "counts"
+        return np.asarray(bins.sum(1) if counts else bins.mean(1))
 
 
 @dataclass(frozen=True)

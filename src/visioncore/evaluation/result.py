@@ -20,6 +20,28 @@ from visioncore.model.twin import Twin
 
 Json = dict[str, Any]
 
+_ON_REPEATS = ("cc_norm", "feve", "correlation_to_average", "oracle")
+SECTION_KEYS = frozenset(
+    [
+        *("bits_per_spike", "correlation", "ceiling", "fraction_of_ceiling", "fraction_of_ceiling_ci95"),
+        *_ON_REPEATS,
+        *(f"{name}_n_units" for name in _ON_REPEATS),
+        *("n_repeats", "n_units", "n_excluded", "n_bins"),
+    ]
+)
+ROW_KEYS = frozenset(
+    [
+        "session",
+        "unit_id",
+        "cell_class",
+        "bits_per_spike",
+        "ceiling",
+        "correlation",
+        "n_repeats",
+        "excluded_reason",
+    ]
+)
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -45,11 +67,17 @@ class EvaluationResult:
             DataError: it is not one.
         """
         try:
-            return cls(**raw)
+            result = cls(**raw)
         except TypeError as error:
             raise DataError(
                 f"not an evaluation of this version of VisionCore ({error}); evaluate again"
             ) from None
+        for name, sound in _soundness(result).items():
+            if not sound:
+                raise DataError(
+                    f"not an evaluation of this version of VisionCore ('{name}' is damaged); evaluate again"
+                )
+        return result
 
     def table(self) -> list[Json]:
         """One row per unit, excluded ones too."""
@@ -65,6 +93,31 @@ class EvaluationResult:
         writer.writeheader()
         writer.writerows(self.units)
         write_atomically(path, text.getvalue())
+
+
+def _soundness(result: EvaluationResult) -> dict[str, bool]:
+    """Whether each part has the shape that readers rely on."""
+    sections = {
+        name: isinstance(part, dict) and all(_is_section(section) for section in part.values())
+        for name, part in vars(result).items()
+        if name in ("sessions", "by_kind", "by_class", "by_phase")
+    }
+    rows = result.units
+    return {
+        "settings": isinstance(result.settings, dict),
+        "overall": _is_section(result.overall),
+        **sections,
+        "units": isinstance(rows, list) and bool(rows) and all(_has(row, ROW_KEYS) for row in rows),
+    }
+
+
+def _is_section(section: Any) -> bool:
+    parts = ("bits_per_spike", "correlation", "ceiling")
+    return _has(section, SECTION_KEYS) and all(isinstance(section[part], dict) for part in parts)
+
+
+def _has(part: Any, keys: frozenset[str]) -> bool:
+    return isinstance(part, dict) and keys <= part.keys()
 
 
 def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> EvaluationResult | None:

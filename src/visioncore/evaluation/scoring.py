@@ -48,8 +48,9 @@ def evaluate(
 ) -> EvaluationResult:
     """Score `twin` on every block of `split`.
 
-    Scores are comparable only at one bin width: `bin_ms` sums counts and predictions to coarser bins. The
-    burn-in is the recording's own unless given. Data that the twin may have seen are scored with a warning.
+    Scores are comparable only at one bin width: `bin_ms` sums counts and predictions to coarser bins, and
+    averages traces. The burn-in is the recording's own unless given. Data that the twin may have seen are
+    scored with a warning.
 
     Raises:
         DataError: the store is not like the data the twin was made for, or has no bin of the split.
@@ -89,13 +90,34 @@ class _Session:
     phases: dict[str, Part]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What is resampled as one: a stretch of a block, or the same stretch of all repeats of a stimulus.
+
+    A value per phase; no ceiling where the truth is not known.
+    """
+
+    kind: str
+    model: list[Sums]
+    ceiling: list[Sums]
+    n_bins: list[int]
+
+    def __add__(self, other: "_Row") -> "_Row":
+        return _Row(
+            self.kind,
+            [a + b for a, b in zip(self.model, other.model, strict=True)],
+            [a + b for a, b in zip(self.ceiling, other.ceiling, strict=True)],
+            [a + b for a, b in zip(self.n_bins, other.n_bins, strict=True)],
+        )
+
+
 class _SessionScores:
     """Gathers the statistics of one session, block by block."""
 
     def __init__(self, twin: Twin, session: SessionStore, settings: Json) -> None:
         self.session = session
         self.rate_hz = settings["sampling_rate_hz"] / settings["bins_summed"]
-        self.train_mean = session.train_mean * settings["bins_summed"]
+        self.train_mean = _null(session, settings)
         # A summed bin holds several phases.
         self.stride = twin.stride if settings["bins_summed"] == 1 else 1
         self.predict = BlockPredictor(
@@ -105,7 +127,8 @@ class _SessionScores:
             bins_summed=settings["bins_summed"],
             behaviour=settings["behaviour"] if twin.uses_behaviour else "recorded",
         )
-        self.rows: list[tuple[str, list[Sums], list[Sums], list[int]]] = []
+        self.rows: dict[tuple[object, ...], _Row] = {}
+        self._ends: dict[str, np.ndarray] = {}
         self.repeated: dict[str, list[BlockPrediction]] = {}
 
     def add(self, block: Block) -> None:
@@ -114,23 +137,35 @@ class _SessionScores:
         if not n_bins:
             return
         phase = (scored.start - block.start + np.arange(n_bins) - (self.stride - 1)) % self.stride
-        n_rows = math.ceil(n_bins / max(round(INTERVAL_BLOCK_S * self.rate_hz), 1))
-        for row in np.array_split(np.arange(n_bins), n_rows):
+        for segment, bins in enumerate(self._segments(block, n_bins)):
             model, ceiling, counts = [], [], []
             for p in range(self.stride):
-                some = row[phase[row] == p]
+                some = bins[phase[bins] == p]
                 recorded, valid = scored.recorded[some], scored.valid[some]
                 model.append(Sums.measure(scored.prediction[some], recorded, self.train_mean, valid))
                 if scored.rates is not None:
                     ceiling.append(Sums.measure(scored.rates[some], recorded, self.train_mean, valid))
                 counts.append(int(valid.any(1).sum()))
-            self.rows.append((block.kind, model, ceiling, counts))
+            row = _Row(block.kind, model, ceiling, counts)
+            # Repeats share their stimulus, so an interval that drew them one by one would be too narrow.
+            shared = block.stimulus_id is not None
+            key = (block.kind, block.stimulus_id, segment) if shared else (block.start, segment)
+            self.rows[key] = self.rows[key] + row if key in self.rows else row
         if block.stimulus_id is not None:
             self.repeated.setdefault(block.stimulus_id, []).append(scored)
 
+    def _segments(self, block: Block, n_bins: int) -> list[np.ndarray]:
+        """The bins of a block in stretches to resample; those of a repeat end where the first one's end."""
+        n_segments = math.ceil(n_bins / max(round(INTERVAL_BLOCK_S * self.rate_hz), 1))
+        stretches = np.array_split(np.arange(n_bins), n_segments)
+        if block.stimulus_id is None:
+            return stretches
+        ends = np.cumsum([len(stretch) for stretch in stretches])[:-1]
+        return np.split(np.arange(n_bins), self._ends.setdefault(block.stimulus_id, ends))
+
     def finish(self) -> _Session:
         repeats = [Repeats.of(blocks) for blocks in self.repeated.values() if len(blocks) > 1]
-        kinds = sorted({row[0] for row in self.rows})
+        kinds = sorted({row.kind for row in self.rows.values()})
         return _Session(
             store=self.session,
             whole=self._part(repeats),
@@ -139,17 +174,17 @@ class _SessionScores:
         )
 
     def _part(self, repeats: list[Repeats], kind: str | None = None, phase: int | None = None) -> Part:
-        rows = [row for row in self.rows if kind in (None, row[0])]
+        rows = [row for row in self.rows.values() if kind in (None, row.kind)]
         phases = range(self.stride) if phase is None else (phase,)
         n_repeats = min((len(r.responses) for r in repeats), default=0)
         return Part(
-            model=Sums.stack([_total([row[1][p] for p in phases]) for row in rows]),
-            ceiling=Sums.stack([_total([row[2][p] for p in phases]) for row in rows])
+            model=Sums.stack([_total([row.model[p] for p in phases]) for row in rows]),
+            ceiling=Sums.stack([_total([row.ceiling[p] for p in phases]) for row in rows])
             if self.session.has_rates
             else None,
             repeats=self._repeat_scores(repeats, n_repeats),
             n_repeats=n_repeats,
-            n_bins=sum(row[3][p] for row in rows for p in phases),
+            n_bins=sum(row.n_bins[p] for row in rows for p in phases),
         )
 
     def _repeat_scores(self, repeats: list[Repeats], n_repeats: int) -> dict[str, np.ndarray]:
@@ -178,6 +213,11 @@ class _SessionScores:
             "oracle": metrics.jackknife_oracle(responses),
             "snr": power / np.where(error > 0, error, np.nan),
         }
+
+
+def _null(session: SessionStore, settings: Json) -> np.ndarray:
+    """The training mean per scored bin: counts add up in a coarser bin, a trace is averaged."""
+    return session.train_mean * (settings["bins_summed"] if settings["response_kind"] == "counts" else 1)
 
 
 def _total(sums: Sequence[Sums]) -> Sums:
@@ -269,7 +309,7 @@ def _rows(session: _Session, settings: Json) -> Iterator[Json]:
     classes = session.store.unit_truth.get("cell_class")
     bins = np.maximum(total.bins, 1)
     per_s = settings["sampling_rate_hz"] / settings["bins_summed"] if counts else 1.0
-    train_mean = session.store.train_mean * settings["bins_summed"]
+    train_mean = _null(session.store, settings)
     predicted = np.where(total.bins > 0, (total.y / bins + train_mean) * per_s, np.nan)
     recorded = np.where(total.bins > 0, (total.x / bins + train_mean) * per_s, np.nan)
     kind = "rate_hz" if counts else "mean"

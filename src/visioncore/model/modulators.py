@@ -116,4 +116,5 @@ class ConvGRU(Modulator):
         reset_h, update_h, new_h = self.from_hidden(hidden).chunk(3, dim=1)
         reset = torch.sigmoid(reset_in + reset_h)
         update = torch.sigmoid(update_in + update_h)
-        return torch.lerp(torch.tanh(new_in + reset * new_h), hidden, update)
+        # Not torch.lerp, which refuses the mixed dtypes of autocast on a GPU.
+        return update * hidden + (1 - update) * torch.tanh(new_in + reset * new_h)

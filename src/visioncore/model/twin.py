@@ -209,8 +209,8 @@ class Twin(nn.Module):
     @torch.no_grad()
     def predict(
         self,
-        video: Shaped[np.ndarray, "time height width"] | Shaped[np.ndarray, "time channels height width"],
-        behaviour: Shaped[np.ndarray, "time behaviours"] | Literal["mean"] | None = None,
+        video: np.ndarray,
+        behaviour: np.ndarray | Literal["mean"] | None = None,
         *,
         session: str,
         unit: Literal["count", "hz"] = "count",
@@ -218,8 +218,8 @@ class Twin(nn.Module):
         """Predicted responses of every unit of `session` to a video of any length, in bounded memory.
 
         Args:
-            video: raw pixels on the scale of the training data.
-            behaviour: raw behaviour; "mean" stands for the training data's mean.
+            video: (T, H, W) or (T, C, H, W), raw pixels on the scale of the training data.
+            behaviour: (T, K), raw; "mean" stands for the training data's mean.
             unit: expected counts per bin, or spikes per second (counts only).
 
         Raises:
@@ -233,7 +233,7 @@ class Twin(nn.Module):
         self.eval()
         state, chunks = None, [np.zeros((0, len(self.unit_ids(session))), np.float32)]
         for start in range(0, len(frames), FRAMES_AT_ONCE):
-            chunk = torch.from_numpy(np.ascontiguousarray(frames[start : start + FRAMES_AT_ONCE])).to(device)
+            chunk = torch.from_numpy(_raw_pixels(frames[start : start + FRAMES_AT_ONCE], start)).to(device)
             samples = None
             if signals is not None:
                 piece = np.ascontiguousarray(signals[start : start + FRAMES_AT_ONCE], dtype=np.float32)
@@ -317,6 +317,10 @@ class Twin(nn.Module):
         return rates, TwinState(core_state, modulator_state, linear_state, pending)
 
     def _check_video(self, video: np.ndarray) -> np.ndarray:
+        if not isinstance(video, np.ndarray):
+            raise DataError(
+                f"video is {type(video).__name__}; expected a NumPy array (T, H, W) or (T, C, H, W)"
+            )
         frames = video[:, None] if video.ndim == 3 else video
         expected = (self.spec.channels, self.spec.height, self.spec.width)
         if frames.ndim != 4 or frames.shape[1:] != expected:
@@ -324,7 +328,7 @@ class Twin(nn.Module):
                 f"video has shape {video.shape}; expected (T, {expected[1]}, {expected[2]}) or "
                 f"(T, {expected[0]}, {expected[1]}, {expected[2]}), as in the training data"
             )
-        return frames if frames.dtype == np.uint8 else frames.astype(np.float32)
+        return frames
 
     def _check_behaviour(self, behaviour: np.ndarray | str | None, n_bins: int) -> np.ndarray | None:
         if not self.uses_behaviour:
@@ -342,3 +346,14 @@ class Twin(nn.Module):
         if behaviour.shape != (n_bins, n_signals):
             raise DataError(f"behaviour has shape {behaviour.shape}, expected {(n_bins, n_signals)}")
         return behaviour
+
+
+def _raw_pixels(frames: np.ndarray, start: int) -> np.ndarray:
+    """A copy of a piece of video (the original may be read-only) as uint8 or float32."""
+    if frames.dtype == np.uint8:
+        return frames.copy()
+    pixels = frames.astype(np.float32)
+    broken = ~np.isfinite(pixels).all(axis=(1, 2, 3))
+    if broken.any():
+        raise DataError(f"frame {start + int(broken.argmax())} of the video holds values that are not finite")
+    return pixels

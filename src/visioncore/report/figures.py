@@ -37,6 +37,10 @@ _STYLE: Any = {
 }
 
 
+CURVES = ("step", "train_loss", "validation_loss", "validation_score", "learning_rate")
+"""What `training_curves` draws."""
+
+
 @dataclass(frozen=True)
 class Psth:
     """One unit's mean response to one repeated stimulus, in `bin_s` bins."""

@@ -14,6 +14,7 @@ from visioncore.config import dump_config
 from visioncore.data.recording import Split
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import DataError
 from visioncore.evaluation import BlockPredictor, EvaluationResult, Repeats, write_atomically
 from visioncore.model.twin import Twin
 from visioncore.report import figures
@@ -102,9 +103,19 @@ def _content(twin: Twin, store: RecordingStore, result: EvaluationResult, run_di
 def _history(path: Path) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]} if rows else None
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        if not rows:
+            return None
+        if any(None in row for row in rows):
+            raise ValueError("a row has more fields than the header")
+        return {key: np.array([float(row[key]) for row in rows]) for key in figures.CURVES}
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}: is no history of a training ({type(error).__name__}: {error}); expected numbers under "
+            f"{', '.join(figures.CURVES)}. Delete it, or train again"
+        ) from None
 
 
 def _score_figure(scored: Sequence[Json], metric: str) -> str | None:
@@ -181,8 +192,7 @@ def _predicted_repeats(
 
 def _psths_of(stimuli: Sequence[Repeats], store: RecordingStore, unit: int, title: str) -> list[Psth]:
     bin_s = _bins_summed(store) / store.spec.sampling_rate_hz
-    # Summed counts become rates, summed traces means.
-    scale = 1 / bin_s if store.spec.response_kind == "counts" else 1 / _bins_summed(store)
+    scale = 1 / bin_s if store.spec.response_kind == "counts" else 1.0
     shown = slice(0, round(PSTH_S / bin_s))
     return [
         Psth(

@@ -32,6 +32,8 @@ MAX_PIXELS = 2500
 """Larger frames are averaged down to about this many pixels for the filters."""
 ENERGY_CELLS = 160
 """About how many places contrast energy is measured at."""
+FEWEST_PIECES = 5
+"""One in five stretches of recording is held out; with fewer there is none."""
 COVARIANCE_FRAMES = 10_000
 """About how many frames the spatial covariance is estimated from."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -51,6 +53,11 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
         if not (wants_filters or wants_positions):
             continue
         sample = _sample(twin, session, config.max_minutes_per_session)
+        if sample is None:
+            logger.warning(
+                "session %s: too short or too broken up to estimate filters from; mean rates only", id_
+            )
+            continue
         pixels = _Regression.fit(sample, sample.pixels, _lags(twin, sample))
         if wants_filters:
             assert isinstance(linear, LowRankLinear)
@@ -147,15 +154,16 @@ def _response_moments(session: SessionStore) -> tuple[Float[Tensor, " units"], F
     return mean, torch.from_numpy(np.maximum(std, floor)).float()
 
 
-def _sample(twin: Twin, session: SessionStore, max_minutes: float) -> _Sample:
+def _sample(twin: Twin, session: SessionStore, max_minutes: float) -> _Sample | None:
     spec = twin.spec
     step = max(round(spec.sampling_rate_hz / ESTIMATE_RATE_HZ), 1)
     lags = max(round(0.2 * spec.sampling_rate_hz / step), 1)
     shrink = max(round((spec.channels * spec.height * spec.width / MAX_PIXELS) ** 0.5), 1)
     cell = max(round((spec.height * spec.width / ENERGY_CELLS) ** 0.5), 1)
-    pixels, energies, responses, held_out, usable = [], [], [], [], []
+    pixels, energies, responses, usable = [], [], [], []
+    held_out: list[Tensor] = []
     bins = 0
-    for number, video, counts, valid in _blocks(twin, session, max_minutes):
+    for video, counts, valid in _blocks(twin, session, max_minutes):
         n = len(video) // step * step
         if n < step * (lags + 1):
             continue
@@ -164,11 +172,14 @@ def _sample(twin: Twin, session: SessionStore, max_minutes: float) -> _Sample:
         pixels.append(small.flatten(1))
         energies.append(_contrast_energy(slow, cell))
         responses.append((counts * valid)[:n].unflatten(0, (-1, step)).sum(1))
-        held_out.append(torch.full((n // step,), float(number % 5 == 4)))
-        good = torch.ones(n // step)
+        held_out.append(torch.full((n // step,), float(len(held_out) % 5 == 4)))
+        # A bin counts where most units were recorded; one that was not has no spikes to give.
+        good = (valid[:n].unflatten(0, (-1, step)).amin(1).mean(1) > 0.5).float()
         good[:lags] = 0
         usable.append(good)
         bins += n
+    if len(pixels) < FEWEST_PIECES:
+        return None
     _, channels, rows, columns = small.shape
     height, width = slow.shape[-2:]
     return _Sample(
@@ -186,7 +197,7 @@ def _sample(twin: Twin, session: SessionStore, max_minutes: float) -> _Sample:
 
 def _blocks(
     twin: Twin, session: SessionStore, max_minutes: float
-) -> Iterator[tuple[int, Float[Tensor, "time channels height width"], Tensor, Tensor]]:
+) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
     """Training blocks as the model sees them, spread over the recording, cut where they are long."""
     rate = twin.spec.sampling_rate_hz
     # Short enough for ten pieces, so that some can be held out however few the blocks are.
@@ -199,13 +210,13 @@ def _blocks(
     ]
     allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in pieces])), 1.0)), 5)
     every = max(-(-len(pieces) // allowed), 1)
-    for number, (start, stop) in enumerate(pieces[::every]):
+    for start, stop in pieces[::every]:
         frames = torch.from_numpy(session.video(start, stop))
         with torch.no_grad():
             video = twin.adapter(frames.transpose(0, 1)[None].to(twin.behaviour_mean.device))
         counts = torch.from_numpy(session.responses(start, stop))
         valid = torch.from_numpy(session.valid(start, stop)).float()
-        yield number, video[0].transpose(0, 1).cpu(), counts, valid
+        yield video[0].transpose(0, 1).cpu(), counts, valid
 
 
 def _lags(twin: Twin, sample: _Sample) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from visioncore.data import Batch, RecordingStore, SessionClips
 from visioncore.errors import TrainingError
-from visioncore.losses import clip_loss
+from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
 from visioncore.model import Clip, Twin
 from visioncore.training.experiment import TrainingConfig
@@ -28,12 +28,14 @@ class LitTwin(lightning.LightningModule):
         self._burn_in = store.burn_in_bins
         self._score = PopulationScore()
         self._losses: list[float] = []
+        self._n_supervised = 0
         self.history: list[dict[str, float]] = []
         """One row per epoch; kept in the checkpoint, so that a resumed run has all of it."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed_step(self.config.seed, self._global_batch(batch_idx))
         loss = self.loss(batch)
+        self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
         if not bool(loss.isfinite()):
             raise TrainingError(self._diagnosis(batch, loss))
         self._losses.append(float(loss.detach()))
@@ -41,10 +43,11 @@ class LitTwin(lightning.LightningModule):
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean loss over the clips of a batch, of all its sessions together."""
+        """Mean over the sessions of a batch, each weighed by its share of the clips."""
         predictions = self.twin([Clip(part.session, part.video, part.behaviour) for part in batch])
         losses = [
-            clip_loss(
+            len(part.starts)
+            * masked_loss(
                 self.twin.spec.response_kind,
                 prediction,
                 part.responses,
@@ -53,7 +56,7 @@ class LitTwin(lightning.LightningModule):
             )
             for part, prediction in zip(batch, predictions, strict=True)
         ]
-        return torch.cat(losses).mean()
+        return torch.stack(losses).sum() / sum(len(part.starts) for part in batch)
 
     def validation_step(self, batch: SessionClips, batch_idx: int) -> None:
         """Adds whole blocks to the score, walking through them in chunks as `predict` does."""
@@ -68,14 +71,14 @@ class LitTwin(lightning.LightningModule):
             predictions.append(rates)
         prediction = torch.cat(predictions, dim=1)
         valid = self._predicted(batch)
-        losses = clip_loss(
+        loss = masked_loss(
             self.twin.spec.response_kind,
             prediction,
             batch.responses,
             valid,
             self.twin.output(batch.session).scale,
         )
-        self.log("validation/loss", losses.mean(), batch_size=len(losses), on_epoch=True)
+        self.log("validation/loss", loss, batch_size=len(prediction), on_epoch=True)
         for row in range(len(prediction)):
             self._score.update(
                 batch.session,
@@ -94,6 +97,11 @@ class LitTwin(lightning.LightningModule):
         self.log("validation/score", score, prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
+        if self._n_supervised == 0:
+            raise TrainingError(
+                "no bin of an epoch's clips could be learnt from: all were invalid or in the burn-in; use longer "
+                "training.clip_frames, a shorter burn_in_s, or supervision: dense"
+            )
         metrics = self.trainer.callback_metrics
         self.history.append(
             {
@@ -105,7 +113,7 @@ class LitTwin(lightning.LightningModule):
                 "gradient_norm": float(metrics["train/gradient_norm"]),
             }
         )
-        self._losses = []
+        self._losses, self._n_supervised = [], 0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
@@ -140,11 +148,11 @@ class LitTwin(lightning.LightningModule):
     def _supervised(self, part: SessionClips) -> Tensor:
         valid = self._predicted(part)
         if self.config.supervision == "last":
-            stride = self.twin.stride
-            newest = valid.shape[1] // stride * stride - 1
-            only = torch.zeros_like(valid)
-            only[:, newest] = valid[:, newest]
-            return only
+            newest = [length // self.twin.stride * self.twin.stride - 1 for length in part.lengths]
+            is_newest = torch.arange(valid.shape[1], device=valid.device) == valid.new_tensor(
+                newest, dtype=torch.long
+            ).unsqueeze(1)
+            valid &= is_newest[..., None]
         return valid
 
     def _global_batch(self, batch_idx: int) -> int:
@@ -157,8 +165,8 @@ class LitTwin(lightning.LightningModule):
 
 
 NOT_FINITE_REMEDIES = (
-    "The last good checkpoint is kept. Lower training.learning_rate, set training.gradient_clip, use bf16-mixed "
-    "rather than 16-mixed, and check the clip's data; 'model.convnet.params.flash_attention=false' rules the "
+    "The last good checkpoint is kept. Lower training.learning_rate, set training.gradient_clip, use 32-true rather "
+    "than bf16-mixed, and check the clip's data; 'model.convnet.params.flash_attention=false' rules the "
     "attention kernel out."
 )
 

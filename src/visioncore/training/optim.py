@@ -26,10 +26,14 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
+def shortened_warmup(warmup_steps: int, max_steps: int) -> int:
+    """At most a tenth of the run: a run shorter than its warm-up would never leave it."""
+    return min(warmup_steps, max_steps // 10)
+
+
 def warmup_cosine(warmup_steps: int, max_steps: int, final: float) -> Callable[[int], float]:
     """Factor of the learning rate at a step: linear up (never 0), then a cosine down to `final` at `max_steps`."""
-    # A run shorter than its warm-up would never leave it.
-    warmup = min(warmup_steps, max_steps // 10)
+    warmup = shortened_warmup(warmup_steps, max_steps)
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -26,6 +26,8 @@ class Plan(Config):
     epochs: PositiveInt
     steps_per_epoch: PositiveInt
     batches_per_step: PositiveInt
+    data_fingerprint: str
+    """Of the data the run began on; it goes on with no other."""
 
     @property
     def max_steps(self) -> int:
@@ -60,7 +62,7 @@ def plan_for_minutes(
         epochs * steps_per_epoch,
         minutes,
     )
-    return Plan(epochs=epochs, steps_per_epoch=steps_per_epoch, batches_per_step=plan.batches_per_step)
+    return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": steps_per_epoch})
 
 
 def stopwatch(action: Callable[[], object]) -> Callable[[], float]:

@@ -13,9 +13,10 @@ import logging
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -32,6 +33,7 @@ from visioncore.training.experiment import EXPERIMENT_FILE, Experiment, Training
 from visioncore.training.initialise import initialise
 from visioncore.training.lit_twin import LitTwin, seed_step
 from visioncore.training.monitors import FlatFit, Throughput
+from visioncore.training.optim import shortened_warmup
 from visioncore.training.plan import Plan, plan_for_minutes, read_plan, stopwatch, untouched_copy, write_plan
 from visioncore.training.provenance import provenance
 
@@ -57,24 +59,36 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     torch.manual_seed(config.seed)
     twin = experiment.model.build(store.spec, store.normalisation)
     last = run_dir / "last.ckpt"
-    if not last.exists():
+    resumed = _read_checkpoint(last)
+    plan = read_plan(run_dir / "plan.json")
+    if plan is not None:
+        _require_same_data(plan, store, run_dir)
+        if max_minutes is not None:
+            logger.info(
+                "%s was planned before: %d steps; --max-minutes changes nothing", run_dir, plan.max_steps
+            )
+    if resumed is not None and _stopped_early(resumed, config):
+        logger.info("%s had stopped early; nothing is left to do", run_dir)
+        return run_dir / "twin.safetensors"
+    if resumed is None:
         if config.pretrained_core is not None:
             load_pretrained_core(twin, Path(config.pretrained_core))
         initialise(twin, store, config.initialise)
 
     with _quiet_lightning(), _memory_advice():
-        plan = read_plan(run_dir / "plan.json")
         if plan is None:
             plan = _plan(twin, experiment, store, max_minutes)
             write_plan(run_dir / "plan.json", plan)
+        if (warmup := shortened_warmup(config.warmup_steps, plan.max_steps)) < config.warmup_steps:
+            logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
         module = LitTwin(twin, config, plan, store)
         trainer = _trainer(config, plan, run_dir, _callbacks(experiment, store, plan, run_dir))
         trainer.fit(
             module,
-            _train_loader(experiment, store, plan, first_epoch=_epochs_done(last)),
+            _train_loader(experiment, store, plan, first_epoch=len(resumed["history"]) if resumed else 0),
             _validation_loader(config, store),
-            ckpt_path=str(last) if last.exists() else None,
-            weights_only=False if last.exists() else None,
+            ckpt_path=str(last) if resumed else None,
+            weights_only=False if resumed else None,
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -120,6 +134,7 @@ def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes
         epochs=config.max_epochs,
         steps_per_epoch=config.steps_per_epoch or one_pass,
         batches_per_step=config.accumulate_grad_batches,
+        data_fingerprint=store.fingerprint,
     )
     if max_minutes is None:
         return plan
@@ -127,7 +142,6 @@ def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes
     assert isinstance(module, LitTwin)
     optimizer = module.configure_optimizers()["optimizer"]
     dataset = _dataset(experiment, store)
-    validation = list(_validation_loader(config, store))
     # bfloat16 on a CPU is emulated: what is timed is the precision that will run.
     autocast = torch.autocast(
         next(module.parameters()).device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
@@ -147,16 +161,24 @@ def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes
         module.eval()
         module.log = lambda *_, **__: None  # type: ignore[method-assign]
         with torch.no_grad(), autocast:
-            for number, blocks in enumerate(validation):
+            for number, blocks in enumerate(_validation_loader(config, store)):
                 module.validation_step(blocks.to(module.device), number)
         module.train()
 
     return plan_for_minutes(plan, max_minutes, stopwatch(step), stopwatch(validate))
 
 
-def _device(config: TrainingConfig) -> str:
-    wants_gpu = config.accelerator == "gpu" or (config.accelerator == "auto" and torch.cuda.is_available())
-    return "cuda" if wants_gpu else "cpu"
+def _device(config: TrainingConfig) -> Literal["cuda", "cpu"]:
+    """The one place that decides: an NVIDIA GPU where there is one, unless the config says otherwise."""
+    found = torch.cuda.device_count()
+    if config.accelerator == "gpu" and not found:
+        raise ConfigError(
+            "training.accelerator is 'gpu' and this machine has none that torch sees; use 'auto' or 'cpu'"
+        )
+    device: Literal["cuda", "cpu"] = "cuda" if found and config.accelerator != "cpu" else "cpu"
+    if device == "cuda" and config.devices > found:
+        raise ConfigError(f"training.devices is {config.devices}, and this machine has {found} GPU(s)")
+    return device
 
 
 def _dataset(experiment: Experiment, store: RecordingStore) -> ClipDataset:
@@ -166,13 +188,40 @@ def _dataset(experiment: Experiment, store: RecordingStore) -> ClipDataset:
     )
 
 
-def _epochs_done(last: Path) -> int:
+def _read_checkpoint(last: Path) -> dict[str, Any] | None:
+    """The point to resume from, if there is one, checked against the checksums that it carries."""
     if not last.exists():
-        return 0
+        return None
     try:
-        return len(torch.load(last, map_location="cpu", weights_only=False)["history"])
-    except (RuntimeError, KeyError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        with zipfile.ZipFile(last) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} does not match its checksum")
+        checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=False)
+        if not isinstance(checkpoint["history"], list):
+            raise TypeError("its history is no list")
+    except (
+        *(zipfile.BadZipFile, RuntimeError, KeyError, EOFError, ValueError, TypeError, OSError),
+        *(AttributeError, ImportError, IndexError, NotImplementedError, pickle.UnpicklingError),
+    ) as error:
         raise CheckpointError(f"{last}: cannot be resumed from ({error}); delete it to start again") from None
+    return checkpoint
+
+
+def _require_same_data(plan: Plan, store: RecordingStore, run_dir: Path) -> None:
+    if plan.data_fingerprint != store.fingerprint:
+        raise ConfigError(
+            f"{run_dir} was begun on other data (fingerprint {plan.data_fingerprint[:16]}, now "
+            f"{store.fingerprint[:16]}): the recording, its split or its preparation has changed, and what was "
+            "test data may have been trained on. Choose another --out, or bring the old data back"
+        )
+
+
+def _stopped_early(checkpoint: dict[str, Any], config: TrainingConfig) -> bool:
+    """Whether early stopping had ended the run; Lightning itself would train one more epoch."""
+    states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
+    patience = config.early_stopping_patience
+    return patience is not None and any(state["wait_count"] >= patience for state in states)
 
 
 def _train_loader(experiment: Experiment, store: RecordingStore, plan: Plan, first_epoch: int) -> DataLoader:
@@ -199,7 +248,7 @@ def _trainer(
     config: TrainingConfig, plan: Plan, run_dir: Path, callbacks: list[Callback]
 ) -> lightning.Trainer:
     return lightning.Trainer(
-        accelerator=config.accelerator,
+        accelerator=_device(config),
         devices=config.devices,
         # Sessions differ between ranks, so on each some readouts see no clip.
         strategy="ddp_find_unused_parameters_true" if config.devices > 1 else "auto",
@@ -240,7 +289,7 @@ class RunFolder(Checkpoint):
 
     def __init__(self, experiment: Experiment, store: RecordingStore, plan: Plan, run_dir: Path) -> None:
         self._experiment, self._store, self._plan, self._run_dir = experiment, store, plan, run_dir
-        self._best = float("-inf")
+        self._best = (float("-inf"), float("-inf"))
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -251,11 +300,16 @@ class RunFolder(Checkpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, LitTwin)
         newest = pl_module.history[-1]
+        # Where the score is undefined (no spike in the validation data) the loss decides.
         score = newest["validation_score"]
-        # A first twin is kept even when its score is undefined, so that a run always ends with one.
-        is_best = score > self._best or len(pl_module.history) == 1
+        rank = (score if score == score else float("-inf"), -newest["validation_loss"])
+        if score != score and len(pl_module.history) == 1:
+            logger.warning(
+                "the validation score is undefined (no spikes?): the best twin is chosen by its loss"
+            )
+        is_best = rank > self._best or len(pl_module.history) == 1
         if is_best:
-            self._best = score if score == score else self._best
+            self._best = rank
         if trainer.is_global_zero:
             if is_best:
                 metrics = {key: value for key, value in newest.items() if value == value}

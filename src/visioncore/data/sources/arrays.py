@@ -78,17 +78,24 @@ class ArraysSource:
             )
 
     def info(self) -> RecordingInfo:
-        """What the sessions have in common, as the first one has it."""
+        """What the sessions have in common, as the first one has it.
+
+        Raises:
+            DataError: a session's behaviour is named otherwise than the first one's, or in another order.
+        """
         first = self._config.sessions[0]
         file = self._file(first)
         _, channels, height, width = _video_shape(file, first.video)
+        behaviour_names = _behaviour_names(first, file)
+        for other in self._config.sessions[1:]:
+            self._require_behaviour_names(other, behaviour_names)
         return RecordingInfo(
             sampling_rate_hz=self._config.sampling_rate_hz,
             response_kind=self._config.response_kind,
             channels=channels,
             height=height,
             width=width,
-            behaviour_names=_behaviour_names(first, file),
+            behaviour_names=behaviour_names,
             degrees_per_pixel=self._config.degrees_per_pixel,
         )
 
@@ -116,6 +123,18 @@ class ArraysSource:
             finally:
                 recording.stream.close()
 
+    def _require_behaviour_names(self, session: ArraysSessionConfig, expected: tuple[str, ...]) -> None:
+        """Columns are matched across sessions by place, so their names must be the same, order included."""
+        file = self._file(session)
+        found = _behaviour_names(session, file)
+        # Behaviour that only some sessions have is refused when they are read.
+        if found and expected and found != expected:
+            raise DataError(
+                f"{file.where}, key '{session.behaviour}': its signals are {', '.join(found)}, but those of "
+                f"session '{self._config.sessions[0].id}' are {', '.join(expected)}; give every session the "
+                "same behaviour_names in the same order, and its columns in that order"
+            )
+
     def _file(self, session: ArraysSessionConfig) -> NpzFile:
         return NpzFile(self._base_dir / session.path, session.id)
 
@@ -138,7 +157,7 @@ class ArraysSession:
     unit_truth: dict[str, list[Any]] = field(default_factory=dict)
 
     def video(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
-        """Frames [start, stop), checked."""
+        """Frames [start, stop), checked; where no unit is valid they may hold NaN."""
         frames = self.stream.read(start, stop)
         if frames.ndim == 3:
             frames = frames[:, None]

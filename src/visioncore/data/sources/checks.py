@@ -69,7 +69,8 @@ def checked_behaviour(
 ) -> Float32[np.ndarray, "time behaviours"]:
     """Behaviour as float32; a missing sample, allowed where no unit is valid, repeats the last known.
 
-    Later, valid bins still see it as their past, and a pupil of size 0 would be a lie; at the start it is 0.
+    Later, valid bins still see it as their past, and a pupil of size 0 would be a lie. Samples before the first
+    known one take its value.
 
     Raises:
         DataError: not numbers, or a value that is not finite in a bin with a valid unit.
@@ -82,8 +83,10 @@ def checked_behaviour(
     _require_finite(np.where(valid.any(axis=1, keepdims=True), values, np.float32(0)), where)
     bins = np.arange(len(values))[:, None]
     latest = np.maximum.accumulate(np.where(missing, -1, bins), axis=0)
-    held: Float32[np.ndarray, "time behaviours"] = np.take_along_axis(values, np.maximum(latest, 0), axis=0)
-    return np.where(latest < 0, np.float32(0), held)
+    first_known = np.argmin(missing, axis=0)
+    held = np.take_along_axis(values, np.where(latest < 0, first_known, latest), axis=0)
+    # A signal that is never known is that only where no unit is ever valid.
+    return np.where(missing.all(axis=0), np.float32(0), held)
 
 
 def checked_frames(
@@ -94,7 +97,7 @@ def checked_frames(
 ) -> Shaped[np.ndarray, "time channels height width"]:
     """A piece of video that starts at bin `first`: uint8 as it is, float as float32.
 
-    Frames that are not `seen`, in bins without a valid unit, may be NaN and become 0.
+    Frames that are not `seen`, in bins without a valid unit, may hold NaN; `hold_frames` fills them.
 
     Raises:
         DataError: neither uint8 nor float, or a value that is not finite.
@@ -111,8 +114,30 @@ def checked_frames(
             f"{where}: the frame of bin {bin_index} holds values that are not finite; "
             "fill them, or mark the bin False in `valid`"
         )
-    values[broken] = 0.0
     return values
+
+
+def hold_frames(
+    frames: Shaped[np.ndarray, "time channels height width"],
+    before: Shaped[np.ndarray, "channels height width"] | None,
+) -> Shaped[np.ndarray, "time channels height width"] | None:
+    """The frames, each one that is not finite replaced by the last good one; `before` precedes the first.
+
+    Later, valid bins still see them as their past, and a black frame would be a flash that nobody saw. Without
+    `before`, frames at the start take the first good one; None where there is none to take.
+    """
+    if frames.dtype == np.uint8:
+        return frames
+    good = np.isfinite(frames).all(axis=(1, 2, 3))
+    if good.all():
+        return frames
+    if before is None and not good.any():
+        return None
+    start = frames[int(np.argmax(good))] if before is None else before
+    latest = np.maximum.accumulate(np.where(good, np.arange(len(frames)), -1))
+    held: Shaped[np.ndarray, "time channels height width"] = frames[np.maximum(latest, 0)]
+    held[latest < 0] = start
+    return held
 
 
 def _require_numbers(values: Shaped[np.ndarray, "..."], where: str) -> None:

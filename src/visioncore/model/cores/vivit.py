@@ -42,6 +42,8 @@ class ViViTConfig(ComponentConfig):
     """Step between tubelets; the patch size (no overlap) when left out."""
     padding: Padding = "none"
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
+    initial_filters: Literal["random", "gabor"] = "random"
+    """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
     temporal_window: PositiveInt = 128
     """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
     num_registers: NonNegativeInt = 0
@@ -112,6 +114,7 @@ class ViViT(Core[ViViTState]):
             patch_frames=patch[0],
             stride_frames=stride[0],
             embedding_dim=dim,
+            initial_filters=config.initial_filters,
         )
         self.patch_dropout = PatchDropout(config.patch_dropout)
         self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)
