@@ -17,18 +17,18 @@ install: .venv/installed
 # Simulate, train, evaluate, and write a report to open in a browser.
 demo: install
 	$(BIN)/visioncore train --model experiments/model_configs/vivit_demo.yaml --data $(DATA) \
-		--training experiments/training_configs/demo.yaml --out $(RUN) --max-minutes 15
+		--training experiments/training_configs/demo.yaml --out $(RUN) --max-minutes 17
 	$(BIN)/visioncore evaluate $(RUN) --json $(RUN)/test.json --table $(RUN)/test.csv
 	$(BIN)/visioncore report $(RUN)
 	@echo "Open $(RUN)/report.html in a browser."
 
 # Everything CI checks.
 test: install lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # The same without the slow tests.
 check: install lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 .PHONY: lint
 lint: install

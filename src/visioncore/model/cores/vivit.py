@@ -203,11 +203,12 @@ class ViViT(Core[ViViTState]):
         tokens = self.patch_dropout(tokens)
 
         x = tokens.reshape(batch * n_tokens, rows * columns, dim)
-        x = torch.cat((self.registers.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
+        if len(self.registers):
+            x = torch.cat((self.registers.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
         rotation = axial_rotation(rows, columns, self.config.head_dim, x.device)
         for block in _blocks(self.spatial):
             x = self._run(block.over_places, x, rotation, weights)
-        x = x[:, self.config.num_registers :]
+        x = x[:, len(self.registers) :]
 
         x = x.view(batch, n_tokens, rows * columns, dim).transpose(1, 2).flatten(0, 1)
         caches: list[KeyValueCache | None] = []
