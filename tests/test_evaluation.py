@@ -245,6 +245,14 @@ def test_coarser_bins_of_a_trace_are_means_of_trace_prediction_and_null() -> Non
         assert row["recorded_mean"] == pytest.approx(fine.units[i]["recorded_mean"], rel=0.05)
 
 
+def test_a_trace_on_a_high_baseline_is_no_constant_in_coarser_bins() -> None:
+    s = setting(kind="trace")
+    for session in s.store.fakes.values():
+        session.true_rates = session.counts = 1e4 + 0.02 * session.true_rates
+        session.train_mean = np.full(N_UNITS, 1e4)
+    assert s.score(bin_ms=30.0).overall["correlation"]["mean"] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_a_summed_bin_counts_only_where_all_its_bins_are_valid() -> None:
     s = setting()
     every_bin = s.score(bin_ms=30.0).sessions["a"]["n_bins"]

@@ -99,7 +99,7 @@ class BlockPredictor:
             start=start,
             prediction=self._coarser(prediction),
             recorded=self._coarser(session.responses(start, stop)),
-            valid=valid.reshape(n_bins, self.bins_summed, -1).all(1),
+            valid=np.asarray(valid.reshape(n_bins, self.bins_summed, -1).all(1)),
             rates=None if rates is None else self._coarser(rates),
         )
 
