@@ -10,6 +10,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and dtypes of these packages are checked at run time, in tests only.
+install_import_hook(
+    [
+        "visioncore.model",
+        "visioncore.metrics",
+        "visioncore.evaluation",
+        "visioncore.losses",
+        "visioncore.stimuli",
+        "visioncore.training.initialise",
+        "visioncore.data.clips",
+        "visioncore.data.validation",
+    ],
+    "beartype.beartype",
+)
 
 from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
 

@@ -135,7 +135,8 @@ def evaluate(
     data: DataOfTwin = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     bin_ms: Annotated[
-        float | None, typer.Option(help="Sum to coarser bins before scoring.", callback=_finite)
+        float | None,
+        typer.Option(help="Score coarser bins: counts summed, traces averaged.", callback=_finite),
     ] = None,
     behaviour: Annotated[str, typer.Option(help="recorded, or mean: the training data's mean.")] = "recorded",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here.")] = None,
