@@ -36,6 +36,8 @@ FEWEST_PIECES = 5
 """One in five stretches of recording is held out; with fewer there is none."""
 COVARIANCE_FRAMES = 10_000
 """About how many frames the spatial covariance is estimated from."""
+WINDOW = 0.15
+"""Standard deviation of the window that filters may be cut out with, as a share of the field's height."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out blocks."""
 GAINS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5)
@@ -58,14 +60,14 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
                 "session %s: too short or too broken up to estimate filters from; mean rates only", id_
             )
             continue
-        pixels = _Regression.fit(sample, sample.pixels, _lags(twin, sample))
+        pixels = _Regression.fit(sample, sample.pixels, sample.pixel_grid, _lags(twin, sample))
         if wants_filters:
             assert isinstance(linear, LowRankLinear)
             _set_filters(twin, id_, linear, sample, pixels)
         if wants_positions:
             readout = twin.readout(id_)
             assert isinstance(readout, DynamicGaussianReadout)
-            energy = _Regression.fit(sample, sample.energy, _lags(twin, sample))
+            energy = _Regression.fit(sample, sample.energy, (1, *sample.energy_grid), _lags(twin, sample))
             readout.place(_centres(twin, sample, pixels, energy))
         logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
 
@@ -94,8 +96,17 @@ class _Regression:
     prediction: Float[Tensor, "tested units"]
 
     @classmethod
-    def fit(cls, sample: _Sample, features: Float[Tensor, "time features"], n_lags: int) -> "_Regression":
-        """Ridge with a Kronecker covariance, the penalty chosen per unit on the held-out blocks."""
+    def fit(
+        cls,
+        sample: _Sample,
+        features: Float[Tensor, "time features"],
+        grid: tuple[int, int, int],
+        n_lags: int,
+    ) -> "_Regression":
+        """Ridge with a Kronecker covariance; penalty, and whether the filter is cut out around its peak, are chosen
+
+        per unit on the held-out blocks. `grid` is how `features` lie: channels, rows, columns.
+        """
         fitted = (sample.usable * (1 - sample.held_out))[:, None]
         tested = torch.nonzero(sample.usable * sample.held_out)[:, 0]
         x = features - features.mean(0)
@@ -124,19 +135,24 @@ class _Regression:
         best: _Regression | None = None
         for ridge in RIDGES:
             weights = time_vectors @ (rotated / (values + ridge * values.mean())) @ space_vectors.T
-            prediction = torch.zeros_like(test_response)
-            for lag, delayed in enumerate(test_features):
-                prediction += delayed @ weights[:, lag].T
-            score = _correlation(prediction, test_response)
-            if best is None:
-                best = cls(weights, score, prediction)
-                continue
-            better = score > best.score
-            best.weights = torch.where(better[:, None, None], weights, best.weights)
-            best.prediction = torch.where(better, prediction, best.prediction)
-            best.score = torch.where(better, score, best.score)
+            for windowed in (weights, weights * _local_window(weights, grid)[:, None]):
+                prediction = torch.zeros_like(test_response)
+                for lag, delayed in enumerate(test_features):
+                    prediction += delayed @ windowed[:, lag].T
+                best = cls(windowed, _correlation(prediction, test_response), prediction).or_better(best)
         assert best is not None
         return best
+
+    def or_better(self, other: "_Regression | None") -> "_Regression":
+        """Per unit, whichever of the two predicts the held-out blocks better."""
+        if other is None:
+            return self
+        better = self.score > other.score
+        return _Regression(
+            torch.where(better[:, None, None], self.weights, other.weights),
+            torch.where(better, self.score, other.score),
+            torch.where(better, self.prediction, other.prediction),
+        )
 
 
 def _response_moments(session: SessionStore) -> tuple[Float[Tensor, " units"], Float[Tensor, " units"]]:
@@ -298,6 +314,20 @@ def _centres(
     linear_centre = _peak(linear_power, height, width)
     energy_centre = _peak(energy_power, height, width)
     return torch.where((pixels.score > energy.score)[:, None], linear_centre, energy_centre)
+
+
+def _local_window(
+    weights: Float[Tensor, "units lags features"], grid: tuple[int, int, int]
+) -> Float[Tensor, "units features"]:
+    """A Gaussian around each filter's peak: far from it, ridge weights are mostly noise."""
+    channels, rows, columns = grid
+    power = weights.square().sum(1).view(-1, *grid).sum(1)
+    centre = _peak(power, rows, columns)
+    r = torch.arange(rows) + 0.5 - centre[:, :1]
+    c = torch.arange(columns) + 0.5 - centre[:, 1:]
+    distance = r.square()[:, :, None] + c.square()[:, None, :]
+    window = torch.exp(-distance / (2 * (WINDOW * rows) ** 2))
+    return window.flatten(1).repeat(1, channels)
 
 
 def _peak(power: Float[Tensor, "units rows columns"], height: int, width: int) -> Float[Tensor, "units 2"]:
