@@ -151,7 +151,7 @@ def test_every_command_and_every_option_says_what_it_does() -> None:
         (["describe", "{folder}/typo.yaml"], "unknown key 'samplin_rate'; did you mean 'sampling_rate'?"),
         (["describe", "{folder}/tiles.yaml"], "height: 36 pixels do not tile with patch 8"),
         (["prepare", "{folder}/missing.yaml"], "missing.yaml: no such file"),
-        (["prepare", "{folder}/typo.yaml"], "missing key 'type'"),
+        (["prepare", "{folder}/typo.yaml"], "unknown key 'samplin_rate'; valid keys here: balance"),
         (["prepare", "{folder}/arrays.yaml"], "nowhere.npz"),
         (["train", "--model", "{folder}/typo.yaml", "--data", "{data}", "--out", "{folder}/run"], "samplin_rate"),
         (

@@ -59,7 +59,7 @@ def build_data_config(raw: Mapping[str, Any], where: str) -> DataConfig:
     known = sorted({"type", "params", *DataConfig.model_fields} - {"source"})
     for key in raw:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+            near = difflib.get_close_matches(key, known, 1, cutoff=0.6)
             hint = f"; did you mean '{near[0]}'?" if near else f"; valid keys here: {', '.join(known)}"
             raise ConfigError(f"{where}: unknown key '{key}'{hint}")
     if "type" not in raw:
