@@ -204,9 +204,9 @@ def test_a_damaged_point_of_resumption_is_refused(folder: Path, left_alone: Path
     shutil.copytree(left_alone, out)
     intact = (out / "last.ckpt").read_bytes()
     files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-    for position in (10, len(intact) // 2, len(intact) - 30):
-        damaged = bytearray(intact)
-        damaged[position] ^= 0xFF
+    middle = len(intact) // 2
+    flipped = bytes(byte ^ 0x10 for byte in intact[middle : middle + 256])
+    for damaged in (intact[:middle] + flipped + intact[middle + 256 :], intact[:middle], b""):
         (out / "last.ckpt").write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be resumed from"):
             train(read_experiment(*files), out)
