@@ -417,7 +417,7 @@ def test_the_tokenizer_is_the_convolution_it_says_it_is() -> None:
     video = torch.randn(2, 1, 8, HEIGHT, WIDTH)
     tokens, _ = tokenizer.advance(None, video)
     rows, columns = tokenizer.rows, tokenizer.columns
-    front = tokenizer.patch_frames - tokenizer.stride_frames
+    front = tokenizer.kernel_frames - tokenizer.stride_frames
     padded = torch.nn.functional.pad(
         video, (columns.pad_before, columns.pad_after, rows.pad_before, rows.pad_after, front, 0)
     )
