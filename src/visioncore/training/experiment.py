@@ -31,6 +31,11 @@ class TrainingConfig(Config):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_epochs: PositiveInt = 50
+    max_passes: PositiveFloat | None = None
+    """Passes over the training bins (clips · clip_frames = passes · bins); counts in place of `max_epochs`.
+
+    `--max-minutes` decides before both.
+    """
     steps_per_epoch: PositiveInt | None = None
     """Optimiser steps between two validations; one pass over the training bins when left out."""
     batch_size: PositiveInt = 16

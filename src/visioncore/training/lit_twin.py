@@ -1,6 +1,7 @@
 """The Lightning module: loss, validation score, optimiser. It holds no architecture."""
 
 import math
+import time
 from typing import Any
 
 import lightning
@@ -29,8 +30,13 @@ class LitTwin(lightning.LightningModule):
         self._score = PopulationScore()
         self._losses: list[float] = []
         self._n_supervised = 0
+        self._resumed_at_s, self._started = 0.0, 0.0
         self.history: list[dict[str, float]] = []
         """One row per epoch; kept in the checkpoint, so that a resumed run has all of it."""
+
+    def on_train_start(self) -> None:
+        self._resumed_at_s = self.history[-1]["wall_s"] if self.history else 0.0
+        self._started = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         seed_step(self.config.seed, self._global_batch(batch_idx))
@@ -111,6 +117,9 @@ class LitTwin(lightning.LightningModule):
                 "validation_score": float(metrics["validation/score"]),
                 "learning_rate": float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
                 "gradient_norm": float(metrics["train/gradient_norm"]),
+                "clips": self.global_step * self.plan.batches_per_step * self._clips_per_batch(),
+                # Training and validation; neither what a kill threw away nor the time until the run went on.
+                "wall_s": self._resumed_at_s + time.perf_counter() - self._started,
             }
         )
         self._losses, self._n_supervised = [], 0
@@ -158,6 +167,9 @@ class LitTwin(lightning.LightningModule):
     def _global_batch(self, batch_idx: int) -> int:
         world, rank = self.trainer.world_size, self.trainer.global_rank
         return (self.current_epoch * self.plan.batches_per_epoch + batch_idx) * world + rank
+
+    def _clips_per_batch(self) -> int:
+        return self.config.batch_size * self.trainer.world_size
 
     def _diagnosis(self, batch: Batch, loss: Tensor) -> str:
         clips = ", ".join(f"{part.session} from bins {list(part.starts)}" for part in batch)
