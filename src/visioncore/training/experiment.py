@@ -45,6 +45,8 @@ class TrainingConfig(Config):
     clip_frames: PositiveInt = 300
     supervision: Literal["dense", "last"] = "dense"
     """`dense` scores every bin of a clip, `last` only the newest frame's (the guide's)."""
+    cutmix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the batches whose clips each get a box of another clip of their session (see `training/cutmix.py`)."""
     learning_rate: PositiveFloat = 1e-3
     warmup_steps: NonNegativeInt = 200
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01

@@ -14,9 +14,14 @@ from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
 from visioncore.model import Clip, Twin
+from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.optim import parameter_groups, warmup_cosine
 from visioncore.training.plan import Plan
+
+
+CUTMIX = 1
+"""Keeps the draws of CutMix apart from those that chose the batch's clips from the same (seed, number)."""
 
 
 class LitTwin(lightning.LightningModule):
@@ -39,7 +44,9 @@ class LitTwin(lightning.LightningModule):
         self._started = time.perf_counter()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        seed_step(self.config.seed, self._global_batch(batch_idx))
+        number = self._global_batch(batch_idx)
+        seed_step(self.config.seed, number)
+        batch = cutmix(batch, self.config.cutmix, np.random.default_rng([self.config.seed, number, CUTMIX]))
         loss = self.loss(batch)
         self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
         if not bool(loss.isfinite()):
