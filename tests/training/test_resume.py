@@ -52,6 +52,8 @@ TRAINING = {
     "warmup_steps": 3,
     "num_workers": 1,
 }
+# Every choice of the recipe that keeps a state or draws at random.
+EVERYTHING = ("training.ema_decay=0.9", "training.cutmix=0.5")
 # Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
 SCRIPT = """
 import os, signal, sys
@@ -87,7 +89,7 @@ elif moment == "rename":
 elif moment == "twin":
     die_in_call(run, "save_twin", lambda *_: None)
 files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-print(run.train(read_experiment(*files), out))
+print(run.train(read_experiment(*files, sys.argv[5:]), out))
 """
 
 
@@ -122,8 +124,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, out: Path, moment: str = "never", number: int = 0) -> int:
-    command = [sys.executable, "-c", SCRIPT, moment, str(number), str(folder), str(out)]
+def start(
+    folder: Path, out: Path, moment: str = "never", number: int = 0, overrides: tuple[str, ...] = ()
+) -> int:
+    command = [sys.executable, "-c", SCRIPT, moment, str(number), str(folder), str(out), *overrides]
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
@@ -179,6 +183,19 @@ def test_a_killed_run_ends_as_the_run_left_alone(
         assert start(folder, out, moment, number) == -signal.SIGKILL
     assert start(folder, out) == 0
     same_result(left_alone, out)
+
+
+@pytest.mark.slow
+def test_a_killed_run_with_every_choice_on_ends_as_the_run_left_alone(folder: Path, tmp_path: Path) -> None:
+    uninterrupted, out = tmp_path / "uninterrupted", tmp_path / "run"
+    assert start(folder, uninterrupted, overrides=EVERYTHING) == 0
+    for moment, number in (("step", 27), ("validation", 2), ("checkpoint", 1)):
+        assert start(folder, out, moment, number, EVERYTHING) == -signal.SIGKILL
+    assert start(folder, out, overrides=EVERYTHING) == 0
+    same_result(uninterrupted, out)
+    one, other = (torch.load(run / "last.ckpt", weights_only=True) for run in (uninterrupted, out))
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, other["state_dict"][name]), name
 
 
 @pytest.mark.slow

@@ -52,6 +52,8 @@ class TrainingConfig(Config):
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
     """Where the cosine ends, as a share of `learning_rate`."""
     weight_decay: NonNegativeFloat = 0.05
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Validate, select and save the moving average of the weights with this decay per step (0.999, say)."""
     gradient_clip: PositiveFloat | None = 1.0
     validation_minutes: PositiveFloat | None = None
     """Validation recording per session that each validation reads at most; all of it when left out."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -14,6 +15,7 @@ from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
 from visioncore.model import Clip, Twin
+from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.optim import parameter_groups, warmup_cosine
@@ -30,6 +32,7 @@ class LitTwin(lightning.LightningModule):
     def __init__(self, twin: Twin, config: TrainingConfig, plan: Plan, store: RecordingStore) -> None:
         super().__init__()
         self.twin, self.config, self.plan = twin, config, plan
+        self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
         self._train_mean = {id: session.train_mean for id, session in store.sessions.items()}
         self._burn_in = store.burn_in_bins
         self._score = PopulationScore()
@@ -39,6 +42,11 @@ class LitTwin(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         """One row per epoch; kept in the checkpoint, so that a resumed run has all of it."""
 
+    @property
+    def evaluated(self) -> Twin:
+        """The twin to validate, select and save."""
+        return self.twin if self.average is None else self.average.twin
+
     def on_train_start(self) -> None:
         self._resumed_at_s = self.history[-1]["wall_s"] if self.history else 0.0
         self._started = time.perf_counter()
@@ -46,7 +54,9 @@ class LitTwin(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         number = self._global_batch(batch_idx)
         seed_step(self.config.seed, number)
-        batch = cutmix(batch, self.config.cutmix, np.random.default_rng([self.config.seed, number, CUTMIX]))
+        rng = np.random.default_rng([self.config.seed, number, CUTMIX])
+        # The DataLoader makes lists of tuples.
+        batch = cutmix(tuple(batch), self.config.cutmix, rng)
         loss = self.loss(batch)
         self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
         if not bool(loss.isfinite()):
@@ -78,18 +88,18 @@ class LitTwin(lightning.LightningModule):
         for start in range(0, batch.video.shape[2], length):
             stop = start + length
             behaviour = None if batch.behaviour is None else batch.behaviour[:, start:stop]
-            rates, state = self.twin.advance(
+            rates, state = self.evaluated.advance(
                 state, batch.video[:, :, start:stop], behaviour, session=batch.session
             )
             predictions.append(rates)
         prediction = torch.cat(predictions, dim=1)
         valid = self._predicted(batch)
         loss = masked_loss(
-            self.twin.spec.response_kind,
+            self.evaluated.spec.response_kind,
             prediction,
             batch.responses,
             valid,
-            self.twin.output(batch.session).scale,
+            self.evaluated.output(batch.session).scale,
         )
         self.log("validation/loss", loss, batch_size=len(prediction), on_epoch=True)
         for row in range(len(prediction)):
@@ -130,6 +140,21 @@ class LitTwin(lightning.LightningModule):
             }
         )
         self._losses, self._n_supervised = [], 0
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.update_average()
+
+    def update_average(self) -> None:
+        """Take the weights after a step into the average, where one is kept."""
+        if self.average is not None:
+            self.average.update_parameters(self.twin)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]

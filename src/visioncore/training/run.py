@@ -167,6 +167,7 @@ def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes
                 module.loss(tuple(part.to(module.device) for part in dataset[number])).backward()
         optimizer.step()
         optimizer.zero_grad()
+        module.update_average()
 
     def validate() -> None:
         module.eval()
@@ -328,7 +329,7 @@ class RunFolder(Checkpoint):
                 record = provenance(
                     self._experiment, self._store, pl_module.plan, metrics, self._initialise_s
                 )
-                save_twin(pl_module.twin, self._run_dir / "twin.safetensors", record)
+                save_twin(pl_module.evaluated, self._run_dir / "twin.safetensors", record)
             _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
         partial = self._run_dir / ".last.ckpt.partial"
         trainer.save_checkpoint(partial)
