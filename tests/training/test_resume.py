@@ -53,7 +53,13 @@ TRAINING = {
     "num_workers": 1,
 }
 # Every choice of the recipe that keeps a state or draws at random.
-EVERYTHING = ("training.ema_decay=0.9", "training.cutmix=0.5")
+EVERYTHING = (
+    "training.ema_decay=0.9",
+    "training.cutmix=0.5",
+    "training.optimiser=muon",
+    "training.session_learning_rate=2.0",
+    "training.schedule=linear",
+)
 # Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
 SCRIPT = """
 import os, signal, sys

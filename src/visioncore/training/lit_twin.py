@@ -18,7 +18,7 @@ from visioncore.model import Clip, Twin
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import parameter_groups, warmup_cosine
+from visioncore.training.optim import learning_rate_factor, optimiser
 from visioncore.training.plan import Plan
 
 
@@ -167,10 +167,10 @@ class LitTwin(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         config = self.config
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.twin, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+        optimizer = optimiser(self.twin, config)
+        factor = learning_rate_factor(
+            config.schedule, config.warmup_steps, self.plan.max_steps, config.final_learning_rate
         )
-        factor = warmup_cosine(config.warmup_steps, self.plan.max_steps, config.final_learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
