@@ -114,7 +114,7 @@ def test_a_later_frame_never_changes_an_earlier_rate(
         core = core.model_copy(
             update={"patch_dropout": 0.2, "mha_dropout": 0.2, "ff_dropout": 0.2, "drop_path": 0.2}
         )
-    twin = make_twin(core, modulator).train(training)
+    twin = make_twin(core, modulator, linear=isinstance(core, NoCoreConfig)).train(training)
     video, behaviour = make_inputs()
     before = run(twin, video, behaviour)
     for frame in range(FRAMES):
@@ -269,7 +269,7 @@ def test_a_local_change_of_the_input_changes_the_features_there() -> None:
 
 @every_twin
 def test_every_pixel_reaches_some_rate(core: CoreConfig, modulator: ModulatorConfig) -> None:
-    twin = make_twin(core, modulator)
+    twin = make_twin(core, modulator, linear=isinstance(core, NoCoreConfig))
     frames = 9
     video, behaviour = make_inputs(frames + twin.stride, batch=1)
     pixels = video.float().requires_grad_()
@@ -417,7 +417,7 @@ def test_the_tokenizer_is_the_convolution_it_says_it_is() -> None:
     video = torch.randn(2, 1, 8, HEIGHT, WIDTH)
     tokens, _ = tokenizer.advance(None, video)
     rows, columns = tokenizer.rows, tokenizer.columns
-    front = tokenizer.patch_frames - tokenizer.stride_frames
+    front = tokenizer.kernel_frames - tokenizer.stride_frames
     padded = torch.nn.functional.pad(
         video, (columns.pad_before, columns.pad_after, rows.pad_before, rows.pad_after, front, 0)
     )

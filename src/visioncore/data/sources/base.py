@@ -9,5 +9,6 @@ from pydantic import Field
 
 from visioncore.data.sources.arrays import ArraysConfig
 from visioncore.data.sources.simulated import SimulatedConfig
+from visioncore.data.sources.white_noise import WhiteNoiseConfig
 
-SourceConfig = Annotated[SimulatedConfig | ArraysConfig, Field(discriminator="type")]
+SourceConfig = Annotated[SimulatedConfig | WhiteNoiseConfig | ArraysConfig, Field(discriminator="type")]

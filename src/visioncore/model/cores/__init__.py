@@ -9,8 +9,10 @@ from pydantic import Field
 
 from visioncore.model.cores.base import Core
 from visioncore.model.cores.none import NoCoreConfig
+from visioncore.model.cores.resnet import ResNetConfig
 from visioncore.model.cores.vivit import ViViTConfig
+from visioncore.model.cores.x3d import X3DConfig
 
-CoreConfig = Annotated[ViViTConfig | NoCoreConfig, Field(discriminator="type")]
+CoreConfig = Annotated[ViViTConfig | ResNetConfig | X3DConfig | NoCoreConfig, Field(discriminator="type")]
 
-__all__ = ["Core", "CoreConfig", "NoCoreConfig", "ViViTConfig"]
+__all__ = ["Core", "CoreConfig", "NoCoreConfig", "ResNetConfig", "ViViTConfig", "X3DConfig"]

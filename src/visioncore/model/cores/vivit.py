@@ -18,8 +18,9 @@ from visioncore.errors import ConfigError
 from visioncore.model.cores.base import Core
 from visioncore.model.layers.block import KeyValueCache, ParallelBlock
 from visioncore.model.layers.rope import axial_rotation
-from visioncore.model.layers.tokenizer import Padding, PatchDropout, UnfoldConv3d, tile
-from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.model.layers.strided_conv import InitialFilters, Padding, tile
+from visioncore.model.layers.tokenizer import PatchDropout, UnfoldConv3d
+from visioncore.shapes import VideoShape
 
 R = TypeVar("R")
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -42,7 +43,7 @@ class ViViTConfig(ComponentConfig):
     """Step between tubelets; the patch size (no overlap) when left out."""
     padding: Padding = "none"
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
-    initial_filters: Literal["random", "gabor"] = "random"
+    initial_filters: InitialFilters = "random"
     """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
     temporal_window: PositiveInt = 128
     """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
@@ -111,9 +112,9 @@ class ViViT(Core[ViViTState]):
             channels=video.channels,
             rows=rows,
             columns=columns,
-            patch_frames=patch[0],
+            kernel_frames=patch[0],
             stride_frames=stride[0],
-            embedding_dim=dim,
+            dim=dim,
             initial_filters=config.initial_filters,
         )
         self.patch_dropout = PatchDropout(config.patch_dropout)
@@ -136,14 +137,7 @@ class ViViT(Core[ViViTState]):
         self.spatial = nn.ModuleList(blocks[: config.num_spatial_blocks])
         self.temporal = nn.ModuleList(blocks[config.num_spatial_blocks :])
         self.norm = nn.LayerNorm(dim)
-        self.out_shape = FeatureShape(
-            channels=dim,
-            rows=rows.tokens,
-            columns=columns.tokens,
-            stride=stride[0],
-            row_edges_px=rows.edges_px,
-            column_edges_px=columns.edges_px,
-        )
+        self.out_shape = self.tokenizer.out_shape
 
     def advance(
         self,
@@ -172,23 +166,12 @@ class ViViT(Core[ViViTState]):
         return maps[:n_spatial], maps[n_spatial:]
 
     def history_frames(self) -> int:
-        stride, patch = self.tokenizer.stride_frames, self.tokenizer.patch_frames
+        stride, patch = self.tokenizer.stride_frames, self.tokenizer.kernel_frames
         tokens = len(self.temporal) * (self.config.temporal_window - 1) + 1
         return (tokens - 1) * stride + patch
 
     def notes(self) -> list[str]:
-        rows, columns = self.tokenizer.rows, self.tokenizer.columns
-        notes = [
-            f"{name}: {tiling.cropped} of {tiling.size} pixels cropped (padding: crop)"
-            for name, tiling in (("height", rows), ("width", columns))
-            if tiling.cropped
-        ]
-        notes += [
-            f"{name}: padded by {tiling.pad_before} + {tiling.pad_after} grey pixels"
-            for name, tiling in (("height", rows), ("width", columns))
-            if tiling.pad_before + tiling.pad_after
-        ]
-        return notes
+        return self.tokenizer.notes()
 
     def _advance(
         self, state: ViViTState | None, video: Tensor, *, record: bool

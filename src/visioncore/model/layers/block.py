@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from visioncore.model.layers.attention import banded_causal_mask, fused_attention, plain_attention
+from visioncore.model.layers.drop_path import DropPath
 from visioncore.model.layers.rope import Rotation, rotate, temporal_rotation
 from visioncore.model.state import last_steps
 
@@ -21,22 +22,6 @@ class KeyValueCache(NamedTuple):
 
     key: Float[Tensor, "sequences tokens heads head_dim"]
     value: Float[Tensor, "sequences tokens heads head_dim"]
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, drops a residual branch for a whole sequence (Huang et al. 2016)."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(
-        self, x: Float[Tensor, "sequences positions dim"]
-    ) -> Float[Tensor, "sequences positions dim"]:
-        if not self.training or self.probability == 0.0:
-            return x
-        keep = 1.0 - self.probability
-        return x * torch.empty(len(x), 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep
 
 
 class ParallelBlock(nn.Module):
