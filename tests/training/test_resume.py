@@ -59,6 +59,7 @@ EVERYTHING = (
     "training.optimiser=muon",
     "training.session_learning_rate=2.0",
     "training.schedule=linear",
+    "model.output={type: softplus, params: {sharpness: 5.0, learn_sharpness: true}}",
 )
 # Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
 SCRIPT = """

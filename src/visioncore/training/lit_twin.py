@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from visioncore.data import Batch, RecordingStore, SessionClips
@@ -20,7 +21,6 @@ from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.optim import learning_rate_factor, optimiser
 from visioncore.training.plan import Plan
-
 
 CUTMIX = 1
 """Keeps the draws of CutMix apart from those that chose the batch's clips from the same (seed, number)."""
@@ -145,7 +145,7 @@ class LitTwin(lightning.LightningModule):
         self,
         epoch: int,
         batch_idx: int,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)

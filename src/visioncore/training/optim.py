@@ -1,4 +1,4 @@
-"""Which parameters are trained how: AdamW, or Muon for the core's hidden matrices, and a schedule that counts in steps."""
+"""Which parameters are trained how: AdamW, Muon for the core's hidden matrices, and a schedule in steps."""
 
 import math
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, 
     Decayed and undecayed ones of what all sessions share, the same of each session's own parts, and with Muon last
     of all the hidden matrices of the core. Groups may be empty.
     """
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [], "lr": factor * config.learning_rate, "weight_decay": decay}
         for factor in (1.0, config.session_learning_rate)
         for decay in (config.weight_decay, 0.0)
