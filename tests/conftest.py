@@ -20,6 +20,7 @@ install_import_hook(
         "visioncore.evaluation",
         "visioncore.losses",
         "visioncore.stimuli",
+        "visioncore.training.cutmix",
         "visioncore.training.initialise",
         "visioncore.data.clips",
         "visioncore.data.validation",

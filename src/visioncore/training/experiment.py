@@ -31,6 +31,11 @@ class TrainingConfig(Config):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_epochs: PositiveInt = 50
+    max_passes: PositiveFloat | None = None
+    """Passes over the training bins (clips · clip_frames = passes · bins); counts in place of `max_epochs`.
+
+    `--max-minutes` decides before both.
+    """
     steps_per_epoch: PositiveInt | None = None
     """Optimiser steps between two validations; one pass over the training bins when left out."""
     batch_size: PositiveInt = 16
@@ -40,11 +45,15 @@ class TrainingConfig(Config):
     clip_frames: PositiveInt = 300
     supervision: Literal["dense", "last"] = "dense"
     """`dense` scores every bin of a clip, `last` only the newest frame's (the guide's)."""
+    cutmix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the batches whose clips each get a box of another clip of their session (see `training/cutmix.py`)."""
     learning_rate: PositiveFloat = 1e-3
     warmup_steps: NonNegativeInt = 200
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
     """Where the cosine ends, as a share of `learning_rate`."""
     weight_decay: NonNegativeFloat = 0.05
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Validate, select and save the moving average of the weights with this decay per step (0.999, say)."""
     gradient_clip: PositiveFloat | None = 1.0
     validation_minutes: PositiveFloat | None = None
     """Validation recording per session that each validation reads at most; all of it when left out."""

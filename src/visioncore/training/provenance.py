@@ -13,7 +13,11 @@ from visioncore.training.plan import Plan
 
 
 def provenance(
-    experiment: Experiment, store: RecordingStore, plan: Plan, metrics: dict[str, float]
+    experiment: Experiment,
+    store: RecordingStore,
+    plan: Plan,
+    metrics: dict[str, float],
+    initialise_s: float,
 ) -> dict[str, Any]:
     """JSON values that say how a twin was made."""
     return {
@@ -26,6 +30,7 @@ def provenance(
         "data_fingerprint": store.fingerprint,
         "burn_in_s": experiment.data.burn_in_s,
         "max_steps": plan.max_steps,
+        "initialise_s": initialise_s,
         "metrics": metrics,
     }
 
