@@ -86,6 +86,7 @@ def run(model: str, predict: Predict, *, seed: int = 0, n_units: int = N_UNITS, 
         where=f"runs/{model}/seed-{seed}",
         seed=seed,
         config={"model": {"core": model}, "training": {"clip_frames": 100}},
+        train_share=1.0,
         result=result,
         parameters=1000,
         training_flops=1e12,
@@ -227,6 +228,14 @@ def test_several_seeds_are_averaged_and_their_spread_is_told_apart() -> None:
     assert np.mean(per_unit) == pytest.approx(score["mean"])
 
 
+def test_models_that_differ_in_their_share_of_the_data_alone_are_one_family() -> None:
+    a, b = run("a", mixed(0.5)), run("b", mixed(0.6))
+    less = replace(a, model="a with less", train_share=0.3)
+    found = compare([a, less, b]).models
+    assert {name: own["family"] for name, own in found.items()} == {"a": "a", "a with less": "a", "b": "b"}
+    assert found["a with less"]["train_share"] == 0.3
+
+
 def test_with_few_units_only_blocks_are_resampled_and_the_comparison_says_so() -> None:
     few = compare([run("a", mixed(0.5), n_units=4), run("b", mixed(0.8), n_units=4)])
     assert few.settings["resampled"] == "blocks of time"
@@ -298,6 +307,8 @@ def test_runs_of_one_name_that_are_not_its_seeds_are_refused_with_a_remedy() -> 
     changed = replace(other, config={"model": {"core": "a"}, "training": {"clip_frames": 200}})
     with pytest.raises(ConfigError, match=r"differ in training\.clip_frames; .*NAME=runs/a/seed-1"):
         compare([one, changed])
+    with pytest.raises(ConfigError, match="differ in train_share"):
+        compare([one, replace(other, train_share=0.3)])
     with pytest.raises(ConfigError, match=r"the same seed \(0\)"):
         compare([one, replace(other, seed=0)])
 

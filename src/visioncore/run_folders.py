@@ -73,13 +73,18 @@ def read_run(name: str, run_dir: Path) -> ScoredRun:
         seed=training.seed,
         config={
             "model": experiment["model"],
-            "training": {key: value for key, value in experiment["training"].items() if key != "seed"},
+            "training": {
+                key: value
+                for key, value in experiment["training"].items()
+                if key not in ("seed", "train_share")
+            },
             "balance": experiment["data"]["balance"],
         },
+        train_share=training.train_share,
         result=evaluation_of(run_dir, twin, store, with_sums=True),
         parameters=sum(p.numel() for p in twin.parameters()),
         training_flops=flops,
-        wall_s=wall_s,
+        wall_s=None if wall_s is None else wall_s + twin.provenance.get("initialise_s", 0.0),
     )
 
 

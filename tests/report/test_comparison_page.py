@@ -69,6 +69,7 @@ def comparison(
                 "parameters": 1000 * 10**i,
                 "training_flops": 1e14 * 10**i,
                 "wall_s": None if i else 60.0,
+                "family": name,
                 "train_share": 1.0,
                 "cc_norm": 0.6,
                 "cc_norm_n_units": 20,

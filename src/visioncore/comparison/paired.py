@@ -139,12 +139,18 @@ class _Paired:
             for name, seeds in models.items()
         }
         units = [(own.session, unit) for own in self.template for unit in own.unit_ids]
+        family = {
+            name: next(n for n in models if models[n][0].config == seeds[0].config)
+            for name, seeds in models.items()
+        }
         every = [rows for seeds in normalised.values() for rows in seeds]
         reliable = [u for u in units if all(_reliable(rows[u]) for rows in every)]
         return {
             name: {
                 "runs": [run.where for run in seeds],
                 "seeds": [run.seed for run in seeds],
+                "family": family[name],
+                "train_share": seeds[0].train_share,
                 "behaviour": seeds[0].result.settings["behaviour"],
                 "parameters": seeds[0].parameters,
                 "training_flops": _mean([run.training_flops for run in seeds]),

@@ -19,7 +19,10 @@ class Comparison:
     settings: Json
     """The conditions that all models share, and the reference."""
     models: dict[str, Json]
-    """Seeds, behaviour, parameters and cost of each, and its CC_norm."""
+    """Seeds, behaviour, parameters and cost of each, its CC_norm, and the share of the training data it had.
+
+    Models that differ in that share alone have one `family`.
+    """
     overall: Json
     """A section: `models` has each model's scores, `differences` those less the reference's."""
     sessions: dict[str, Json]

@@ -34,13 +34,15 @@ class ScoredRun:
     """The run folder, to name it in messages."""
     seed: int
     config: Json
-    """Everything that makes a model but the data and the seed; the same for all seeds of one model."""
+    """Everything that makes a model but the recording, the share of it and the seed; the same for all its seeds."""
+    train_share: float
+    """Of the training data, what it was trained on."""
     result: EvaluationResult = field(repr=False)
     parameters: int
     training_flops: float | None
     """Counted, forward and backward, over all clips of the training; None where it is not known."""
     wall_s: float | None
-    """Seconds of training; None where they were not recorded."""
+    """Seconds of initialisation and training; None where they were not recorded."""
 
 
 def by_model(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
@@ -56,7 +58,8 @@ def by_model(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
         first = seeds[0]
         for run in seeds[1:]:
             remedy = f"give them names of their own: NAME={run.where}"
-            if different := sorted(differing_keys(first.config, run.config)):
+            different = sorted(differing_keys(first.config, run.config))
+            if different := different + ["train_share"] * (run.train_share != first.train_share):
                 raise ConfigError(
                     f"{first.where} and {run.where} are both called '{name}', as seeds of one model are, but differ "
                     f"in {', '.join(different[:5])}; {remedy}"

@@ -25,6 +25,7 @@ def all_figures(comparison: Comparison) -> dict[str, Figure]:
     """Every figure that the comparison has numbers for, by the name of its file."""
     drawn: dict[str, Callable[[Comparison], Figure | None]] = {
         "scores": scores,
+        "efficiency": efficiency,
         "units": units,
         "gains": gains,
         "cost": cost,
@@ -95,6 +96,34 @@ def _show_zero(axes: Axes) -> None:
     left, right = axes.get_xlim()
     axes.set_xlim(min(left, 0.0), right)
     axes.axvline(0, color=_LINE, lw=1, zorder=0)
+
+
+def efficiency(comparison: Comparison) -> Figure | None:
+    """Score against the share of the training data; None where no model was trained on several."""
+    metric = comparison.settings["selection_metric"]
+    families: dict[str, list[str]] = {}
+    for name in ranked(comparison):
+        families.setdefault(comparison.models[name]["family"], []).append(name)
+    if all(len(members) < 2 for members in families.values()):
+        return None
+    figure = Figure(figsize=(6.5, 3.4))
+    axes = figure.subplots()
+    for i, (family, members) in enumerate(families.items()):
+        members.sort(key=lambda name: comparison.models[name]["train_share"])
+        shares = [100 * comparison.models[name]["train_share"] for name in members]
+        own = [comparison.overall["models"][name][metric] for name in members]
+        style = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
+        axes.plot(shares, [np.nan if s["mean"] is None else s["mean"] for s in own], label=family, **style)
+        for share, score in zip(shares, own, strict=True):
+            if score["ci95"] is not None:
+                axes.plot([share, share], score["ci95"], color=style["color"], lw=1.4, alpha=0.5)
+    every = sorted({100 * own["train_share"] for own in comparison.models.values()})
+    axes.set_xscale("log")
+    axes.set_xticks(every, [f"{share:g}" for share in every])
+    axes.minorticks_off()
+    axes.set(xlabel="share of the training data (%)", ylabel=f"{SCORE_LABELS[metric]}, mean over units")
+    figure.legend(loc="outside right upper")
+    return figure
 
 
 def units(comparison: Comparison) -> Figure | None:

@@ -21,7 +21,6 @@ from visioncore.training.experiment import TrainingConfig
 from visioncore.training.optim import parameter_groups, warmup_cosine
 from visioncore.training.plan import Plan
 
-
 CUTMIX = 1
 """Keeps the draws of CutMix apart from those that chose the batch's clips from the same (seed, number)."""
 

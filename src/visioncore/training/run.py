@@ -64,7 +64,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     """
     config = experiment.training
     _claim(run_dir, experiment)
-    store = prepare(experiment.data, experiment.data_dir)
+    store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
     torch.manual_seed(config.seed)
     twin = experiment.model.build(store.spec, store.normalisation)
     last = run_dir / "last.ckpt"
