@@ -163,7 +163,7 @@ def evaluate(
         behaviour=cast(Any, behaviour),
     )
     if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
-        result.write_json(run / f"evaluation_{split}.json")
+        result.write_to(run)
     if json_file:
         result.write_json(json_file)
     if table:
@@ -175,19 +175,36 @@ def evaluate(
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
     from visioncore.checkpoint import load_twin
-    from visioncore.evaluation import evaluate as score
-    from visioncore.evaluation import load_evaluation
     from visioncore.report import write_report
+    from visioncore.run_folders import evaluation_of
 
     if not run.is_dir():
         raise ConfigError(f"{run}: no such run folder")
     twin, store = load_twin(run), _store(run, None)
-    scores = run / "evaluation_test.json"
-    result = load_evaluation(scores, twin, store) if scores.exists() else None
-    if result is None:
-        result = score(twin, store)
-        result.write_json(scores)
+    result = evaluation_of(run, twin, store, with_sums=False)
     typer.echo(str(write_report(twin, store, result, run)))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run folders, or NAME=RUN; runs of one name are its seeds."),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Write page, tables and figures here.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The model that the others are held against; the first when left out.")
+    ] = None,
+) -> None:
+    """Hold models against each other on the same units and bins, with paired intervals."""
+    from visioncore.comparison import compare as compare_runs
+    from visioncore.report import write_comparison
+    from visioncore.run_folders import named_run, read_run
+
+    comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
+    _print_comparison(comparison.to_json())
+    if out is not None:
+        typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
 
 
 def _store(run: Path, data: Path | None) -> "RecordingStore":
@@ -237,8 +254,74 @@ def _print_scores(scores: dict[str, Any]) -> None:
     )
 
 
-def _number(value: float | None, form: str) -> str:
-    return "not defined" if value is None else form.format(value)
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = comparison["settings"]
+    reference, metric = settings["reference"], settings["selection_metric"]
+    label = "bits/spike" if metric == "bits_per_spike" else metric
+    counts = metric == "bits_per_spike"
+    scores = Table(
+        "",
+        *(label, "95 % interval", *(["of ceiling"] if counts else [])),
+        *(f"less {reference}", "paired 95 % interval", "better units"),
+    )
+    facts = Table(
+        "",
+        *(["correlation"] if counts else []),
+        "CC_norm",
+        "seeds",
+        "seed SD",
+        "parameters",
+        "PFLOP",
+        "minutes",
+    )
+    overall = comparison["overall"]
+    for name, own in sorted(overall["models"].items(), key=lambda item: -(item[1][metric]["mean"] or 0.0)):
+        score, difference, of_model = (
+            own[metric], overall["differences"][name][metric], comparison["models"][name],
+        )  # fmt: skip
+        less = ["reference", "", ""]
+        if name != reference:
+            less = [
+                _number(difference["mean"], "{:+.3f}"),
+                _interval(difference["ci95"], "{:+.3f}"),
+                _number(difference["better_units"], "{:.0%}"),
+            ]
+        scores.add_row(
+            *(name, _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
+            *([_number(own["fraction_of_ceiling"], "{:.1%}")] if counts else []),
+            *less,
+        )
+        flops, wall_s = of_model["training_flops"], of_model["wall_s"]
+        facts.add_row(
+            name,
+            *([_number(own["correlation"]["mean"], "{:.3f}")] if counts else []),
+            _number(of_model["cc_norm"], "{:.2f}"),
+            str(len(of_model["seeds"])),
+            _number(score["seed_sd"], "{:.3f}", ""),
+            f"{of_model['parameters']:,}",
+            _number(None if flops is None else flops / 1e15, "{:.3g}", "not known"),
+            _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
+        )
+    console = Console(highlight=False)
+    console.print(scores)
+    console.print(facts)
+    sessions = settings["n_sessions"]
+    console.print(
+        f"{settings['n_units']} units of {sessions} session{'s' if sessions != 1 else ''}; {settings['split']} split, "
+        f"bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of every block left out; null: "
+        f"{settings['null']}; causal; intervals resample {settings['resampled']}, the same for all models"
+    )
+
+
+def _interval(value: tuple[float, float] | None, form: str) -> str:
+    return "" if value is None else f"{form.format(value[0])} to {form.format(value[1])}"
+
+
+def _number(value: float | None, form: str, unknown: str = "not defined") -> str:
+    return unknown if value is None else form.format(value)
 
 
 def main() -> Any:

@@ -7,12 +7,14 @@ are not valid leave every score, the ceiling's included. One block's video is in
 from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit
 from visioncore.evaluation.result import EvaluationResult, load_evaluation, twin_digest, write_atomically
 from visioncore.evaluation.scoring import evaluate, selection_metric
+from visioncore.evaluation.session_sums import SessionSums
 
 __all__ = [
     "BlockPrediction",
     "BlockPredictor",
     "EvaluationResult",
     "Repeats",
+    "SessionSums",
     "check_fit",
     "evaluate",
     "load_evaluation",

@@ -21,7 +21,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PREDICTED, RECORDED, TRUE = "#0072B2", "#6b6b6b", "#D55E00"
 ELLIPSES_SHOWN = 48
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -70,7 +70,7 @@ class Fields:
 
 def training_curves(history: dict[str, np.ndarray], score_label: str) -> str:
     """Losses, validation score and learning rate over optimiser steps."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(10, 2.7))
         losses, score, rate = figure.subplots(1, 3)
         step = history["step"]
@@ -110,7 +110,7 @@ def unit_scores(
 
     `labels` are the axis labels of the score and of the recorded mean.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(10 if ceiling is not None else 6, 4))
         panels = figure.subplots(1, 2 if ceiling is not None else 1, squeeze=False)[0]
         names = sorted(set(classes))
@@ -144,7 +144,7 @@ def unit_scores(
 
 def psths(rows: Sequence[Sequence[Psth]], response_label: str) -> str:
     """Recorded and predicted mean responses to repeated stimuli: a row per unit, a column per stimulus."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         n_columns = max(len(row) for row in rows)
         figure = Figure(figsize=(10, 2.1 * len(rows) + 0.4))
         grid = figure.subplots(len(rows), n_columns, squeeze=False, sharey="row")
@@ -180,7 +180,7 @@ def _draw_psth(axes: Axes, psth: Psth) -> None:
 
 def receptive_fields(sessions: Sequence[Fields], spec: DataSpec) -> str:
     """The readout's Gaussians at one standard deviation over a stimulus frame, beside the true fields."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         with_truth = any(fields.true_centres_px is not None for fields in sessions)
         n_columns = 2 if with_truth else min(len(sessions), 2)
         n_rows = len(sessions) if with_truth else -(-len(sessions) // n_columns)
@@ -282,9 +282,14 @@ def as_image(frame: Shaped[np.ndarray, "channels height width"]) -> Float[np.nda
 
 
 def _data_uri(figure: Figure) -> str:
+    return png_uri(as_png(figure))
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as it stands in a page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
-    return png_uri(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def png_uri(png: bytes) -> str:

@@ -43,12 +43,12 @@ def write_report(
     where it has them.
     """
     target = path or run_dir / "report.html"
-    page = _environment().get_template("report.html.j2").render(**_content(twin, store, result, run_dir))
+    page = page_environment().get_template("report.html.j2").render(**_content(twin, store, result, run_dir))
     write_atomically(target, page)
     return target
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("visioncore.report"),
         autoescape=True,

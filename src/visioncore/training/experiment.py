@@ -38,6 +38,8 @@ class TrainingConfig(Config):
     """
     steps_per_epoch: PositiveInt | None = None
     """Optimiser steps between two validations; one pass over the training bins when left out."""
+    train_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of each session's training blocks that anything is fitted on: how much recording does a model need?"""
     batch_size: PositiveInt = 16
     """Clips per forward pass."""
     accumulate_grad_batches: PositiveInt = 1

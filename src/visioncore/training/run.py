@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from visioncore.checkpoint import load_pretrained_core, replace_durably, save_twin
-from visioncore.config import dump_yaml, read_yaml
+from visioncore.config import differing_keys, dump_yaml, read_yaml
 from visioncore.data import ClipDataset, RecordingStore, StepSampler, ValidationBlocks, prepare
 from visioncore.errors import CheckpointError, ConfigError, TrainingError
 from visioncore.model import Twin
@@ -64,7 +64,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     """
     config = experiment.training
     _claim(run_dir, experiment)
-    store = prepare(experiment.data, experiment.data_dir)
+    store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
     torch.manual_seed(config.seed)
     twin = experiment.model.build(store.spec, store.normalisation)
     last = run_dir / "last.ckpt"
@@ -112,7 +112,7 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
     resolved = experiment.resolved()
     if path.exists():
         recorded = {key: value for key, value in read_yaml(path).items() if key != "data_dir"}
-        different = sorted(_differences(recorded, resolved))
+        different = sorted(differing_keys(recorded, resolved))
         if different:
             raise ConfigError(
                 f"{run_dir} holds another experiment (different: {', '.join(different[:5])}); choose another --out, "
@@ -126,14 +126,6 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
     data_dir = os.path.relpath(experiment.data_dir, run_dir)
     partial.write_text(dump_yaml({"data_dir": data_dir, **resolved}), encoding="utf-8")
     replace_durably(partial, path)
-
-
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-    elif old != new:
-        yield path
 
 
 def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes: float | None) -> Plan:
