@@ -12,7 +12,10 @@ import typer
 from visioncore.errors import ConfigError, VisionCoreError
 
 if TYPE_CHECKING:
+    from visioncore.audit import AuditResult
     from visioncore.data import RecordingStore
+    from visioncore.evaluation import Purpose, TestEvaluations
+    from visioncore.model import Twin
 
 app = typer.Typer(
     help="Digital twins of visual neurons: train, score honestly, look inside.",
@@ -162,6 +165,7 @@ def evaluate(
         bin_ms=bin_ms,
         behaviour=cast(Any, behaviour),
     )
+    counted = _count_test_evaluation(run, result.settings, "evaluate") if split == "test" else None
     if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
         result.write_json(run / f"evaluation_{split}.json")
     if json_file:
@@ -169,11 +173,36 @@ def evaluate(
     if table:
         result.write_table(table)
     _print_scores(result.to_json())
+    if counted is not None:
+        typer.echo(str(counted))
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+def audit(
+    run: RunOrTwin,
+    data: DataOfTwin = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings here.")] = None,
+) -> None:
+    """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
+    from visioncore.checkpoint import load_twin
+
+    result = _audit(run, load_twin(run), _store(run, data), keep=data is None)
+    if json_file:
+        result.write_json(json_file)
+    _print_audit(result)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    with_audit: Annotated[
+        bool, typer.Option("--audit/--no-audit", help="Run the audit first, where RUN holds none of this twin.")
+    ] = True,
+) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
+    from visioncore.audit import AUDIT_FILE, load_audit
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import evaluate as score
     from visioncore.evaluation import load_evaluation
@@ -186,8 +215,45 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
     result = load_evaluation(scores, twin, store) if scores.exists() else None
     if result is None:
         result = score(twin, store)
+        _count_test_evaluation(run, result.settings, "report")
         result.write_json(scores)
+    audited = load_audit(run / AUDIT_FILE, twin, store)
+    if audited is None and with_audit:
+        audited = _audit(run, twin, store, keep=True)
     typer.echo(str(write_report(twin, store, result, run)))
+    if audited is not None and not audited.passed:
+        typer.secho("warning: the audit found reasons not to believe the score", fg="yellow", err=True)
+
+
+def _audit(run: Path, twin: "Twin", store: "RecordingStore", keep: bool) -> "AuditResult":
+    """Audit a twin, count that as an evaluation of the test split, and keep it in the run folder."""
+    from visioncore.audit import AUDIT_FILE
+    from visioncore.audit import audit as find
+
+    result = find(twin, store)
+    digests = {name: result.settings[name] for name in ("twin_digest", "data_fingerprint")}
+    counted = _count_test_evaluation(run, digests, "audit")
+    if counted is not None:
+        result = result.with_evaluations(counted)
+    if run.is_dir() and keep:
+        result.write_json(run / AUDIT_FILE)
+    return result
+
+
+def _count_test_evaluation(
+    run: Path, settings: dict[str, Any], purpose: "Purpose"
+) -> "TestEvaluations | None":
+    """The one place that counts: whatever looks at the test split of a run folder's twin comes through here."""
+    from visioncore.evaluation import record_test_evaluation
+    from visioncore.training.experiment import EXPERIMENT_FILE
+
+    folder = run if run.is_dir() else run.parent
+    if not (folder / EXPERIMENT_FILE).exists():
+        return None
+    told = {key: value for key, value in settings.items() if key not in ("twin_digest", "data_fingerprint")}
+    return record_test_evaluation(
+        folder, settings["twin_digest"], settings["data_fingerprint"], told, purpose
+    )
 
 
 def _store(run: Path, data: Path | None) -> "RecordingStore":
@@ -235,6 +301,37 @@ def _print_scores(scores: dict[str, Any]) -> None:
         f"{settings['split']} split, bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of "
         f"every block left out; null: {settings['null']}; causal"
     )
+
+
+def _print_audit(result: "AuditResult") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    colours = {"pass": "green", "note": "yellow", "fail": "red"}
+    table = Table("check", "", "finding", "what to do")
+    for finding in result.findings:
+        colour = colours[finding.level]
+        told = (escape(text) for text in (finding.sentence, finding.remedy))
+        table.add_row(finding.check, f"[{colour}]{finding.level}[/]", *told)
+    console.print(table)
+    counts = result.settings["response_kind"] == "counts"
+    names = ["correlation", *(["bits_per_spike", "recalibrated_bits_per_spike"] if counts else [])]
+    labels = {"correlation": "correlation", "bits_per_spike": "bits/spike"}
+    scores = Table("test split", "", *(label for n in names for label in (labels.get(n, "recalibrated"), "95 %")))
+    for line in result.controls:
+        cells = []
+        for name in names:
+            low_high = line[name]["ci95"]
+            cells += [
+                _number(line[name]["mean"], "{:.3f}"),
+                "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
+            ]
+        scores.add_row(line["name"], line["role"], *cells)
+    console.print(scores)
+    ran, of = result.settings["audited_test_blocks"], result.settings["test_blocks"]
+    console.print(f"controls on {ran} of {of} test blocks; recalibrated: rate' = a + b rate fitted on the scored counts")
 
 
 def _number(value: float | None, form: str) -> str:

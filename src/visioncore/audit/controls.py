@@ -18,14 +18,16 @@ from visioncore.errors import CheckpointError
 from visioncore.evaluation.prediction import repeats_together
 from visioncore.model.twin import Twin
 
-CONTROL_MINUTES = 5.0
+CONTROL_MINUTES = 2.0
 """Test recording per session that controls are run on at most: whole stimuli with all their repeats, spread over
-the session."""
+the session. On the embedded recording all controls together then cost about two evaluations."""
 MAX_VALUES = 30_000_000
 """Bins times units of one session at most, for the same reason: each prediction is held in memory once."""
 LEAST_SHIFT_S = 1.0
 """A block that is alone is shifted against itself; by less than this, neighbouring frames are alike."""
 ONSET_SMOOTHED_S = 0.05
+ONSET_PRIOR = 10.0
+"""Spikes of its own at which a unit's course after onset counts as much as that of all units together."""
 FEWEST_ONSETS = 8
 """Training blocks that must reach a time since onset for its mean response to be known."""
 
@@ -167,13 +169,15 @@ class SessionControls:
             total[: stop - block.start] += np.where(valid, session.responses(block.start, stop), 0)
             n[: stop - block.start] += valid
         width = max(round(ONSET_SMOOTHED_S * self._store.spec.sampling_rate_hz), 1)
-        kernel = np.ones(width)
-        smooth = [
-            np.stack([np.convolve(column, kernel, mode="same") for column in values.T], axis=1)[:n_bins]
-            for values in (total, n)
-        ]
         known = n >= FEWEST_ONSETS
-        return np.where(known, smooth[0] / np.maximum(smooth[1], 1), session.train_mean)
+        total, n = (_summed_around(values, width) for values in (total, n))
+        course = total / np.maximum(n, 1)
+        if self._store.spec.response_kind == "counts":
+            # Few spikes make a noisy course, and a noisy level is too low a bar: it leans on what units share.
+            expected = n * session.train_mean
+            shared = total.sum(1, keepdims=True) / np.maximum(expected.sum(1, keepdims=True), 1e-9)
+            course = session.train_mean * (total + ONSET_PRIOR * shared) / (expected + ONSET_PRIOR)
+        return np.where(known, course, session.train_mean)
 
     def _audited(self, block: Block) -> AuditedBlock:
         start = block.start + self._store.burn_in_bins
@@ -287,6 +291,12 @@ def _columns(twin: Twin, session: SessionStore) -> Int[np.ndarray, " units"]:
     """Where the session's units stand in the twin's predictions."""
     column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
     return np.array([column[unit] for unit in session.unit_ids])
+
+
+def _summed_around(values: Float64[np.ndarray, "time units"], width: int) -> Float64[np.ndarray, "time units"]:
+    kernel = np.ones(width)
+    columns = [np.convolve(column, kernel)[width // 2 : width // 2 + len(column)] for column in values.T]
+    return np.stack(columns, axis=1)
 
 
 def _digest(*arrays: np.ndarray | None) -> bytes:

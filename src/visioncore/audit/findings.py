@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
-from visioncore.evaluation import twin_digest, write_atomically
+from visioncore.evaluation import TestEvaluations, twin_digest, write_atomically
 from visioncore.model.twin import Twin
 
 Json = dict[str, Any]
@@ -45,6 +45,17 @@ class AuditResult:
     def passed(self) -> bool:
         """Whether no check failed."""
         return all(finding.level != "fail" for finding in self.findings)
+
+    def with_evaluations(self, evaluations: TestEvaluations) -> "AuditResult":
+        """The same with one more finding: how often the run's test split has been evaluated."""
+        numbers = {"times": evaluations.n_times, "twins": evaluations.n_twins}
+        sentence = f"{str(evaluations).capitalize()}, this audit included."
+        several = evaluations.n_twins > 1
+        remedy = "say so beside the score: a twin chosen by its test score needs another test split"
+        counted = Finding(
+            "test evaluations", "note" if several else "pass", sentence, numbers, remedy if several else ""
+        )
+        return replace(self, findings=(*self.findings, counted))
 
     def to_json(self) -> Json:
         """The result as plain JSON values."""

@@ -45,9 +45,9 @@ def exact_duplicates(found: Scan) -> Finding:
             order = np.argsort(theirs.hashes, kind="stable")
             twins = order[np.searchsorted(theirs.hashes, mine.hashes[chosen], sorter=order)]
             examples = [
-                {split: _place(found, mine.block[i], mine.bin[i]), other: _place(found, theirs.block[j], theirs.bin[j])}
-                for i, j in zip(chosen, twins, strict=True)
-            ]  # fmt: skip
+                {split: _place(found, *mine.place(i)), other: _place(found, *theirs.place(j))}
+                for i, j in zip(chosen.tolist(), twins.tolist(), strict=True)
+            ]
             pairs.append(_counts(split, other, int(shared.sum()), int(by_chance.sum()), len(shared), examples))
     return _about_frames("exact duplicates", "the same to the last bit", pairs)
 
@@ -140,7 +140,7 @@ def _example(pair: Json) -> str:
 
 
 def _place(found: Scan, block: int, at: int) -> str:
-    return f"session {found.blocks[int(block)][0]} bin {int(at)}"
+    return f"session {found.blocks[block][0]} bin {at}"
 
 
 def repeats_astride(found: Scan) -> Finding:

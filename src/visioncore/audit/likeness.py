@@ -37,7 +37,9 @@ def largest_shift(rows: int, columns: int) -> int:
     return 2 * _margin(rows, columns)
 
 
-def candidates(queries: Frames, base: Frames) -> Int[np.ndarray, "frames candidates"]:
+def candidates(
+    queries: Float32[np.ndarray, "queries rows columns"], base: Frames
+) -> Int[np.ndarray, "queries candidates"]:
     """For each query, the base frames with the most similar fingerprints, at nine places of the query."""
     margin = _margin(*queries.shape[1:])
     k = min(CANDIDATES, len(base))

@@ -8,14 +8,14 @@ from rich.progress import Progress
 import visioncore
 from visioncore.audit.constants import constants_from_train, training_data, whole_counts
 from visioncore.audit.controls import ROLES, Predictions, SessionControls, audited_blocks
-from visioncore.audit.findings import AUDIT_VERSION, AuditResult, Finding
+from visioncore.audit.findings import AUDIT_VERSION, AuditResult
 from visioncore.audit.leaks import context, exact_duplicates, near_duplicates, repeats_astride
 from visioncore.audit.lines import Line, LineScores, as_json
 from visioncore.audit.scan import scan
 from visioncore.audit.verdicts import about_controls
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
-from visioncore.evaluation import TestEvaluations, check_fit, twin_digest
+from visioncore.evaluation import check_fit, twin_digest
 from visioncore.evaluation.population import exclusion_reasons
 from visioncore.evaluation.scoring import INTERVAL_BLOCK_S
 from visioncore.model.twin import Twin
@@ -25,14 +25,10 @@ def audit(
     twin: Twin,
     store: RecordingStore,
     *,
-    evaluations: TestEvaluations | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> AuditResult:
     """Look for leaks between the splits of `store`, and run the negative controls of `twin` on its test split.
-
-    Args:
-        evaluations: how often the run's test split has been evaluated, this audit included.
 
     Raises:
         DataError: the store is not like the data the twin was made for, or has no test bin.
@@ -59,8 +55,6 @@ def audit(
         controls = bar.add_task("Audit: controls", total=len(store.sessions) * len(ROLES))
         lines = control_lines(twin, store, seed, lambda: bar.advance(controls))
     findings += about_controls(lines)
-    if evaluations is not None:
-        findings.append(_about_evaluations(evaluations))
     settings = {
         "audit_version": AUDIT_VERSION,
         "visioncore": visioncore.__version__,
@@ -68,6 +62,7 @@ def audit(
         "data_fingerprint": store.fingerprint,
         "seed": seed,
         "audited_test_blocks": tested,
+        "test_blocks": sum(len(session.blocks_in("test")) for session in store.sessions.values()),
         "response_kind": store.spec.response_kind,
         "bin_ms": 1000 / store.spec.sampling_rate_hz,
     }
@@ -106,12 +101,3 @@ def control_lines(
             advance()
     units = [exclusion_reasons(sums, counts) == "" for sums in gathered["intact"].raw]
     return {name: scores.line(units) for name, scores in gathered.items()}
-
-
-def _about_evaluations(evaluations: TestEvaluations) -> Finding:
-    numbers = {"times": evaluations.n_times, "twins": evaluations.n_twins}
-    sentence = f"{str(evaluations).capitalize()}, this audit included."
-    if evaluations.n_twins > 1:
-        remedy = "say so beside the score: a twin chosen by its test score needs another test split"
-        return Finding("test evaluations", "note", sentence, numbers, remedy)
-    return Finding("test evaluations", "pass", sentence, numbers)

@@ -75,6 +75,10 @@ class FrameTable:
     block: Int[np.ndarray, " frames"]
     bin: Int[np.ndarray, " frames"]
 
+    def place(self, frame: int) -> tuple[int, int]:
+        """Block and bin of one frame."""
+        return int(self.block[frame]), int(self.bin[frame])
+
 
 @dataclass
 class Scan:

@@ -6,6 +6,7 @@ are not valid leave every score, the ceiling's included. One block's video is in
 
 from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit
 from visioncore.evaluation.record import (
+    Purpose,
     TestEvaluations,
     code_commit,
     read_test_evaluations,
@@ -18,6 +19,7 @@ __all__ = [
     "BlockPrediction",
     "BlockPredictor",
     "EvaluationResult",
+    "Purpose",
     "Repeats",
     "TestEvaluations",
     "check_fit",
