@@ -57,7 +57,9 @@ def check_odd(kernel: Kernel) -> Kernel:
         ValueError: they are not; pydantic makes it an error of the config.
     """
     if kernel[1] % 2 == 0 or kernel[2] % 2 == 0:
-        raise ValueError("rows and columns of the kernel must be odd numbers, to keep features in their place")
+        raise ValueError(
+            "rows and columns of the kernel must be odd numbers, to keep features in their place"
+        )
     return kernel
 
 
@@ -71,9 +73,7 @@ class ConvolutionalState(NamedTuple):
 class ConvolutionalCore(Core[ConvolutionalState]):
     """See the module's docstring; `activation` follows the last norm."""
 
-    def __init__(
-        self, stem: StridedConv3d, blocks: Sequence[ResidualBlock], activation: Activation
-    ) -> None:
+    def __init__(self, stem: StridedConv3d, blocks: Sequence[ResidualBlock], activation: Activation) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
@@ -90,7 +90,9 @@ class ConvolutionalCore(Core[ConvolutionalState]):
         x, frames = self.stem.convolve(state.frames if state else None, video)
         if x.shape[2] == 0:
             out = self.out_shape
-            return x.new_zeros(len(x), out.channels, 0, out.rows, out.columns), ConvolutionalState(frames, old)
+            return x.new_zeros(len(x), out.channels, 0, out.rows, out.columns), ConvolutionalState(
+                frames, old
+            )
         new: list[BlockState | None] = []
         for block, remembered in zip(self._blocks(), old, strict=True):
             x, kept = block.advance(remembered, x)

@@ -84,7 +84,9 @@ class X3D(ConvolutionalCore):
         stem = config.stem.build(video)
         features = stem.out_shape
         plan = [
-            (stage, i) for stage in config.stages for i in range(math.ceil(stage.blocks * config.depth_factor))
+            (stage, i)
+            for stage in config.stages
+            for i in range(math.ceil(stage.blocks * config.depth_factor))
         ]
         blocks = []
         for depth, (stage, i) in enumerate(plan):

@@ -48,15 +48,14 @@ class BlurPool(nn.Module):
         self, images: Float[Tensor, "images dim rows columns"]
     ) -> Float[Tensor, "images dim half_rows half_columns"]:
         padded = functional.pad(
-            images, (self.columns.pad_before, self.columns.pad_after, self.rows.pad_before, self.rows.pad_after)
+            images,
+            (self.columns.pad_before, self.columns.pad_after, self.rows.pad_before, self.rows.pad_after),
         )
         dim = images.shape[1]
         return functional.conv2d(padded, self.kernel.expand(dim, -1, -1, -1), stride=2, groups=dim)
 
 
-def _in_pixels(
-    edges: tuple[float, float], fine_px: tuple[float, float], n_cells: int
-) -> tuple[float, float]:
+def _in_pixels(edges: tuple[float, float], fine_px: tuple[float, float], n_cells: int) -> tuple[float, float]:
     """Edges counted in cells of the finer grid, as pixels of the stimulus."""
     start, stop = fine_px
     cell = (stop - start) / n_cells

@@ -94,9 +94,7 @@ def _with_recent(
     recent: Float[Tensor, "batch dim recent rows columns"] | None,
     x: Float[Tensor, "batch dim tokens rows columns"],
     n_recent: int,
-) -> tuple[
-    Float[Tensor, "batch dim steps rows columns"], Float[Tensor, "batch dim recent rows columns"]
-]:
+) -> tuple[Float[Tensor, "batch dim steps rows columns"], Float[Tensor, "batch dim recent rows columns"]]:
     if recent is None:
         batch, dim, _, rows, columns = x.shape
         recent = x.new_zeros(batch, n_recent, rows, columns, dim).permute(0, 4, 1, 2, 3)
