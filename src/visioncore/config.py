@@ -304,6 +304,15 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
+def differing_keys(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """The dotted keys at which two dumped configs differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from differing_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield path
+
+
 def dump_yaml(values: Mapping[str, Any]) -> str:
     """`values` as YAML text that `read_yaml` reads back."""
     yaml = YAML(typ="safe", pure=True)

@@ -8,7 +8,7 @@ import pytest
 from visioncore.config import build_config
 from visioncore.data import Block, SplitConfig
 from visioncore.data.recording import Split, Trial
-from visioncore.data.splits import SPLITS, assign_blocks
+from visioncore.data.splits import SPLITS, assign_blocks, spread_share
 from visioncore.errors import ConfigError, DataError
 
 RATE_HZ = 10.0
@@ -162,3 +162,19 @@ def test_a_split_that_is_all_burn_in_is_refused() -> None:
 def test_settings_that_cannot_be_met_are_refused(raw: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"split.yaml"):
         build_config(SplitConfig, raw, "split.yaml")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_a_share_of_blocks_is_met_to_half_a_block_spread_over_time_and_part_of_every_larger_one(
+    share: float,
+) -> None:
+    rng = np.random.default_rng(0)
+    ends = np.cumsum(rng.integers(50, 150, 40))
+    all_blocks = [Block(int(a), int(b), "train") for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    kept = spread_share(all_blocks, share)
+    assert abs(sum(block.n_bins for block in kept) - share * ends[-1]) <= 75
+    assert set(kept) < set(spread_share(all_blocks, share + 0.1))
+    assert list(kept) == sorted(kept, key=lambda block: block.start)
+    gaps = np.diff([0, *(block.start for block in kept), int(ends[-1])])
+    assert gaps.max() < 3 * ends[-1] / len(kept)
+    assert spread_share(all_blocks[:1], 0.1) == tuple(all_blocks[:1])

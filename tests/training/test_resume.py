@@ -1,10 +1,12 @@
 """A run that is killed at any moment and started again ends as the run that was left alone (contract K2)."""
 
+import csv
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from visioncore.checkpoint import load_twin
 from visioncore.config import dump_yaml
 from visioncore.errors import CheckpointError, ConfigError
+from visioncore.model import Twin
 from visioncore.training.experiment import read_experiment
 from visioncore.training.run import train
 
@@ -49,6 +52,15 @@ TRAINING = {
     "warmup_steps": 3,
     "num_workers": 1,
 }
+# Every choice of the recipe that keeps a state or draws at random.
+EVERYTHING = (
+    "training.ema_decay=0.9",
+    "training.cutmix=0.5",
+    "training.optimiser=muon",
+    "training.session_learning_rate=2.0",
+    "training.schedule=linear",
+    "model.output={type: softplus, params: {sharpness: 5.0, learn_sharpness: true}}",
+)
 # Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
 SCRIPT = """
 import os, signal, sys
@@ -84,7 +96,7 @@ elif moment == "rename":
 elif moment == "twin":
     die_in_call(run, "save_twin", lambda *_: None)
 files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-print(run.train(read_experiment(*files), out))
+print(run.train(read_experiment(*files, sys.argv[5:]), out))
 """
 
 
@@ -119,8 +131,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, out: Path, moment: str = "never", number: int = 0) -> int:
-    command = [sys.executable, "-c", SCRIPT, moment, str(number), str(folder), str(out)]
+def start(
+    folder: Path, out: Path, moment: str = "never", number: int = 0, overrides: tuple[str, ...] = ()
+) -> int:
+    command = [sys.executable, "-c", SCRIPT, moment, str(number), str(folder), str(out), *overrides]
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
@@ -135,12 +149,25 @@ def left_alone(folder: Path) -> Path:
     return out
 
 
+def rows(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "logs" / "metrics.csv").read_text().splitlines()))
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    """All but the wall clock, which no two runs share."""
+    return [{key: value for key, value in row.items() if key != "wall_s"} for row in rows(run)]
+
+
+def metrics(twin: Twin) -> dict[str, float]:
+    return {key: value for key, value in twin.provenance["metrics"].items() if key != "wall_s"}
+
+
 def same_result(one: Path, other: Path) -> None:
-    assert (one / "logs" / "metrics.csv").read_text() == (other / "logs" / "metrics.csv").read_text()
+    assert history(one) == history(other)
     first, second = load_twin(one), load_twin(other)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
-    assert first.provenance["metrics"] == second.provenance["metrics"]
+    assert metrics(first) == metrics(second)
 
 
 @pytest.mark.slow
@@ -163,6 +190,36 @@ def test_a_killed_run_ends_as_the_run_left_alone(
         assert start(folder, out, moment, number) == -signal.SIGKILL
     assert start(folder, out) == 0
     same_result(left_alone, out)
+
+
+@pytest.mark.slow
+def test_a_killed_run_with_every_choice_on_ends_as_the_run_left_alone(folder: Path, tmp_path: Path) -> None:
+    uninterrupted, out = tmp_path / "uninterrupted", tmp_path / "run"
+    assert start(folder, uninterrupted, overrides=EVERYTHING) == 0
+    for moment, number in (("step", 27), ("validation", 2), ("checkpoint", 1)):
+        assert start(folder, out, moment, number, EVERYTHING) == -signal.SIGKILL
+    assert start(folder, out, overrides=EVERYTHING) == 0
+    same_result(uninterrupted, out)
+    one, other = (torch.load(run / "last.ckpt", weights_only=True) for run in (uninterrupted, out))
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, other["state_dict"][name]), name
+
+
+@pytest.mark.slow
+def test_the_wall_clock_goes_on_where_it_stood(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert start(folder, out, "step", 33) == -signal.SIGKILL
+    before = [float(row["wall_s"]) for row in rows(out)]
+    time.sleep(2.0)
+    resumed = time.perf_counter()
+    assert start(folder, out) == 0
+    resumed_s = time.perf_counter() - resumed
+    after = [float(row["wall_s"]) for row in rows(out)]
+    assert after[:3] == before
+    assert after == sorted(after)
+    assert before[-1] < after[-1] < before[-1] + resumed_s
+    assert load_twin(out).provenance["initialise_s"] > 0
+    assert [int(row["clips"]) for row in rows(out)] == [8 * int(row["step"]) for row in rows(out)]
 
 
 @pytest.mark.slow

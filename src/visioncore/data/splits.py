@@ -5,7 +5,7 @@ The rules and their reasons stand in docs/decisions/0004-splits-and-burn-in.md.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import get_args
@@ -53,6 +53,27 @@ class Block:
     def n_bins(self) -> int:
         """Length of the block."""
         return self.stop - self.start
+
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def spread_share(blocks: Sequence[Block], share: float) -> tuple[Block, ...]:
+    """Blocks of about this share of all bins, at least one, in order of time and spread over it.
+
+    Blocks are taken in one order whatever the share, so that a smaller share is part of a larger one.
+    """
+    order = sorted(range(len(blocks)), key=lambda i: (i + 1) * _GOLDEN % 1.0)
+    wanted = share * sum(block.n_bins for block in blocks)
+    kept: list[int] = []
+    n_bins = 0
+    for i in order:
+        # Half a block more or less: the share is met as nearly as whole blocks can.
+        if kept and n_bins + blocks[i].n_bins / 2 > wanted:
+            break
+        kept.append(i)
+        n_bins += blocks[i].n_bins
+    return tuple(blocks[i] for i in sorted(kept))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ STORE/zarr.json                    a Zarr v3 group, so that other tools can read
 STORE/session_000/video/...        one group per session, one array per signal
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -19,8 +20,9 @@ from pydantic import JsonValue, ValidationError
 
 from visioncore.config import Config
 from visioncore.data.recording import Split
-from visioncore.data.splits import Block
+from visioncore.data.splits import Block, spread_share
 from visioncore.data.stored_array import ArrayManifest, StoredArray, require_sha256
+from visioncore.data.train_statistics import fit_normalisation, train_mean
 from visioncore.errors import DataError
 from visioncore.shapes import DataSpec, Normalisation
 
@@ -108,6 +110,17 @@ class SessionStore:
         """True expected counts per bin, where known."""
         return self._arrays["rates"].read(start, stop) if self.has_rates else None
 
+    def with_train_share(self, share: float, spec: DataSpec, burn_in_bins: int) -> "SessionStore":
+        """This session with so much of its training blocks, and the training mean of those."""
+        other = copy.copy(self)
+        kept = spread_share(self.blocks_in("train"), share)
+        other.blocks = tuple(block for block in self.blocks if block.split != "train" or block in kept)
+        where = f"session '{self.id}' with train_share {share:g}"
+        other.train_mean = train_mean(
+            self._arrays, kept, self.unit_ids, burn_in_bins, spec.response_kind, where
+        )
+        return other
+
     def load_into_memory(self) -> None:
         """Read every signal once; later reads copy from memory."""
         for array in self._arrays.values():
@@ -139,6 +152,26 @@ class RecordingStore:
                 zip(manifest.spec.sessions, manifest.sessions, strict=True)
             )
         }
+
+    def with_train_share(self, share: float) -> "RecordingStore":
+        """This recording as if it had only so much of its training blocks; validation and test stay.
+
+        Everything that is fitted on training data, the constants included, comes from the kept blocks alone.
+        The blocks of a smaller share are among those of a larger one.
+
+        Raises:
+            DataError: a unit is valid in no bin of the kept blocks.
+        """
+        if share == 1:
+            return self
+        other = copy.copy(self)
+        other.sessions = {
+            id_: session.with_train_share(share, self.spec, self.burn_in_bins)
+            for id_, session in self.sessions.items()
+        }
+        kept = [(session._arrays, session.blocks) for session in other.sessions.values()]
+        other.normalisation = fit_normalisation(kept, self.spec)
+        return other
 
     @property
     def nbytes(self) -> int:

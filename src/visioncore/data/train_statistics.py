@@ -10,7 +10,7 @@ from visioncore.data.recording import RecordingInfo
 from visioncore.data.splits import Block
 from visioncore.data.stored_array import StoredArray
 from visioncore.errors import DataError
-from visioncore.shapes import Normalisation
+from visioncore.shapes import DataSpec, Normalisation
 
 _PIECE_BYTES = 2**24
 
@@ -59,7 +59,7 @@ def _moments_of_bytes(
 
 
 def fit_normalisation(
-    sessions: Sequence[tuple[dict[str, StoredArray], tuple[Block, ...]]], info: RecordingInfo
+    sessions: Sequence[tuple[dict[str, StoredArray], tuple[Block, ...]]], info: RecordingInfo | DataSpec
 ) -> Normalisation:
     """Mean and spread of video channels and behaviour over all training bins of all sessions.
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from visioncore.checkpoint import replace_durably
 from visioncore.config import dump_config
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
+from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
 from visioncore.model.twin import Twin
 
 Json = dict[str, Any]
@@ -54,10 +55,12 @@ class EvaluationResult:
     by_class: dict[str, Json]
     by_phase: dict[str, Json]
     units: list[Json] = field(repr=False)
+    sums: tuple[SessionSums, ...] = field(default=(), repr=False)
+    """What a paired comparison resamples; not part of the JSON, and empty where it was not kept."""
 
     def to_json(self) -> Json:
         """The result as plain JSON values."""
-        return dict(vars(self))
+        return {name: part for name, part in vars(self).items() if name != "sums"}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "EvaluationResult":
@@ -82,6 +85,12 @@ class EvaluationResult:
     def table(self) -> list[Json]:
         """One row per unit, excluded ones too."""
         return self.units
+
+    def write_to(self, run_dir: Path) -> None:
+        """Write evaluation_SPLIT.npz and then evaluation_SPLIT.json into a run folder."""
+        path = run_dir / f"evaluation_{self.settings['split']}.json"
+        write_sums(path.with_suffix(".npz"), self.sums, self.settings)
+        self.write_json(path)
 
     def write_json(self, path: Path) -> None:
         write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
@@ -121,7 +130,10 @@ def _has(part: Any, keys: frozenset[str]) -> bool:
 
 
 def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> EvaluationResult | None:
-    """An evaluation written earlier, if it is of this very twin on this very store; None otherwise."""
+    """An evaluation written earlier, if it is of this very twin on this very store; None otherwise.
+
+    It has its sums where they stand beside the JSON and are of the same evaluation.
+    """
     if not path.exists():
         return None
     try:
@@ -129,7 +141,9 @@ def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> Evaluation
     except (ValueError, TypeError):
         return None
     same = (result.settings.get("twin_digest"), result.settings.get("data_fingerprint"))
-    return result if same == (twin_digest(twin), store.fingerprint) else None
+    if same != (twin_digest(twin), store.fingerprint):
+        return None
+    return replace(result, sums=read_sums(path.with_suffix(".npz"), result.settings) or ())
 
 
 def twin_digest(twin: Twin) -> str:

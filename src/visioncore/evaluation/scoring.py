@@ -25,6 +25,7 @@ from visioncore.evaluation.prediction import (
     repeats_together,
 )
 from visioncore.evaluation.result import EvaluationResult, Json, twin_digest
+from visioncore.evaluation.session_sums import SessionSums
 from visioncore.metrics import Sums
 from visioncore.model.twin import Twin
 
@@ -88,6 +89,7 @@ class _Session:
     whole: Part
     kinds: dict[str, Part]
     phases: dict[str, Part]
+    sums: SessionSums
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _SessionScores:
             bins_summed=settings["bins_summed"],
             behaviour=settings["behaviour"] if twin.uses_behaviour else "recorded",
         )
-        self.rows: dict[tuple[object, ...], _Row] = {}
+        self.rows: dict[str, _Row] = {}
         self._ends: dict[str, np.ndarray] = {}
         self.repeated: dict[str, list[BlockPrediction]] = {}
 
@@ -149,7 +151,8 @@ class _SessionScores:
             row = _Row(block.kind, model, ceiling, counts)
             # Repeats share their stimulus, so an interval that drew them one by one would be too narrow.
             shared = block.stimulus_id is not None
-            key = (block.kind, block.stimulus_id, segment) if shared else (block.start, segment)
+            owner = f"{block.kind} {block.stimulus_id}" if shared else f"block at {block.start}"
+            key = f"{owner}, stretch {segment}"
             self.rows[key] = self.rows[key] + row if key in self.rows else row
         if block.stimulus_id is not None:
             self.repeated.setdefault(block.stimulus_id, []).append(scored)
@@ -166,11 +169,20 @@ class _SessionScores:
     def finish(self) -> _Session:
         repeats = [Repeats.of(blocks) for blocks in self.repeated.values() if len(blocks) > 1]
         kinds = sorted({row.kind for row in self.rows.values()})
+        whole = self._part(repeats)
         return _Session(
             store=self.session,
-            whole=self._part(repeats),
+            whole=whole,
             kinds={k: self._part([r for r in repeats if r.kind == k], kind=k) for k in kinds},
             phases={str(p): self._part([], phase=p) for p in range(self.stride)},
+            sums=SessionSums(
+                session=self.session.id,
+                unit_ids=tuple(self.session.unit_ids),
+                keys=tuple(self.rows),
+                kinds=tuple(row.kind for row in self.rows.values()),
+                model=whole.model,
+                ceiling=whole.ceiling,
+            ),
         )
 
     def _part(self, repeats: list[Repeats], kind: str | None = None, phase: int | None = None) -> Part:
@@ -298,6 +310,7 @@ def _result(sessions: list[_Session], settings: Json) -> EvaluationResult:
         by_class={name: section(parts) for name, parts in sorted(by_class.items())},
         by_phase={p: section([s.phases[p] for s in sessions]) for p in phases},
         units=[row for s in sessions for row in _rows(s, settings)],
+        sums=tuple(s.sums for s in sessions),
     )
 
 

@@ -1,5 +1,6 @@
-"""One self-contained HTML page about a trained twin. Matplotlib is imported in this package only."""
+"""Self-contained HTML pages about trained twins. Matplotlib is imported in this package only."""
 
+from visioncore.report.comparison_page import write_comparison
 from visioncore.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

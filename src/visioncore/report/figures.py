@@ -21,7 +21,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PREDICTED, RECORDED, TRUE = "#0072B2", "#6b6b6b", "#D55E00"
 ELLIPSES_SHOWN = 48
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -70,7 +70,7 @@ class Fields:
 
 def training_curves(history: dict[str, np.ndarray], score_label: str) -> str:
     """Losses, validation score and learning rate over optimiser steps."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(10, 2.7))
         losses, score, rate = figure.subplots(1, 3)
         step = history["step"]
@@ -110,7 +110,7 @@ def unit_scores(
 
     `labels` are the axis labels of the score and of the recorded mean.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(10 if ceiling is not None else 6, 4))
         panels = figure.subplots(1, 2 if ceiling is not None else 1, squeeze=False)[0]
         names = sorted(set(classes))
@@ -142,9 +142,43 @@ def unit_scores(
         return _data_uri(figure)
 
 
+CONTROL_SCORES = {
+    "correlation": "correlation",
+    "recalibrated_bits_per_spike": "bits/spike, recalibrated",
+}
+"""What `control_scores` draws, where it is defined."""
+
+
+def control_scores(controls: Sequence[dict[str, Any]]) -> str:
+    """The intact score, the levels that survive, and the negative controls, each with its interval."""
+    with rc_context(_STYLE):
+        drawn = {name: label for name, label in CONTROL_SCORES.items() if controls[0][name] is not None}
+        figure = Figure(figsize=(10 if len(drawn) > 1 else 6, 0.27 * len(controls) + 0.8))
+        panels = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
+        place = np.arange(len(controls))
+        for axes, (name, label) in zip(panels, drawn.items(), strict=True):
+            for role, colour, marker in (
+                ("intact", PREDICTED, "o"),
+                ("reference", RECORDED, "|"),
+                ("control", TRUE, "s"),
+            ):
+                for y, line in zip(place, controls, strict=True):
+                    score = line[name]
+                    if line["role"] != role or score["mean"] is None:
+                        continue
+                    if score["ci95"] is not None:
+                        axes.plot(score["ci95"], [y, y], color=colour, lw=1.4, alpha=0.6)
+                    axes.plot(score["mean"], y, color=colour, marker=marker, ms=6, mew=1.5)
+            axes.axvline(0, color="#dddddd", lw=1, zorder=0)
+            axes.set(xlabel=label)
+        panels[0].set_yticks(place, [line["name"] for line in controls])
+        panels[0].invert_yaxis()
+        return _data_uri(figure)
+
+
 def psths(rows: Sequence[Sequence[Psth]], response_label: str) -> str:
     """Recorded and predicted mean responses to repeated stimuli: a row per unit, a column per stimulus."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         n_columns = max(len(row) for row in rows)
         figure = Figure(figsize=(10, 2.1 * len(rows) + 0.4))
         grid = figure.subplots(len(rows), n_columns, squeeze=False, sharey="row")
@@ -180,7 +214,7 @@ def _draw_psth(axes: Axes, psth: Psth) -> None:
 
 def receptive_fields(sessions: Sequence[Fields], spec: DataSpec) -> str:
     """The readout's Gaussians at one standard deviation over a stimulus frame, beside the true fields."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         with_truth = any(fields.true_centres_px is not None for fields in sessions)
         n_columns = 2 if with_truth else min(len(sessions), 2)
         n_rows = len(sessions) if with_truth else -(-len(sessions) // n_columns)
@@ -282,9 +316,14 @@ def as_image(frame: Shaped[np.ndarray, "channels height width"]) -> Float[np.nda
 
 
 def _data_uri(figure: Figure) -> str:
+    return png_uri(as_png(figure))
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as it stands in a page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
-    return png_uri(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def png_uri(png: bytes) -> str:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from visioncore.data import RecordingStore, SessionStore
 from visioncore.model import Twin
 from visioncore.model.linear import LowRankLinear
+from visioncore.model.outputs import CountOutput
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
 
@@ -40,6 +41,8 @@ WINDOW = 0.15
 """Standard deviation of the window that filters may be cut out with, as a share of the field's height."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out blocks."""
+LARGEST_DRIVE = 20.0
+"""Of single bins, where gains and mean rates are set: beyond it lies an artefact, or an overflow."""
 GAINS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5)
 
 
@@ -259,11 +262,11 @@ def _set_filters(
 ) -> None:
     """The `rank` strongest space-time components of each unit's filter, scaled to drive its nonlinearity."""
     spec = twin.spec
-    counts = spec.response_kind == "counts"
+    output = twin.output(session)
     mean = sample.responses.mean(0).clamp_min(1e-6)
-    scale = mean if counts else twin.output(session).scale * sample.step
+    scale = mean if isinstance(output, CountOutput) else output.scale.cpu() * sample.step
     drive = regression.prediction / scale
-    gain = _best_gain(drive, sample) if counts else torch.ones_like(mean)
+    gain = _best_gain(drive, sample, output) if isinstance(output, CountOutput) else torch.ones_like(mean)
 
     filters = regression.weights / scale[:, None, None]
     left, values, right = torch.linalg.svd(filters, full_matrices=False)
@@ -286,19 +289,21 @@ def _set_filters(
         linear.temporal[:, :rank] = (coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]).to(
             linear.temporal
         )
-        if counts:
-            # exp(drive) has a mean above one: the bias takes that back, so that mean rates stay.
-            shift = (drive * gain).clamp(-20, 20).exp().mean(0).log()
-            twin.output(session).bias.sub_(shift.to(twin.output(session).bias))
+    if isinstance(output, CountOutput):
+        # The nonlinearity's mean is above its value at the mean drive: the bias takes that back.
+        output.keep_mean((drive * gain).clamp(-LARGEST_DRIVE, LARGEST_DRIVE))
 
 
-def _best_gain(drive: Float[Tensor, "tested units"], sample: _Sample) -> Float[Tensor, " units"]:
-    """The gain with which exp(gain · drive) predicts the held-out blocks best, per unit; 0 where it never helps."""
+def _best_gain(
+    drive: Float[Tensor, "tested units"], sample: _Sample, output: CountOutput
+) -> Float[Tensor, " units"]:
+    """The gain with which the output of gain · drive predicts held-out blocks best, per unit; 0 where none helps."""
     counts = sample.responses[(sample.usable * sample.held_out).bool()]
     likelihoods = []
     for gain in GAINS:
-        factor = (gain * drive).clamp(-20, 20).exp()
-        rate = factor * (counts.mean(0) / factor.mean(0))
+        with torch.no_grad():
+            bent = output((gain * drive).clamp(-LARGEST_DRIVE, LARGEST_DRIVE).to(output.bias)).cpu()
+        rate = bent * (counts.mean(0) / bent.mean(0).clamp_min(1e-12))
         likelihoods.append((counts * rate.clamp_min(1e-9).log() - rate).sum(0))
     return torch.tensor(GAINS)[torch.stack(likelihoods).argmax(0)]
 

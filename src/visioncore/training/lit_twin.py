@@ -1,11 +1,14 @@
 """The Lightning module: loss, validation score, optimiser. It holds no architecture."""
 
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from visioncore.data import Batch, RecordingStore, SessionClips
@@ -13,9 +16,14 @@ from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
 from visioncore.model import Clip, Twin
+from visioncore.training.averaging import AveragedTwin
+from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import parameter_groups, warmup_cosine
+from visioncore.training.optim import learning_rate_factor, optimiser
 from visioncore.training.plan import Plan
+
+CUTMIX = 1
+"""Keeps the draws of CutMix apart from those that chose the batch's clips from the same (seed, number)."""
 
 
 class LitTwin(lightning.LightningModule):
@@ -24,16 +32,31 @@ class LitTwin(lightning.LightningModule):
     def __init__(self, twin: Twin, config: TrainingConfig, plan: Plan, store: RecordingStore) -> None:
         super().__init__()
         self.twin, self.config, self.plan = twin, config, plan
+        self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
         self._train_mean = {id: session.train_mean for id, session in store.sessions.items()}
         self._burn_in = store.burn_in_bins
         self._score = PopulationScore()
         self._losses: list[float] = []
         self._n_supervised = 0
+        self._resumed_at_s, self._started = 0.0, 0.0
         self.history: list[dict[str, float]] = []
         """One row per epoch; kept in the checkpoint, so that a resumed run has all of it."""
 
+    @property
+    def evaluated(self) -> Twin:
+        """The twin to validate, select and save."""
+        return self.twin if self.average is None else self.average.twin
+
+    def on_train_start(self) -> None:
+        self._resumed_at_s = self.history[-1]["wall_s"] if self.history else 0.0
+        self._started = time.perf_counter()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        seed_step(self.config.seed, self._global_batch(batch_idx))
+        number = self._global_batch(batch_idx)
+        seed_step(self.config.seed, number)
+        rng = np.random.default_rng([self.config.seed, number, CUTMIX])
+        # The DataLoader makes lists of tuples.
+        batch = cutmix(tuple(batch), self.config.cutmix, rng)
         loss = self.loss(batch)
         self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
         if not bool(loss.isfinite()):
@@ -65,18 +88,18 @@ class LitTwin(lightning.LightningModule):
         for start in range(0, batch.video.shape[2], length):
             stop = start + length
             behaviour = None if batch.behaviour is None else batch.behaviour[:, start:stop]
-            rates, state = self.twin.advance(
+            rates, state = self.evaluated.advance(
                 state, batch.video[:, :, start:stop], behaviour, session=batch.session
             )
             predictions.append(rates)
         prediction = torch.cat(predictions, dim=1)
         valid = self._predicted(batch)
         loss = masked_loss(
-            self.twin.spec.response_kind,
+            self.evaluated.spec.response_kind,
             prediction,
             batch.responses,
             valid,
-            self.twin.output(batch.session).scale,
+            self.evaluated.output(batch.session).scale,
         )
         self.log("validation/loss", loss, batch_size=len(prediction), on_epoch=True)
         for row in range(len(prediction)):
@@ -111,9 +134,27 @@ class LitTwin(lightning.LightningModule):
                 "validation_score": float(metrics["validation/score"]),
                 "learning_rate": float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
                 "gradient_norm": float(metrics["train/gradient_norm"]),
+                "clips": self.global_step * self.plan.batches_per_step * self._clips_per_batch(),
+                # Training and validation; neither what a kill threw away nor the time until the run went on.
+                "wall_s": self._resumed_at_s + time.perf_counter() - self._started,
             }
         )
         self._losses, self._n_supervised = [], 0
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.update_average()
+
+    def update_average(self) -> None:
+        """Take the weights after a step into the average, where one is kept."""
+        if self.average is not None:
+            self.average.update_parameters(self.twin)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
@@ -126,10 +167,10 @@ class LitTwin(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         config = self.config
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.twin, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+        optimizer = optimiser(self.twin, config)
+        factor = learning_rate_factor(
+            config.schedule, config.warmup_steps, self.plan.max_steps, config.final_learning_rate
         )
-        factor = warmup_cosine(config.warmup_steps, self.plan.max_steps, config.final_learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -158,6 +199,9 @@ class LitTwin(lightning.LightningModule):
     def _global_batch(self, batch_idx: int) -> int:
         world, rank = self.trainer.world_size, self.trainer.global_rank
         return (self.current_epoch * self.plan.batches_per_epoch + batch_idx) * world + rank
+
+    def _clips_per_batch(self) -> int:
+        return self.config.batch_size * self.trainer.world_size
 
     def _diagnosis(self, batch: Batch, loss: Tensor) -> str:
         clips = ", ".join(f"{part.session} from bins {list(part.starts)}" for part in batch)

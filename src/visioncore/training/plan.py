@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
 from pydantic import PositiveInt
@@ -17,7 +18,10 @@ from visioncore.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
 
-TIMED_STEPS = 5
+FEWEST_TIMED_STEPS = 5
+SHORTEST_TIMING_S = 5.0
+TIMED_SHARE = 0.03
+"""Of the budget; a few steps alone would plan by whatever else the machine was doing just then."""
 
 
 class Plan(Config):
@@ -40,17 +44,30 @@ class Plan(Config):
         return self.steps_per_epoch * self.batches_per_step
 
 
+def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
+    """The plan, with the steps of `passes` passes over the training bins; epochs change in length to divide them."""
+    steps = max(round(passes * steps_per_pass), 1)
+    epochs = max(round(steps / plan.steps_per_epoch), 1)
+    return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": max(round(steps / epochs), 1)})
+
+
 def plan_for_minutes(
     plan: Plan,
     minutes: float,
     time_step: Callable[[], float],
     time_validation: Callable[[], float],
 ) -> Plan:
-    """The plan, with as many epochs as fit into `minutes`, going by the median of a few timed steps."""
-    time_step()  # the first step pays for lazy initialisation
-    step_s = sorted(time_step() for _ in range(TIMED_STEPS))[TIMED_STEPS // 2]
-    validation_s = time_validation()
+    """The plan, with as many epochs as fit into `minutes`, going by the median of timed steps.
+
+    Steps are timed for `TIMED_SHARE` of the budget, which is spent beside it.
+    """
     budget_s = minutes * 60
+    time_step()  # the first step pays for lazy initialisation
+    timed: list[float] = []
+    while len(timed) < FEWEST_TIMED_STEPS or sum(timed) < max(TIMED_SHARE * budget_s, SHORTEST_TIMING_S):
+        timed.append(time_step())
+    step_s = median(timed)
+    validation_s = time_validation()
     epochs = int(budget_s / (plan.steps_per_epoch * step_s + validation_s))
     steps_per_epoch = plan.steps_per_epoch
     if epochs < 1:

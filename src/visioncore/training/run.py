@@ -12,6 +12,7 @@ import csv
 import logging
 import os
 import pickle
+import time
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from visioncore.checkpoint import load_pretrained_core, replace_durably, save_twin
-from visioncore.config import dump_yaml, read_yaml
+from visioncore.config import differing_keys, dump_yaml, read_yaml
 from visioncore.data import ClipDataset, RecordingStore, StepSampler, ValidationBlocks, prepare
 from visioncore.errors import CheckpointError, ConfigError, TrainingError
 from visioncore.model import Twin
@@ -34,7 +35,15 @@ from visioncore.training.initialise import initialise
 from visioncore.training.lit_twin import LitTwin, seed_step
 from visioncore.training.monitors import FlatFit, Throughput
 from visioncore.training.optim import shortened_warmup
-from visioncore.training.plan import Plan, plan_for_minutes, read_plan, stopwatch, untouched_copy, write_plan
+from visioncore.training.plan import (
+    Plan,
+    plan_for_minutes,
+    plan_for_passes,
+    read_plan,
+    stopwatch,
+    untouched_copy,
+    write_plan,
+)
 from visioncore.training.provenance import provenance
 
 logger = logging.getLogger(__name__)
@@ -55,7 +64,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     """
     config = experiment.training
     _claim(run_dir, experiment)
-    store = prepare(experiment.data, experiment.data_dir)
+    store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
     torch.manual_seed(config.seed)
     twin = experiment.model.build(store.spec, store.normalisation)
     last = run_dir / "last.ckpt"
@@ -70,10 +79,12 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     if resumed is not None and _stopped_early(resumed, config):
         logger.info("%s had stopped early; nothing is left to do", run_dir)
         return run_dir / "twin.safetensors"
+    started = time.perf_counter()
     if resumed is None:
         if config.pretrained_core is not None:
             load_pretrained_core(twin, Path(config.pretrained_core))
         initialise(twin, store, config.initialise)
+    folder = RunFolder(experiment, store, run_dir, initialise_s=time.perf_counter() - started)
 
     with _quiet_lightning(), _memory_advice():
         if plan is None:
@@ -82,7 +93,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         if (warmup := shortened_warmup(config.warmup_steps, plan.max_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
         module = LitTwin(twin, config, plan, store)
-        trainer = _trainer(config, plan, run_dir, _callbacks(experiment, store, plan, run_dir))
+        trainer = _trainer(config, plan, run_dir, [*_callbacks(config), folder])
         trainer.fit(
             module,
             _train_loader(experiment, store, plan, first_epoch=len(resumed["history"]) if resumed else 0),
@@ -101,7 +112,7 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
     resolved = experiment.resolved()
     if path.exists():
         recorded = {key: value for key, value in read_yaml(path).items() if key != "data_dir"}
-        different = sorted(_differences(recorded, resolved))
+        different = sorted(differing_keys(recorded, resolved))
         if different:
             raise ConfigError(
                 f"{run_dir} holds another experiment (different: {', '.join(different[:5])}); choose another --out, "
@@ -117,27 +128,19 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
     replace_durably(partial, path)
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-    elif old != new:
-        yield path
-
-
 def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes: float | None) -> Plan:
     config = experiment.training
     train_bins = sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
     clips_per_step = config.batch_size * config.accumulate_grad_batches * config.devices
-    one_pass = max(train_bins // (config.clip_frames * clips_per_step), 1)
+    steps_per_pass = train_bins / (config.clip_frames * clips_per_step)
     plan = Plan(
         epochs=config.max_epochs,
-        steps_per_epoch=config.steps_per_epoch or one_pass,
+        steps_per_epoch=config.steps_per_epoch or max(int(steps_per_pass), 1),
         batches_per_step=config.accumulate_grad_batches,
         data_fingerprint=store.fingerprint,
     )
     if max_minutes is None:
-        return plan
+        return plan if config.max_passes is None else plan_for_passes(plan, config.max_passes, steps_per_pass)
     module = untouched_copy(LitTwin(twin, config, plan, store)).to(_device(config))
     assert isinstance(module, LitTwin)
     optimizer = module.configure_optimizers()["optimizer"]
@@ -156,6 +159,7 @@ def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes
                 module.loss(tuple(part.to(module.device) for part in dataset[number])).backward()
         optimizer.step()
         optimizer.zero_grad()
+        module.update_average()
 
     def validate() -> None:
         module.eval()
@@ -267,13 +271,11 @@ def _trainer(
     )
 
 
-def _callbacks(experiment: Experiment, store: RecordingStore, plan: Plan, run_dir: Path) -> list[Callback]:
-    config = experiment.training
+def _callbacks(config: TrainingConfig) -> list[Callback]:
     callbacks: list[Callback] = [
         RichProgressBar(),
         Throughput(config.batch_size * config.devices),
         FlatFit(),
-        RunFolder(experiment, store, plan, run_dir),
     ]
     if config.early_stopping_patience is not None:
         callbacks.append(
@@ -287,15 +289,18 @@ def _callbacks(experiment: Experiment, store: RecordingStore, plan: Plan, run_di
 class RunFolder(Checkpoint):
     """After every epoch: the best twin, the history, and last of all the point to resume from; each atomically."""
 
-    def __init__(self, experiment: Experiment, store: RecordingStore, plan: Plan, run_dir: Path) -> None:
-        self._experiment, self._store, self._plan, self._run_dir = experiment, store, plan, run_dir
+    def __init__(
+        self, experiment: Experiment, store: RecordingStore, run_dir: Path, *, initialise_s: float
+    ) -> None:
+        self._experiment, self._store, self._run_dir = experiment, store, run_dir
+        self._initialise_s = initialise_s
         self._best = (float("-inf"), float("-inf"))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best}
+        return {"best": self._best, "initialise_s": self._initialise_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = state_dict["best"]
+        self._best, self._initialise_s = state_dict["best"], state_dict["initialise_s"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, LitTwin)
@@ -313,8 +318,10 @@ class RunFolder(Checkpoint):
         if trainer.is_global_zero:
             if is_best:
                 metrics = {key: value for key, value in newest.items() if value == value}
-                record = provenance(self._experiment, self._store, self._plan, metrics)
-                save_twin(pl_module.twin, self._run_dir / "twin.safetensors", record)
+                record = provenance(
+                    self._experiment, self._store, pl_module.plan, metrics, self._initialise_s
+                )
+                save_twin(pl_module.evaluated, self._run_dir / "twin.safetensors", record)
             _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
         partial = self._run_dir / ".last.ckpt.partial"
         trainer.save_checkpoint(partial)

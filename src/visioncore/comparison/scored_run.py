@@ -1,0 +1,136 @@
+"""The runs of a comparison: what each brings, and whether they may be held against each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from visioncore.config import differing_keys
+from visioncore.errors import ConfigError, DataError
+from visioncore.evaluation import EvaluationResult, SessionSums
+from visioncore.metrics import Sums
+
+Json = dict[str, Any]
+
+_SAME = {
+    "data_fingerprint": "the recording, its split or its preparation differs",
+    "split": "evaluate all on one split",
+    "bin_ms": "scores compare at one bin width only",
+    "burn_in_s": "evaluate all with one burn-in",
+    "rate_floor": "the versions of VisionCore that scored them differ; evaluate again",
+    "null": "the versions of VisionCore that scored them differ; evaluate again",
+}
+"""Settings of an evaluation that all runs must share, and what a difference means."""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """One trained twin with its evaluation and its cost. Runs that share `model` are seeds of one model."""
+
+    model: str
+    where: str
+    """The run folder, to name it in messages."""
+    seed: int
+    config: Json
+    """Everything that makes a model but the recording, the share of it and the seed; the same for all its seeds."""
+    train_share: float
+    """Of the training data, what it was trained on."""
+    result: EvaluationResult = field(repr=False)
+    parameters: int
+    training_flops: float | None
+    """Counted, forward and backward, over all clips of the training; None where it is not known."""
+    wall_s: float | None
+    """Seconds of initialisation and training; None where they were not recorded."""
+
+
+def by_model(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
+    """The runs of each model, models in the order given and seeds in their own.
+
+    Raises:
+        ConfigError: runs of one name differ in more than the seed, or share it.
+    """
+    models: dict[str, list[ScoredRun]] = {}
+    for run in runs:
+        models.setdefault(run.model, []).append(run)
+    for name, seeds in models.items():
+        first = seeds[0]
+        for run in seeds[1:]:
+            remedy = f"give them names of their own: NAME={run.where}"
+            different = sorted(differing_keys(first.config, run.config))
+            if different := different + ["train_share"] * (run.train_share != first.train_share):
+                raise ConfigError(
+                    f"{first.where} and {run.where} are both called '{name}', as seeds of one model are, but differ "
+                    f"in {', '.join(different[:5])}; {remedy}"
+                )
+        seeds.sort(key=lambda run: run.seed)
+        for one, other in pairwise(seeds):
+            if one.seed == other.seed:
+                raise ConfigError(
+                    f"{one.where} and {other.where} are both called '{name}' and have the same seed ({one.seed}); "
+                    f"give them names of their own: NAME={other.where}"
+                )
+    return models
+
+
+def aligned(runs: Sequence[ScoredRun]) -> list[list[SessionSums]]:
+    """Each run's sums with sessions, rows and units in the order of the first run, matched by their ids.
+
+    Raises:
+        DataError: a run was scored under other conditions, on other units or on other bins.
+    """
+    first = runs[0]
+    for run in runs:
+        if not run.result.sums:
+            raise DataError(f"{run.where}: its evaluation holds no sums to compare; evaluate it again")
+        for name, meaning in _SAME.items():
+            found, expected = run.result.settings.get(name), first.result.settings.get(name)
+            if found != expected:
+                raise DataError(
+                    f"{run.where}: {name} is {found}, but {first.where} has {expected}: {meaning}"
+                )
+    return [_like(run, first) for run in runs]
+
+
+def _like(run: ScoredRun, first: ScoredRun) -> list[SessionSums]:
+    mine = {sums.session: sums for sums in run.result.sums}
+    theirs = {sums.session: sums for sums in first.result.sums}
+    _require_same_ids(run, first, "session", set(mine), set(theirs))
+    ordered = []
+    for name, expected in theirs.items():
+        found = mine[name]
+        _require_same_ids(run, first, f"session '{name}': unit", set(found.unit_ids), set(expected.unit_ids))
+        _require_same_ids(
+            run, first, f"session '{name}': stretch of time", set(found.keys), set(expected.keys)
+        )
+        row = {key: i for i, key in enumerate(found.keys)}
+        column = {unit: i for i, unit in enumerate(found.unit_ids)}
+        take = np.ix_([row[key] for key in expected.keys], [column[unit] for unit in expected.unit_ids])
+        model = found.model.map(lambda a, take=take: a[take])  # type: ignore[misc]
+        _require_same_bins(run, first, expected, model)
+        ceiling = found.ceiling.map(lambda a, take=take: a[take]) if found.ceiling else None  # type: ignore[misc]
+        ordered.append(SessionSums(name, expected.unit_ids, expected.keys, expected.kinds, model, ceiling))
+    return ordered
+
+
+def _require_same_ids(run: ScoredRun, first: ScoredRun, what: str, mine: set[str], theirs: set[str]) -> None:
+    for extra, holder, lacking in ((theirs - mine, first, run), (mine - theirs, run, first)):
+        if extra:
+            shown = ", ".join(sorted(extra)[:5])
+            raise DataError(
+                f"{lacking.where} was not scored on {what}{'s' if len(extra) > 1 else ''} {shown}, "
+                f"which {holder.where} was; compare twins of the same units"
+            )
+
+
+def _require_same_bins(run: ScoredRun, first: ScoredRun, expected: SessionSums, found: Sums) -> None:
+    different = (found.bins != expected.model.bins) | (found.spikes != expected.model.spikes)
+    if different.any():
+        row, unit = (int(i[0]) for i in np.nonzero(different))
+        raise DataError(
+            f"{run.where} was scored on {found.bins[row, unit]:.0f} bins of unit {expected.unit_ids[unit]} in "
+            f"session '{expected.session}' ({expected.keys[row]}), but {first.where} on "
+            f"{expected.model.bins[row, unit]:.0f}: a burn_in_s shorter than a twin's stride leaves it fewer bins "
+            "than others; prepare the data with a longer one"
+        )

@@ -1,0 +1,138 @@
+"""What run folders tell: their data, their scores, what they cost, and what their models are called."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+from visioncore.audit import AUDIT_FILE, AuditResult, audit
+from visioncore.checkpoint import load_twin
+from visioncore.comparison import ScoredRun
+from visioncore.config import build_config
+from visioncore.data import RecordingStore, prepare
+from visioncore.describe import describe
+from visioncore.errors import CheckpointError, ConfigError, DataError
+from visioncore.evaluation import (
+    EvaluationResult,
+    Purpose,
+    TestEvaluations,
+    evaluate,
+    load_evaluation,
+    record_test_evaluation,
+)
+from visioncore.model import Twin
+from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, recorded_data
+
+SEED_FOLDER = re.compile(r"seed-\d+")
+
+
+def evaluation_of(run_dir: Path, twin: Twin, store: RecordingStore, *, with_sums: bool) -> EvaluationResult:
+    """The run's scores on its test split: those that stand in its folder where they fit, else measured and written."""
+    found = load_evaluation(run_dir / "evaluation_test.json", twin, store)
+    if found is not None and (found.sums or not with_sums):
+        return found
+    result = evaluate(twin, store)
+    count_test_evaluation(run_dir, result.settings, "report")
+    result.write_to(run_dir)
+    return result
+
+
+def audit_of(run: Path, twin: Twin, store: RecordingStore, *, keep: bool) -> AuditResult:
+    """Audit a twin, count that as an evaluation of the test split, and keep it in the run folder."""
+    result = audit(twin, store)
+    digests = {name: result.settings[name] for name in ("twin_digest", "data_fingerprint")}
+    counted = count_test_evaluation(run, digests, "audit")
+    if counted is not None:
+        result = result.with_evaluations(counted)
+    if run.is_dir() and keep:
+        result.write_json(run / AUDIT_FILE)
+    return result
+
+
+def count_test_evaluation(run: Path, settings: dict[str, Any], purpose: Purpose) -> TestEvaluations | None:
+    """The one place that counts: whatever looks at the test split of a run folder's twin comes through here."""
+    folder = run if run.is_dir() else run.parent
+    if not (folder / EXPERIMENT_FILE).exists():
+        return None
+    told = {key: value for key, value in settings.items() if key not in ("twin_digest", "data_fingerprint")}
+    return record_test_evaluation(
+        folder, settings["twin_digest"], settings["data_fingerprint"], told, purpose
+    )
+
+
+def model_name(run_dir: Path) -> str:
+    """What a run is called unless the user says otherwise: its folder, or the one around a folder `seed-N`."""
+    folder = run_dir.resolve()
+    return folder.parent.name if SEED_FOLDER.fullmatch(folder.name) else folder.name
+
+
+def named_run(argument: str) -> tuple[str, Path]:
+    """The model's name and the run folder that RUN or NAME=RUN means."""
+    # A folder whose name holds '=' is itself.
+    name, equals, path = argument.partition("=")
+    if not equals or Path(argument).is_dir():
+        return model_name(Path(argument)), Path(argument)
+    if not name:
+        raise ConfigError(f"'{argument}': expected RUN or NAME=RUN")
+    return name, Path(path)
+
+
+def read_run(name: str, run_dir: Path) -> ScoredRun:
+    """The run as a comparison needs it, scored first where its folder holds no evaluation that fits.
+
+    Raises:
+        ConfigError: the folder does not exist, or holds no experiment.
+        CheckpointError: its twin is missing or does not say how it was trained.
+    """
+    if not run_dir.is_dir():
+        raise ConfigError(f"{run_dir}: no such run folder")
+    twin = load_twin(run_dir)
+    store = prepare(*recorded_data(run_dir))
+    experiment = twin.provenance.get("experiment")
+    if experiment is None:
+        raise CheckpointError(
+            f"{run_dir}: its twin does not say how it was trained; expected one that `train` made"
+        )
+    training = build_config(TrainingConfig, experiment["training"], f"{run_dir} (training)")
+    steps, wall_s = _training_so_far(run_dir / "logs" / "metrics.csv")
+    flops = None
+    if steps is not None:
+        cost = describe(twin.config, twin.spec, training.clip_frames).training_flops_per_clip
+        clips = training.batch_size * training.accumulate_grad_batches * training.devices
+        flops = float(cost) * clips * steps
+    return ScoredRun(
+        model=name,
+        where=str(run_dir),
+        seed=training.seed,
+        config={
+            "model": experiment["model"],
+            "training": {
+                key: value
+                for key, value in experiment["training"].items()
+                if key not in ("seed", "train_share")
+            },
+            "balance": experiment["data"]["balance"],
+        },
+        train_share=training.train_share,
+        result=evaluation_of(run_dir, twin, store, with_sums=True),
+        parameters=sum(p.numel() for p in twin.parameters()),
+        training_flops=flops,
+        wall_s=None if wall_s is None else wall_s + twin.provenance.get("initialise_s", 0.0),
+    )
+
+
+def _training_so_far(path: Path) -> tuple[int | None, float | None]:
+    """Optimiser steps and seconds, as the last row of a run's history has them."""
+    if not path.exists():
+        return None, None
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        if not rows:
+            return None, None
+        wall_s = rows[-1].get("wall_s")
+        return int(rows[-1]["step"]), float(wall_s) if wall_s else None
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}: is no history of a training ({type(error).__name__}: {error}). Delete it, or train again"
+        ) from None
