@@ -110,10 +110,8 @@ def changed_bins(before: Tensor, after: Tensor) -> list[int]:
 def test_a_later_frame_never_changes_an_earlier_rate(
     core: CoreConfig, modulator: ModulatorConfig, training: bool
 ) -> None:
-    if isinstance(core, ViViTConfig):
-        core = core.model_copy(
-            update={"patch_dropout": 0.2, "mha_dropout": 0.2, "ff_dropout": 0.2, "drop_path": 0.2}
-        )
+    dropouts = {"patch_dropout", "mha_dropout", "ff_dropout", "drop_path"} & set(type(core).model_fields)
+    core = core.model_copy(update=dict.fromkeys(dropouts, 0.2))
     twin = make_twin(core, modulator, linear=isinstance(core, NoCoreConfig)).train(training)
     video, behaviour = make_inputs()
     before = run(twin, video, behaviour)

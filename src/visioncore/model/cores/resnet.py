@@ -1,7 +1,8 @@
 """A causal 3-D ResNet: the convolutional rival of ViViT.
 
 Source: He et al. 2016, "Identity mappings in deep residual networks" (pre-activation blocks), with three-dimensional
-kernels as in Hara et al. 2018; causal in time, norms over channels in place of batch norm, blur pooling after Zhang 2019.
+kernels as in Hara et al. 2018. Causal in time, with norms over channels in place of batch norm, and blur pooling after
+Zhang 2019.
 """
 
 from typing import Annotated, Literal

@@ -1,8 +1,8 @@
 """A causal X3D: few parameters, by depthwise convolutions inside inverted bottlenecks.
 
-Source: Feichtenhofer 2020, "X3D: Expanding architectures for efficient video recognition", table 1 and section 3.1; causal
-in time, norms over channels in place of batch norm and before the branch, squeeze-excitation over space alone. The first
-convolution is that of the other cores: X3D's two small ones are made for 30 Hz.
+Source: Feichtenhofer 2020, "X3D: Expanding architectures for efficient video recognition", table 1 and section 3.1.
+Causal in time, with norms over channels in place of batch norm, one of them before the branch, and squeeze-excitation
+over space alone. The first convolution is that of the other cores: X3D's two small ones are made for 30 Hz.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from visioncore.config import ComponentConfig, Config
 from visioncore.model.cores.convolutional import ConvolutionalCore, StemConfig, check_odd
-from visioncore.model.layers.causal_conv import CausalDepthwiseConv3d, ChannelNorm, Kernel
+from visioncore.model.layers.causal_conv import CausalDepthwiseConv3d, ChannelNorm, Kernel, Pointwise
 from visioncore.model.layers.residual import BlockState, ResidualBlock
 from visioncore.shapes import FeatureShape, VideoShape
 
@@ -91,7 +91,7 @@ class X3D(ConvolutionalCore):
         blocks = []
         for depth, (stage, i) in enumerate(plan):
             dim = rounded_width(stage.channels * config.width_factor)
-            inner = rounded_width(dim * config.bottleneck_factor)
+            inner = max(round(dim * config.bottleneck_factor), 1)
             block = X3DBlock(
                 features,
                 dim,
@@ -127,11 +127,11 @@ class X3DBlock(ResidualBlock):
         super().__init__(features, dim, halve=halve, drop_path=drop_path)
         self.kernels = (kernel,)
         self.norm_in = ChannelNorm(features.channels)
-        self.expand = nn.Conv3d(features.channels, inner, 1)
+        self.expand = Pointwise(features.channels, inner)
         self.depthwise = CausalDepthwiseConv3d(inner, kernel)
         self.norm = ChannelNorm(inner)
         self.squeeze_excite = None if squeezed is None else SqueezeExcite(inner, squeezed)
-        self.project = nn.Conv3d(inner, dim, 1)
+        self.project = Pointwise(inner, dim)
 
     def branch(
         self, state: BlockState | None, x: Float[Tensor, "batch dim tokens rows columns"]

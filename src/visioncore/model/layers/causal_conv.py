@@ -4,10 +4,13 @@ Before the video stands zero. Features lie in memory with the channels last (PyT
 CPU and GPU have their fastest kernels; nothing but speed depends on it.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 Kernel = tuple[int, int, int]
 """Steps in time, rows, columns; rows and columns are odd, so that features stay where they are."""
@@ -20,8 +23,7 @@ class CausalConv3d(nn.Module):
         super().__init__()
         self.recent = kernel[0] - 1
         padding = (0, kernel[1] // 2, kernel[2] // 2)
-        convolution = nn.Conv3d(dim_in, dim_out, kernel, padding=padding, bias=False)
-        self.convolution = convolution.to(memory_format=torch.channels_last_3d)
+        self.convolution = nn.Conv3d(dim_in, dim_out, kernel, padding=padding, bias=False)
 
     def advance(
         self,
@@ -35,16 +37,11 @@ class CausalConv3d(nn.Module):
 
 
 class CausalDepthwiseConv3d(nn.Module):
-    """The same with one kernel per channel.
-
-    Computed as a sum over time of two-dimensional convolutions: on a CPU the gradient of a depthwise 3-D convolution
-    takes two to six times as long.
-    """
+    """The same with one kernel per channel."""
 
     def __init__(self, dim: int, kernel: Kernel) -> None:
         super().__init__()
         self.recent = kernel[0] - 1
-        self.padding = (kernel[1] // 2, kernel[2] // 2)
         self.convolution = nn.Conv3d(dim, dim, kernel, groups=dim, bias=False)
 
     def advance(
@@ -55,16 +52,53 @@ class CausalDepthwiseConv3d(nn.Module):
         Float[Tensor, "batch dim tokens rows columns"], Float[Tensor, "batch dim recent rows columns"]
     ]:
         steps, kept = _with_recent(recent, x, self.recent)
-        batch, dim, n_tokens = x.shape[:3]
-        images = fold_time(steps)
-        parts = []
-        for lag, weight in enumerate(self.convolution.weight.unbind(2)):
-            every_step = functional.conv2d(images, weight, padding=self.padding, groups=dim)
-            parts.append(unfold_time(every_step, batch)[:, :, lag : lag + n_tokens])
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total, kept
+        return _Depthwise.apply(steps, self.convolution.weight), kept  # type: ignore[no-untyped-call]
+
+
+class _Depthwise(torch.autograd.Function):
+    """`conv3d` with one kernel per channel, and gradients that are faster than PyTorch's on a CPU.
+
+    There, both of its own take up to fifteen times as long as the convolution. The input's gradient is the convolution
+    with the kernel turned round; the kernel's is taken lag by lag, as that of a two-dimensional convolution.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        steps: Float[Tensor, "batch dim steps rows columns"],
+        weight: Float[Tensor, "dim 1 frames height width"],
+    ) -> Float[Tensor, "batch dim tokens rows columns"]:
+        ctx.save_for_backward(steps, weight)
+        _, height, width = weight.shape[2:]
+        return functional.conv3d(steps, weight, padding=(0, height // 2, width // 2), groups=len(weight))
+
+    @staticmethod
+    def backward(
+        ctx: Any, *gradients: Float[Tensor, "batch dim tokens rows columns"]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,) = gradients
+        # Autocast is over by now: the gradient comes in the dtype that the forward pass computed in.
+        steps, weight = (saved.to(gradient.dtype) for saved in ctx.saved_tensors)
+        frames, height, width = weight.shape[2:]
+        space = (height // 2, width // 2)
+        of_steps = of_weight = None
+        if ctx.needs_input_grad[0]:
+            turned = weight.flip(2, 3, 4)
+            of_steps = functional.conv3d(gradient, turned, padding=(frames - 1, *space), groups=len(weight))
+        if ctx.needs_input_grad[1]:
+            images, n_tokens = fold_time(gradient), gradient.shape[2]
+            lags = [
+                conv2d_weight(
+                    fold_time(steps[:, :, lag : lag + n_tokens]),
+                    weight[:, :, lag].shape,
+                    images,
+                    padding=space,
+                    groups=len(weight),
+                )
+                for lag in range(frames)
+            ]
+            of_weight = torch.stack(lags, dim=2)
+        return of_steps, of_weight
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -73,6 +107,15 @@ class ChannelNorm(nn.LayerNorm):
     def forward(
         self, x: Float[Tensor, "batch dim tokens rows columns"]
     ) -> Float[Tensor, "batch dim tokens rows columns"]:
+        return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
+
+
+class Pointwise(nn.Linear):
+    """A linear map of the channels of each place and step."""
+
+    def forward(
+        self, x: Float[Tensor, "batch dim tokens rows columns"]
+    ) -> Float[Tensor, "batch dim_out tokens rows columns"]:
         return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
 
 

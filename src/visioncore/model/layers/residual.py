@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visioncore.model.layers.blur_pool import BlurPool
-from visioncore.model.layers.causal_conv import Kernel
+from visioncore.model.layers.causal_conv import Kernel, Pointwise
 from visioncore.model.layers.drop_path import DropPath
 from visioncore.shapes import FeatureShape
 
@@ -27,7 +27,7 @@ class ResidualBlock(nn.Module, ABC):
         super().__init__()
         self.pool = BlurPool(features) if halve else None
         inside = self.pool.out_shape if self.pool else features
-        self.widen = None if inside.channels == dim else nn.Conv3d(inside.channels, dim, 1, bias=False)
+        self.widen = None if inside.channels == dim else Pointwise(inside.channels, dim, bias=False)
         self.drop_path = DropPath(drop_path)
         self.out_shape = replace(inside, channels=dim)
 
