@@ -306,7 +306,8 @@ class RunFolder(Checkpoint):
         """Where training starts is the first candidate: with few data the filters set from them may be the best."""
         assert isinstance(pl_module, LitTwin)
         score = pl_module.validation_score()
-        if score == score:
+        resumed = bool(pl_module.history)
+        if score == score and not resumed:
             self._best = (score, float("-inf"))
             if trainer.is_global_zero:
                 self._save(pl_module, {"step": 0, "validation_score": score})
