@@ -198,7 +198,8 @@ def audit(
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     with_audit: Annotated[
-        bool, typer.Option("--audit/--no-audit", help="Run the audit first, where RUN holds none of this twin.")
+        bool,
+        typer.Option("--audit/--no-audit", help="Run the audit first, where RUN holds none of this twin."),
     ] = True,
 ) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
@@ -319,7 +320,9 @@ def _print_audit(result: "AuditResult") -> None:
     counts = result.settings["response_kind"] == "counts"
     names = ["correlation", *(["bits_per_spike", "recalibrated_bits_per_spike"] if counts else [])]
     labels = {"correlation": "correlation", "bits_per_spike": "bits/spike"}
-    scores = Table("test split", "", *(label for n in names for label in (labels.get(n, "recalibrated"), "95 %")))
+    scores = Table(
+        "test split", "", *(label for n in names for label in (labels.get(n, "recalibrated"), "95 %"))
+    )
     for line in result.controls:
         cells = []
         for name in names:
@@ -331,7 +334,9 @@ def _print_audit(result: "AuditResult") -> None:
         scores.add_row(line["name"], line["role"], *cells)
     console.print(scores)
     ran, of = result.settings["audited_test_blocks"], result.settings["test_blocks"]
-    console.print(f"controls on {ran} of {of} test blocks; recalibrated: rate' = a + b rate fitted on the scored counts")
+    console.print(
+        f"controls on {ran} of {of} test blocks; recalibrated: rate' = a + b rate fitted on the scored counts"
+    )
 
 
 def _number(value: float | None, form: str) -> str:

@@ -88,11 +88,13 @@ def training_data(store: RecordingStore, twin: Twin) -> Finding:
         return Finding("training data", "pass", sentence, numbers)
     if trained_on is None:
         sentence = "The twin does not say which data it was trained on."
-        remedy = "only its maker can tell whether it has seen this test split; train it with 'visioncore train'"
+        remedy = (
+            "only its maker can tell whether it has seen this test split; train it with 'visioncore train'"
+        )
         return Finding("training data", "note", sentence, numbers, remedy)
     sentence = (
-        f"The twin was trained on other data (fingerprint {str(trained_on)[:12]}, here {store.fingerprint[:12]}): it may "
-        "have been trained on this test split."
+        f"The twin was trained on other data (fingerprint {str(trained_on)[:12]}, here {store.fingerprint[:12]}): it "
+        "may have been trained on this test split."
     )
     remedy = "evaluate on the data of its training, or on a recording that shares nothing with them"
     return Finding("training data", "fail", sentence, numbers, remedy)
@@ -105,7 +107,9 @@ def whole_counts(store: RecordingStore) -> Finding:
             "Responses are traces. Whether they were smoothed or deconvolved with a filter that looks ahead cannot be "
             "seen in them; it would make every score acausal."
         )
-        return Finding("responses", "note", sentence, {"response_kind": "trace"}, "say how the traces were made")
+        return Finding(
+            "responses", "note", sentence, {"response_kind": "trace"}, "say how the traces were made"
+        )
     fractional = 0
     for session in store.sessions.values():
         for start, stop in _pieces(0, session.n_bins):
@@ -113,7 +117,7 @@ def whole_counts(store: RecordingStore) -> Finding:
             fractional += int(((counts != np.round(counts)) & session.valid(start, stop)).sum())
     numbers: Json = {"response_kind": "counts", "fractional": fractional}
     if fractional:
-        sentence = f"{fractional:,} spike counts are not whole numbers: the spikes were smoothed, so scores are too high."
+        sentence = f"{fractional:,} spike counts are not whole numbers: smoothed spikes score too high."
         remedy = "store whole counts per bin, or set response_kind: trace and say how they were smoothed"
         return Finding("responses", "fail", sentence, numbers, remedy)
     return Finding("responses", "pass", "All spike counts are whole numbers: no smoothing.", numbers)

@@ -60,7 +60,7 @@ class AuditedBlock:
 
 
 class SessionControls:
-    """The controls of one session; each method gives a prediction per audited block, or None where it cannot be made."""
+    """The controls of one session; a prediction per audited block each, or None where none can be made."""
 
     def __init__(self, twin: Twin, store: RecordingStore, session: SessionStore, seed: int = 0) -> None:
         self._twin, self._store, self._session = twin, store, session
@@ -130,7 +130,8 @@ class SessionControls:
             order = np.resize(self._rng.permutation(len(other.unit_ids)), n_units)
             columns = _columns(self._twin, other)[order]
             return [
-                self._predict(a.block, self._video(a.block), readout=other.id, columns=columns) for a in self.blocks
+                self._predict(a.block, self._video(a.block), readout=other.id, columns=columns)
+                for a in self.blocks
             ]
         if n_units < 2:
             return None
@@ -143,7 +144,9 @@ class SessionControls:
         """For each unit the mean of the twin's predictions for the others, relative to their mean rates."""
         if len(self._session.unit_ids) < 2:
             return None
-        mean = np.nanmean(np.concatenate(intact), axis=0, dtype=np.float64)  # the first bins are not predicted
+        mean = np.nanmean(
+            np.concatenate(intact), axis=0, dtype=np.float64
+        )  # the first bins are not predicted
         scale = np.where(np.abs(mean) > 1e-9, mean, 1.0)
         predictions = []
         for prediction in intact:
@@ -227,7 +230,9 @@ class SessionControls:
             stop = min(donor.stop, start + missing)
             parts.append((start, stop))
             missing -= stop - start
-        return lambda: np.concatenate([self._session.video(start, stop) for start, stop in parts if stop > start])
+        return lambda: np.concatenate(
+            [self._session.video(start, stop) for start, stop in parts if stop > start]
+        )
 
     def _predict(
         self,
@@ -262,12 +267,15 @@ def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:
     stimuli: dict[str, list[Block]] = {}
     for i, block in enumerate(session.blocks_in("test")):
         if block.n_bins > store.burn_in_bins:
-            stimuli.setdefault(f"{i}" if block.stimulus_id is None else f"id {block.stimulus_id}", []).append(block)
+            stimuli.setdefault(f"{i}" if block.stimulus_id is None else f"id {block.stimulus_id}", []).append(
+                block
+            )
     total = sum(block.n_bins for blocks in stimuli.values() for block in blocks)
     most = min(CONTROL_MINUTES * 60 * store.spec.sampling_rate_hz, MAX_VALUES / len(session.unit_ids))
     every = max(math.ceil(total / most), 1)
     return sorted(
-        (block for blocks in list(stimuli.values())[::every] for block in blocks), key=lambda block: block.start
+        (block for blocks in list(stimuli.values())[::every] for block in blocks),
+        key=lambda block: block.start,
     )
 
 
@@ -293,7 +301,9 @@ def _columns(twin: Twin, session: SessionStore) -> Int[np.ndarray, " units"]:
     return np.array([column[unit] for unit in session.unit_ids])
 
 
-def _summed_around(values: Float64[np.ndarray, "time units"], width: int) -> Float64[np.ndarray, "time units"]:
+def _summed_around(
+    values: Float64[np.ndarray, "time units"], width: int
+) -> Float64[np.ndarray, "time units"]:
     kernel = np.ones(width)
     columns = [np.convolve(column, kernel)[width // 2 : width // 2 + len(column)] for column in values.T]
     return np.stack(columns, axis=1)

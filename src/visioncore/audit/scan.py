@@ -110,7 +110,9 @@ class _Columns:
     bin: list[np.ndarray] = field(default_factory=list)
 
     def table(self) -> FrameTable:
-        hashes, mirrored = (np.concatenate([np.empty(0, np.uint64), *h]) for h in (self.hashes, self.mirrored))
+        hashes, mirrored = (
+            np.concatenate([np.empty(0, np.uint64), *h]) for h in (self.hashes, self.mirrored)
+        )
         block, bins = (np.concatenate([np.empty(0, np.int64), *c]) for c in (self.block, self.bin))
         return FrameTable(hashes, mirrored, block, bins)
 
@@ -122,7 +124,9 @@ def scan(store: RecordingStore, advance: Callable[[int], None]) -> Scan:
     video = {place: Moments(np.array(norm.video_mean)) for place in places}
     behaviour = {place: Moments(np.array(norm.behaviour_mean)) for place in places}
     columns = {split: _Columns() for split in SPLITS}
-    found = Scan([], [], {}, {}, {}, dict.fromkeys(SPLITS, 0), video, behaviour if norm.behaviour_mean else None)
+    found = Scan(
+        [], [], {}, {}, {}, dict.fromkeys(SPLITS, 0), video, behaviour if norm.behaviour_mean else None
+    )
     steps = {split: _step(store, split) for split in SPLITS}
     small: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     at: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
@@ -194,7 +198,9 @@ def _pieces(session: SessionStore, start: int, stop: int) -> Iterator[tuple[int,
         yield first, session.video(first, min(first + rows, stop))
 
 
-def _pixels(frames: Shaped[np.ndarray, "time channels height width"]) -> Shaped[np.ndarray, "pixels channels"]:
+def _pixels(
+    frames: Shaped[np.ndarray, "time channels height width"],
+) -> Shaped[np.ndarray, "pixels channels"]:
     return np.moveaxis(frames, 1, -1).reshape(-1, frames.shape[1])
 
 
@@ -219,5 +225,5 @@ def _take(columns: _Columns, frames: np.ndarray, kept: np.ndarray, block: int, f
 
 def _hashes(frames: np.ndarray) -> UInt64[np.ndarray, " frames"]:
     rows = np.ascontiguousarray(frames).reshape(len(frames), -1).view(np.uint8)
-    digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, np.uint64)

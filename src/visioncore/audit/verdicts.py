@@ -58,9 +58,7 @@ def _about_stimulus(lines: dict[str, Line]) -> Finding:
     if all(_surely_positive(difference) for difference in adds.values()):
         sentence = f"The stimulus matters: intact less behaviour only (mean grey), {told}."
         return Finding("stimulus", "pass", sentence, numbers)
-    sentence = (
-        f"The twin ignores the stimulus: with a grey screen it predicts no worse (intact less behaviour only, {told})."
-    )
+    sentence = f"The twin ignores the stimulus: on a grey screen it is no worse (intact less behaviour only, {told})."
     remedy = "its score is not about vision; look at receptive fields and training curves"
     return Finding("stimulus", "fail", sentence, numbers, remedy)
 
@@ -71,7 +69,8 @@ def _about_control(lines: dict[str, Line], name: str) -> Finding:
     for score in _criteria(lines):
         own, intact = lines[name].scores[score], lines["intact"].scores[score]
         kept = max(
-            (lines[level] for level in SURVIVES[name] if level in lines), key=lambda line: line.scores[score].mean
+            (lines[level] for level in SURVIVES[name] if level in lines),
+            key=lambda line: line.scores[score].mean,
         )
         excess, fall = own.less(kept.scores[score]), intact.less(own)
         adds = max(intact.mean - kept.scores[score].mean, 0.0)
