@@ -14,6 +14,8 @@ from visioncore.model.cores.resnet import ResNetConfig
 from visioncore.model.cores.vivit import ViViTConfig
 from visioncore.model.cores.x3d import X3DConfig
 
-CoreConfig = Annotated[ViViTConfig | ResNetConfig | X3DConfig | BlindConfig | NoCoreConfig, Field(discriminator="type")]
+CoreConfig = Annotated[
+    ViViTConfig | ResNetConfig | X3DConfig | BlindConfig | NoCoreConfig, Field(discriminator="type")
+]
 
 __all__ = ["BlindConfig", "Core", "CoreConfig", "NoCoreConfig", "ResNetConfig", "ViViTConfig", "X3DConfig"]

@@ -59,4 +59,6 @@ class Blind(Core[Tensor]):
         return 0
 
     def notes(self) -> list[str]:
-        return ["this core sees no video: what differs between bins comes from behaviour (and a linear path) alone"]
+        return [
+            "this core sees no video: what differs between bins comes from behaviour (and a linear path) alone"
+        ]
