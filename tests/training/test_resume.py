@@ -51,6 +51,8 @@ TRAINING = {
     "learning_rate": 0.01,
     "warmup_steps": 3,
     "num_workers": 1,
+    # Then later twins are better than the start, and are saved.
+    "initialise": {"linear": False},
 }
 # Every choice of the recipe that keeps a state or draws at random.
 EVERYTHING = (

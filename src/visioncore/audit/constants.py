@@ -93,8 +93,8 @@ def training_data(store: RecordingStore, twin: Twin) -> Finding:
         )
         return Finding("training data", "note", sentence, numbers, remedy)
     sentence = (
-        f"The twin was trained on other data (fingerprint {str(trained_on)[:12]}, here {store.fingerprint[:12]}): it may "
-        "have been trained on this test split."
+        f"The twin was trained on other data (fingerprint {str(trained_on)[:12]}, here {store.fingerprint[:12]}): it "
+        "may have been trained on this test split."
     )
     remedy = "evaluate on the data of its training, or on a recording that shares nothing with them"
     return Finding("training data", "fail", sentence, numbers, remedy)
@@ -117,7 +117,7 @@ def whole_counts(store: RecordingStore) -> Finding:
             fractional += int(((counts != np.round(counts)) & session.valid(start, stop)).sum())
     numbers: Json = {"response_kind": "counts", "fractional": fractional}
     if fractional:
-        sentence = f"{fractional:,} spike counts are not whole numbers: the spikes were smoothed, so scores are too high."
+        sentence = f"{fractional:,} spike counts are not whole numbers: smoothed spikes score too high."
         remedy = "store whole counts per bin, or set response_kind: trace and say how they were smoothed"
         return Finding("responses", "fail", sentence, numbers, remedy)
     return Finding("responses", "pass", "All spike counts are whole numbers: no smoothing.", numbers)

@@ -60,7 +60,7 @@ class AuditedBlock:
 
 
 class SessionControls:
-    """The controls of one session; each method gives a prediction per audited block, or None where it cannot be made."""
+    """The controls of one session; a prediction per audited block each, or None where none can be made."""
 
     def __init__(self, twin: Twin, store: RecordingStore, session: SessionStore, seed: int = 0) -> None:
         self._twin, self._store, self._session = twin, store, session

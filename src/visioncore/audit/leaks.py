@@ -121,7 +121,8 @@ def _about_frames(check: str, what: str, pairs: list[Json]) -> Finding:
         if pair["frames"] > max(2 * pair["by_chance"], pair["by_chance"] + TOLERATED * pair["compared"])
     ]
     some = leaks or [pair for pair in pairs if pair["frames"]]
-    level: Level = "fail" if leaks else "note" if some else "pass"
+    above_chance = any(pair["frames"] > pair["by_chance"] for pair in pairs)
+    level: Level = "fail" if leaks else "note" if above_chance else "pass"
     if not some:
         compared = ", ".join(f"{pair['compared']:,} {pair['split']}" for pair in pairs[-2:])
         sentence = f"No frame of one split is in another, {what} ({compared} frames with contrast compared)."
@@ -156,7 +157,7 @@ def repeats_astride(found: Scan) -> Finding:
                 names[what, name].setdefault(block.split, where)
         if clip:
             clips[clip].setdefault(block.split, where)
-    straddling = [
+    straddling: list[Json] = [
         {"what": what, "name": name, "splits": splits} for (what, name), splits in names.items() if len(splits) > 1
     ]  # fmt: skip
     straddling += [
@@ -205,7 +206,7 @@ def context(store: RecordingStore, twin: Twin) -> Finding:
     seen = "without bound" if history is None else f"{history / rate_hz:.2f} s"
     state = (
         f"The twin's state begins afresh with every block, so no rate rests on a frame of another block, however far "
-        f"back the twin looks ({seen}; burn-in {numbers['burn_in_s']:g} s, after which it may still be short of history)."
+        f"back the twin looks ({seen}; burn-in {numbers['burn_in_s']:g} s)."
     )
     if overlaps:
         sentence = f"{len(overlaps):,} blocks share bins with the one before ({overlaps[0]}). {state}"

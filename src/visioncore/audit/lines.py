@@ -76,7 +76,7 @@ class LineScores:
     def line(self, units: Sequence[Bool[np.ndarray, " units"]]) -> Line:
         """The scores over the chosen units of every session."""
         raw, fitted = (
-            [s.map(lambda a, chosen=chosen: a[:, chosen]) for s, chosen in zip(sums, units, strict=True)]
+            [_of_units(s, chosen) for s, chosen in zip(sums, units, strict=True)]
             for sums in (self.raw, self.fitted or self.raw)
         )
         scores = {"correlation": _score(raw, "correlation")}
@@ -84,6 +84,10 @@ class LineScores:
             scores["bits_per_spike"] = _score(raw, "bits_per_spike")
             scores["recalibrated_bits_per_spike"] = _score(fitted, "bits_per_spike")
         return Line(self.name, ROLES[self.name], scores)
+
+
+def _of_units(sums: Sums, chosen: Bool[np.ndarray, " units"]) -> Sums:
+    return sums.map(lambda a: a[:, chosen])
 
 
 def _sums(

@@ -225,5 +225,5 @@ def _take(columns: _Columns, frames: np.ndarray, kept: np.ndarray, block: int, f
 
 def _hashes(frames: np.ndarray) -> UInt64[np.ndarray, " frames"]:
     rows = np.ascontiguousarray(frames).reshape(len(frames), -1).view(np.uint8)
-    digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, np.uint64)

@@ -58,7 +58,7 @@ def _about_stimulus(lines: dict[str, Line]) -> Finding:
     if all(_surely_positive(difference) for difference in adds.values()):
         sentence = f"The stimulus matters: intact less behaviour only (mean grey), {told}."
         return Finding("stimulus", "pass", sentence, numbers)
-    sentence = f"The twin ignores the stimulus: with a grey screen it predicts no worse (intact less behaviour only, {told})."
+    sentence = f"The twin ignores the stimulus: on a grey screen it is no worse (intact less behaviour only, {told})."
     remedy = "its score is not about vision; look at receptive fields and training curves"
     return Finding("stimulus", "fail", sentence, numbers, remedy)
 

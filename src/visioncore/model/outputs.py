@@ -18,8 +18,6 @@ from visioncore.config import ComponentConfig
 
 SMALLEST_RATE = 1e-6
 """Counts per bin that a silent unit starts from."""
-KEEP_MEAN_STEPS = 50
-KEEP_MEAN_TOLERANCE = 1e-4
 
 
 class SoftplusOutputConfig(ComponentConfig):
@@ -68,6 +66,11 @@ class RateOutput(nn.Module, ABC):
     def initialise(self, mean: Float[Tensor, " units"], std: Float[Tensor, " units"]) -> None:
         """Start every unit at its mean response."""
 
+    def shift(self, drive: Float[Tensor, " units"]) -> None:
+        """Move the biases by what a constant drive would."""
+        with torch.no_grad():
+            self.bias.add_(drive)
+
     @abstractmethod
     def forward(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
         """The expected response at this drive, in counts per bin or in the trace's own units."""
@@ -110,20 +113,8 @@ class CountOutput(RateOutput):
             self.bias.copy_(self.inverse(rate))
             self.scale.copy_(-torch.expm1(-rate) / self.slope(rate))
 
-    def keep_mean(self, drive: Float[Tensor, "time units"]) -> None:
-        """Move the biases so that the mean rate over these drives is the rate that zero drive gives now.
-
-        By fixed-point steps, which are exact for an exponential and for a straight line, and contract in between.
-        """
-        with torch.no_grad():
-            drive = drive.to(self.bias)
-            wanted = self.bias.clone()
-            rate = self.curve(wanted)
-            for _ in range(KEEP_MEAN_STEPS):
-                mean = self(drive).mean(0)
-                if bool(((mean / rate - 1).abs() < KEEP_MEAN_TOLERANCE).all()):
-                    return
-                self.bias.add_(wanted - self.inverse(mean.clamp_min(SMALLEST_RATE * rate)))
+    def shift(self, drive: Float[Tensor, " units"]) -> None:
+        super().shift(self.scale * drive)
 
     def forward(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
         return self.curve(self.scale * drive + self.bias)

@@ -112,7 +112,7 @@ def efficiency(comparison: Comparison) -> Figure | None:
         members.sort(key=lambda name: comparison.models[name]["train_share"])
         shares = [100 * comparison.models[name]["train_share"] for name in members]
         own = [comparison.overall["models"][name][metric] for name in members]
-        style = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
+        style: dict[str, Any] = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
         axes.plot(shares, [np.nan if s["mean"] is None else s["mean"] for s in own], label=family, **style)
         for share, score in zip(shares, own, strict=True):
             if score["ci95"] is not None:

@@ -151,7 +151,7 @@ CONTROL_SCORES = {
 
 def control_scores(controls: Sequence[dict[str, Any]]) -> str:
     """The intact score, the levels that survive, and the negative controls, each with its interval."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         drawn = {name: label for name, label in CONTROL_SCORES.items() if controls[0][name] is not None}
         figure = Figure(figsize=(10 if len(drawn) > 1 else 6, 0.27 * len(controls) + 0.8))
         panels = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]

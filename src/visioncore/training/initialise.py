@@ -1,9 +1,9 @@
 """Where training starts: mean rates, linear filters in closed form, and readout positions, all from the training split.
 
 Filters: ridge regression of the responses on the recent frames. The stimulus covariance is taken as the product of a
-spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For an
-exponential nonlinearity and Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the maximum-likelihood filter
-(Paninski 2004); a gain per unit, fitted on training blocks that the filter has not seen, corrects for the rest.
+spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For
+Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the filter of a linear-nonlinear cell up to its gain
+(Paninski 2004). Its strongest spatial components stay; their time courses are then fitted by likelihood (`glm.py`).
 
 Positions: the same regression on local contrast energy, which also drives cells that have no linear filter.
 """
@@ -21,9 +21,9 @@ from torch.nn import functional
 from visioncore.data import RecordingStore, SessionStore
 from visioncore.model import Twin
 from visioncore.model.linear import LowRankLinear
-from visioncore.model.outputs import CountOutput
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
+from visioncore.training.glm import fit_time_courses
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,6 @@ WINDOW = 0.15
 """Standard deviation of the window that filters may be cut out with, as a share of the field's height."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out blocks."""
-LARGEST_DRIVE = 20.0
-"""Of single bins, where gains and mean rates are set: beyond it lies an artefact, or an overflow."""
-GAINS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5)
 
 
 def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> None:
@@ -96,7 +93,6 @@ class _Regression:
 
     weights: Float[Tensor, "units lags features"]
     score: Float[Tensor, " units"]
-    prediction: Float[Tensor, "tested units"]
 
     @classmethod
     def fit(
@@ -142,7 +138,7 @@ class _Regression:
                 prediction = torch.zeros_like(test_response)
                 for lag, delayed in enumerate(test_features):
                     prediction += delayed @ windowed[:, lag].T
-                best = cls(windowed, _correlation(prediction, test_response), prediction).or_better(best)
+                best = cls(windowed, _correlation(prediction, test_response)).or_better(best)
         assert best is not None
         return best
 
@@ -154,7 +150,6 @@ class _Regression:
         return _Regression(
             torch.where(better[:, None, None], self.weights, other.weights),
             torch.where(better, self.score, other.score),
-            torch.where(better, self.prediction, other.prediction),
         )
 
 
@@ -260,52 +255,28 @@ def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"])
 def _set_filters(
     twin: Twin, session: str, linear: LowRankLinear, sample: _Sample, regression: _Regression
 ) -> None:
-    """The `rank` strongest space-time components of each unit's filter, scaled to drive its nonlinearity."""
+    """The `rank` strongest spatial components of each unit's filter, and their time courses by likelihood."""
     spec = twin.spec
-    output = twin.output(session)
-    mean = sample.responses.mean(0).clamp_min(1e-6)
-    scale = mean if isinstance(output, CountOutput) else output.scale.cpu() * sample.step
-    drive = regression.prediction / scale
-    gain = _best_gain(drive, sample, output) if isinstance(output, CountOutput) else torch.ones_like(mean)
-
-    filters = regression.weights / scale[:, None, None]
-    left, values, right = torch.linalg.svd(filters, full_matrices=False)
-    rank = min(linear.rank, values.shape[1])
-    root = values[:, :rank].sqrt()
-    temporal = (left[:, :, :rank] * root[:, None]).transpose(1, 2)
-    spatial = right[:, :rank] * root[..., None]
-
+    _, _, right = torch.linalg.svd(regression.weights, full_matrices=False)
+    spatial = right[:, : linear.rank]
     channels, rows, columns = sample.pixel_grid
     maps = spatial.reshape(-1, channels, rows, columns)
     if (rows, columns) != (spec.height, spec.width):
         shrink_area = (spec.height / rows) * (spec.width / columns)
         maps = functional.interpolate(maps, (spec.height, spec.width)) / shrink_area
-    # A filter over averaged frames, spread over the frames it averages.
-    fine = temporal.repeat_interleave(sample.step, dim=2) / sample.step
-    fine = functional.pad(fine[..., : linear.lags], (0, max(linear.lags - fine.shape[2], 0)))
-    coefficients = torch.linalg.lstsq(linear.basis.T.double(), fine.flatten(0, 1).T.double()).solution
     with torch.no_grad():
-        linear.spatial[:, :rank] = maps.view(len(filters), rank, -1).to(linear.spatial) / linear.spatial_scale
-        linear.temporal[:, :rank] = (coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]).to(
-            linear.temporal
-        )
-    if isinstance(output, CountOutput):
-        # The nonlinearity's mean is above its value at the mean drive: the bias takes that back.
-        output.keep_mean((drive * gain).clamp(-LARGEST_DRIVE, LARGEST_DRIVE))
-
-
-def _best_gain(
-    drive: Float[Tensor, "tested units"], sample: _Sample, output: CountOutput
-) -> Float[Tensor, " units"]:
-    """The gain with which the output of gain · drive predicts held-out blocks best, per unit; 0 where none helps."""
-    counts = sample.responses[(sample.usable * sample.held_out).bool()]
-    likelihoods = []
-    for gain in GAINS:
-        with torch.no_grad():
-            bent = output((gain * drive).clamp(-LARGEST_DRIVE, LARGEST_DRIVE).to(output.bias)).cpu()
-        rate = bent * (counts.mean(0) / bent.mean(0).clamp_min(1e-12))
-        likelihoods.append((counts * rate.clamp_min(1e-9).log() - rate).sum(0))
-    return torch.tensor(GAINS)[torch.stack(likelihoods).argmax(0)]
+        maps = maps.view(*spatial.shape[:2], -1).to(linear.spatial)
+        linear.spatial[:, : spatial.shape[1]] = maps / linear.spatial_scale
+    fit_time_courses(
+        linear,
+        twin.output(session),
+        spatial=spatial,
+        frames=sample.pixels,
+        responses=sample.responses,
+        fitted=sample.usable * (1 - sample.held_out),
+        tested=sample.usable * sample.held_out,
+        step=sample.step,
+    )
 
 
 def _centres(

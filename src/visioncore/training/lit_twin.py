@@ -115,9 +115,12 @@ class LitTwin(lightning.LightningModule):
         self._score = PopulationScore()
 
     def on_validation_epoch_end(self) -> None:
+        self.log("validation/score", self.validation_score(), prog_bar=True)
+
+    def validation_score(self) -> float:
+        """What twins are selected by, over the validation blocks seen last."""
         counts = self.twin.spec.response_kind == "counts"
-        score = self._score.bits_per_spike() if counts else self._score.correlation()
-        self.log("validation/score", score, prog_bar=True)
+        return self._score.bits_per_spike() if counts else self._score.correlation()
 
     def on_train_epoch_end(self) -> None:
         if self._n_supervised == 0:
