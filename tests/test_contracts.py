@@ -18,7 +18,7 @@ from visioncore.checkpoint import load_twin, save_twin
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores import BlindConfig, CoreConfig, NoCoreConfig, ViViTConfig
-from visioncore.model.layers.block import ParallelBlock
+from visioncore.model.layers.block import Block
 from visioncore.model.layers.rope import axial_rotation
 from visioncore.model.linear import LowRankLinear, LowRankLinearConfig, NoLinearConfig
 from visioncore.model.modulators import (
@@ -46,16 +46,22 @@ every_modulator = pytest.mark.parametrize(
     "config", [m for m in MODULATORS if not isinstance(m, NoModulatorConfig)], ids=lambda m: m.type
 )
 FEATURES = FeatureShape(4, 3, 5, 2, (0.0, 6.0), (0.0, 10.0))
+ABLATED = ViViTConfig.tiny().model_copy(update={"block": "serial", "feedforward": "gated", "rope": "raster"})
+COMBINATIONS.append((ABLATED, MODULATORS[1]))
+
+
+def name_of(core: CoreConfig, modulator: ModulatorConfig) -> str:
+    return f"{'ablated ' if core is ABLATED else ''}{core.type}-{modulator.type}"
+
+
 every_twin = pytest.mark.parametrize(
-    ("core", "modulator"), COMBINATIONS, ids=[f"{c.type}-{m.type}" for c, m in COMBINATIONS]
+    ("core", "modulator"), COMBINATIONS, ids=[name_of(*pair) for pair in COMBINATIONS]
 )
 # Every core with one modulator and every modulator with one core, for what is slow.
 PARTS = [
     (c, m) for c, m in COMBINATIONS if c is CORES[0] or m is MODULATORS[1] or isinstance(c, NoCoreConfig)
 ]
-every_part = pytest.mark.parametrize(
-    ("core", "modulator"), PARTS, ids=[f"{c.type}-{m.type}" for c, m in PARTS]
-)
+every_part = pytest.mark.parametrize(("core", "modulator"), PARTS, ids=[name_of(*pair) for pair in PARTS])
 SPEC = DataSpec(
     channels=1,
     height=HEIGHT,
@@ -346,8 +352,8 @@ def test_register_tokens_learn_and_never_shift_the_patches() -> None:
     # Without content (no value, and the same key for all) registers take the same share from every place:
     # the patches' own rotations are what they are without registers.
     block, bare = with_registers.spatial[0], without.spatial[0]
-    assert isinstance(block, ParallelBlock)
-    assert isinstance(bare, ParallelBlock)
+    assert isinstance(block, Block)
+    assert isinstance(bare, Block)
     rotation = axial_rotation(4, 6, core.head_dim, video.device)
     patches = torch.randn(1, 24, core.embedding_dim)
     seen: list[Tensor] = []
@@ -378,7 +384,7 @@ def test_each_dropout_acts_in_training_and_never_in_evaluation(name: str) -> Non
     video = torch.randn(2, 1, 8, HEIGHT, WIDTH)
     for flash in (True, False):
         for block in [*vivit.spatial, *vivit.temporal]:
-            assert isinstance(block, ParallelBlock)
+            assert isinstance(block, Block)
             block.flash_attention = flash
         vivit.train()
         assert not torch.equal(vivit.advance(None, video)[0], vivit.advance(None, video)[0])

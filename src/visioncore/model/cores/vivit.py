@@ -16,18 +16,27 @@ from torch.utils.checkpoint import checkpoint
 from visioncore.config import ComponentConfig
 from visioncore.errors import ConfigError
 from visioncore.model.cores.base import Core
-from visioncore.model.layers.block import KeyValueCache, ParallelBlock
-from visioncore.model.layers.rope import axial_rotation
+from visioncore.model.layers.block import (
+    Block,
+    BlockForm,
+    FeedForward,
+    KeyValueCache,
+    ParallelBlock,
+    SerialBlock,
+)
+from visioncore.model.layers.rope import axial_rotation, raster_rotation
 from visioncore.model.layers.strided_conv import InitialFilters, Padding, tile
 from visioncore.model.layers.tokenizer import PatchDropout, UnfoldConv3d
 from visioncore.shapes import VideoShape
 
 R = TypeVar("R")
+BLOCKS: dict[str, type[ParallelBlock | SerialBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
+ROTATIONS = {"axial": axial_rotation, "raster": raster_rotation}
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class ViViTConfig(ComponentConfig):
-    """All hyper-parameters of the guide, under its names."""
+    """All hyper-parameters of the guide, under its names, and switches for what an ablation would ask."""
 
     type: Literal["vivit"] = "vivit"
     embedding_dim: PositiveInt
@@ -53,6 +62,12 @@ class ViViTConfig(ComponentConfig):
     ff_dropout: Probability = 0.0
     drop_path: Probability = 0.0
     """Of the last block; the first has none, between them it grows linearly."""
+    block: Literal["parallel", "serial"] = "parallel"
+    """Attention and feedforward side by side behind one norm, or one after the other."""
+    feedforward: FeedForward = "gelu"
+    """`gated` has half as many weights again for the same ff_dim."""
+    rope: Literal["axial", "raster"] = "axial"
+    """How spatial attention knows places: by row and column, or by their number in raster order."""
     grad_checkpointing: bool = False
     flash_attention: bool = True
 
@@ -121,19 +136,18 @@ class ViViT(Core[ViViTState]):
         self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)
 
         n_blocks = config.num_spatial_blocks + config.num_temporal_blocks
-        blocks = [
-            ParallelBlock(
-                dim=dim,
-                num_heads=config.num_heads,
-                head_dim=config.head_dim,
-                ff_dim=config.ff_dim or 4 * dim,
-                mha_dropout=config.mha_dropout,
-                ff_dropout=config.ff_dropout,
-                drop_path=config.drop_path * depth / max(n_blocks - 1, 1),
-                flash_attention=config.flash_attention,
-            )
-            for depth in range(n_blocks)
-        ]
+        form = BlockForm(
+            dim=dim,
+            num_heads=config.num_heads,
+            head_dim=config.head_dim,
+            ff_dim=config.ff_dim or 4 * dim,
+            feedforward=config.feedforward,
+            mha_dropout=config.mha_dropout,
+            ff_dropout=config.ff_dropout,
+            flash_attention=config.flash_attention,
+        )
+        block = BLOCKS[config.block]
+        blocks = [block(form, config.drop_path * depth / max(n_blocks - 1, 1)) for depth in range(n_blocks)]
         self.spatial = nn.ModuleList(blocks[: config.num_spatial_blocks])
         self.temporal = nn.ModuleList(blocks[config.num_spatial_blocks :])
         self.norm = nn.LayerNorm(dim)
@@ -188,7 +202,7 @@ class ViViT(Core[ViViTState]):
         x = tokens.reshape(batch * n_tokens, rows * columns, dim)
         if len(self.registers):
             x = torch.cat((self.registers.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
-        rotation = axial_rotation(rows, columns, self.config.head_dim, x.device)
+        rotation = ROTATIONS[self.config.rope](rows, columns, self.config.head_dim, x.device)
         for block in _blocks(self.spatial):
             x = self._run(block.over_places, x, rotation, weights)
         x = x[:, len(self.registers) :]
@@ -207,5 +221,5 @@ class ViViT(Core[ViViTState]):
         return step(*arguments)
 
 
-def _blocks(modules: nn.ModuleList) -> list[ParallelBlock]:
-    return [block for block in modules if isinstance(block, ParallelBlock)]
+def _blocks(modules: nn.ModuleList) -> list[Block]:
+    return [block for block in modules if isinstance(block, Block)]
