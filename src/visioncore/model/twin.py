@@ -145,6 +145,11 @@ class Twin(nn.Module):
         """Whether predictions need behaviour."""
         return self.modulator is not None
 
+    @property
+    def has_positions(self) -> bool:
+        """Whether its units look somewhere: not without a core, nor behind one that sees no video."""
+        return self.core is not None and self.core.sees_video
+
     def unit_ids(self, session: str) -> tuple[str, ...]:
         """The units of a session, in the order of the predictions' columns."""
         self._key(session)

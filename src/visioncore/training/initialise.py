@@ -51,7 +51,7 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             twin.output(id_).initialise(mean, std)
         linear = twin.linear(id_)
         wants_filters = config.linear and isinstance(linear, LowRankLinear)
-        wants_positions = config.positions and twin.core is not None
+        wants_positions = config.positions and twin.has_positions
         if not (wants_filters or wants_positions):
             continue
         sample = _sample(twin, session, config.max_minutes_per_session)
