@@ -292,7 +292,7 @@ class Twin(nn.Module):
         if self.core is None:
             return None, None, None
         features, core_state = self.core.advance(state.core if state else None, x)
-        modulator_state = None
+        modulator_state: Any = None
         if self.modulator is not None:
             assert behaviour is not None
             features, modulator_state = self.modulator.advance(

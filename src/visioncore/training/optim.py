@@ -75,7 +75,7 @@ class MuonWithAdamW(Optimizer):
         )
         self._adamw.state = self._muon.state = self.state
         self._adamw.step()
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
         return loss
 
 
