@@ -16,8 +16,8 @@ install: .venv/installed
 
 # Simulate, train, evaluate, and write a report to open in a browser.
 demo: install
-	$(BIN)/visioncore train --model experiments/model_configs/vivit_demo.yaml --data $(DATA) \
-		--training experiments/training_configs/demo.yaml --out $(RUN) --max-minutes 16
+	$(BIN)/visioncore train --model experiments/model_configs/vivit_best.yaml --data $(DATA) \
+		--training experiments/training_configs/best.yaml --out $(RUN) --max-minutes 8
 	$(BIN)/visioncore evaluate $(RUN) --json $(RUN)/test.json --table $(RUN)/test.csv
 	$(BIN)/visioncore report $(RUN)
 	@echo "Open $(RUN)/report.html in a browser."

@@ -8,12 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from visioncore.config import build_config
+from visioncore.config import build_config, dump_config
 from visioncore.errors import ConfigError
 from visioncore.model import Twin, TwinConfig
+from visioncore.model.cores import ResNetConfig, X3DConfig
 from visioncore.shapes import DataSpec, Normalisation, SessionSpec
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import MuonWithAdamW, learning_rate_factor, optimiser, parameter_groups
+from visioncore.training.optim import (
+    KernelMuon,
+    MuonWithAdamW,
+    learning_rate_factor,
+    optimiser,
+    parameter_groups,
+)
 
 SPEC = DataSpec(
     channels=1,
@@ -224,3 +231,26 @@ def test_cosine_and_linear_differ_and_constant_stays() -> None:
 def test_a_run_shorter_than_its_warm_up_still_reaches_the_full_rate(schedule: Any) -> None:
     factor = learning_rate_factor(schedule, 1000, 50, 0.1)
     assert max(factor(step) for step in range(50)) == pytest.approx(1.0)
+
+
+def test_muon_takes_a_kernel_for_the_matrix_of_its_output_channels() -> None:
+    torch.manual_seed(0)
+    matrix = torch.nn.Parameter(torch.randn(4, 3 * 2 * 5))
+    kernel = torch.nn.Parameter(matrix.detach().clone().view(4, 3, 2, 5))
+    plain = torch.optim.Muon([matrix], lr=0.1, adjust_lr_fn="match_rms_adamw")
+    ours = KernelMuon([{"params": [kernel], "lr": 0.1}], adjust_lr_fn="match_rms_adamw")
+    for step in range(3):
+        gradient = torch.randn(4, 30, generator=torch.Generator().manual_seed(step))
+        matrix.grad, kernel.grad = gradient, gradient.view(4, 3, 2, 5).clone()
+        plain.step()
+        ours.step()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(kernel.flatten(1), matrix)
+
+
+def test_muon_leaves_depthwise_kernels_and_the_layer_that_reads_the_video_to_adamw() -> None:
+    for tiny, kinds in ((ResNetConfig.tiny(), {"conv1", "conv2"}), (X3DConfig.tiny(), {"expand", "project"})):
+        twin = small_twin(dump_config(tiny))
+        *_, muon = parameter_groups(twin, TrainingConfig(optimiser="muon"))
+        steered = names(twin, muon)
+        assert all(any(kind in name for name in steered) for kind in kinds)
+        assert not any("depthwise" in name or "stem" in name for name in steered)

@@ -1,11 +1,11 @@
 """Which parameters are trained how: AdamW, Muon for the core's hidden matrices, and a schedule in steps."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from visioncore.errors import ConfigError
@@ -16,8 +16,37 @@ NEVER_DECAYED = {
     "bias", "phase_bias", "registers", "position", "log_width", "angle", "log_scale", "shift"
 }  # fmt: skip
 """Last names of parameters that are no weights, even where they are stored as a matrix."""
+FIRST_LAYERS = ("tokenizer.convolution.weight", "stem.convolution.weight")
 SESSION_PARTS = {"readouts", "linears", "outputs"}
 """Parts of the twin that each session has one of."""
+
+
+class KernelMuon(Muon):
+    """Muon that takes a convolution's kernel for the matrix of (output channels, all that each of them weighs).
+
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", for the kernels.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+        # PyTorch's refuses all but matrices, and asks only at the door.
+        doors = [{**group, "params": [torch.zeros(1, 1)]} for group in groups]
+        super().__init__(doors, **settings)
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own["params"] = group["params"]
+
+    def _init_group(
+        self,
+        group: MutableMapping[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        muon_momentum_bufs: list[Tensor],
+    ) -> bool:
+        first = len(params_with_grad)
+        complex_ones: bool = super()._init_group(group, params_with_grad, grads, muon_momentum_bufs)
+        for tensors in (params_with_grad, grads, muon_momentum_bufs):
+            # Views: what is written to them arrives.
+            tensors[first:] = [tensor.view(len(tensor), -1) for tensor in tensors[first:]]
+        return complex_ones
 
 
 class MuonWithAdamW(Optimizer):
@@ -29,7 +58,7 @@ class MuonWithAdamW(Optimizer):
     def __init__(self, muon: list[dict[str, Any]], adamw: list[dict[str, Any]]) -> None:
         self._adamw = AdamW(adamw, betas=BETAS)
         # Updates of AdamW's size, so that its learning rate and decay hold for both (Liu et al. 2025).
-        self._muon = Muon(muon, adjust_lr_fn="match_rms_adamw")
+        self._muon = KernelMuon(muon, adjust_lr_fn="match_rms_adamw")
         super().__init__([*self._adamw.param_groups, *self._muon.param_groups], {})
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -46,7 +75,7 @@ class MuonWithAdamW(Optimizer):
         )
         self._adamw.state = self._muon.state = self.state
         self._adamw.step()
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -86,12 +115,22 @@ def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, 
             continue
         part, last = name.partition(".")[0], name.rpartition(".")[2]
         is_weight = parameter.ndim >= 2 and last not in NEVER_DECAYED
-        if config.optimiser == "muon" and part == "core" and is_weight and parameter.ndim == 2:
+        if (
+            config.optimiser == "muon"
+            and part == "core"
+            and is_weight
+            and _mixes_hidden_channels(name, parameter)
+        ):
             group = 4
         else:
             group = 2 * (part in SESSION_PARTS) + (not is_weight)
         groups[group]["params"].append(parameter)
     return groups
+
+
+def _mixes_hidden_channels(name: str, weight: nn.Parameter) -> bool:
+    """Whether Muon is for it: not for a depthwise kernel, nor for the layer that reads the video."""
+    return weight.shape[1] > 1 and not name.endswith(FIRST_LAYERS)
 
 
 def shortened_warmup(warmup_steps: int, max_steps: int) -> int:
