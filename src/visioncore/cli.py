@@ -1,17 +1,22 @@
 """The command line. Printing happens here and nowhere else; heavy imports happen inside the commands."""
 
+import contextlib
 import json
 import logging
 import math
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from visioncore.errors import ConfigError, VisionCoreError
+from visioncore.errors import ConfigError, TrainingError, VisionCoreError
 
 if TYPE_CHECKING:
+    from visioncore.benchmark import Benchmark, PlannedRun, Progress
+    from visioncore.benchmark.execution import Watch
     from visioncore.data import RecordingStore
 
 app = typer.Typer(
@@ -207,6 +212,136 @@ def compare(
         typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
 
 
+@app.command()
+def benchmark(
+    suite: Annotated[Path, typer.Argument(help="Suite YAML, as in experiments/benchmarks.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where runs and pages go; the same command goes on there.")
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Train this model of the suite alone; may be repeated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds instead of the suite's, such as 0,1,2.")] = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Train nothing: print what is done, and what remains.")
+    ] = False,
+) -> None:
+    """Train the models of a suite under one budget, score them on test, and compare them."""
+    from visioncore.benchmark import Benchmark, last_words, planned_runs, read_suite
+
+    config = read_suite(suite)
+    for name in only or ():
+        if name not in config.models:
+            raise ConfigError(f"--only {name}: expected a model of the suite: {', '.join(config.models)}")
+    planned = planned_runs(config, suite.parent, out, _seeds(seeds))
+    work = Benchmark(planned, config.reference_model)
+    chosen = [run for run in planned if not only or run.entry in only]
+    if list_only:
+        _print_benchmark(work, chosen)
+        return
+    with _ended_as_if_interrupted(), _benchmark_bars(work, chosen) as watch:
+        failed = work.execute(chosen, watch)
+    for data in dict.fromkeys(run.data for run in planned):
+        if (page := out / data / "comparison.html").exists():
+            typer.echo(str(page))
+    if failed:
+        reasons = "\n".join(f"  {run.name}: {last_words(run)} (all of it: {run.log})" for run in failed)
+        raise TrainingError(
+            f"{len(failed)} of {len(chosen)} runs failed; the same command tries them again\n{reasons}"
+        )
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = [-1]
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds is {text!r}; expected different numbers from 0 on, such as 0,1,2")
+    return seeds
+
+
+@contextlib.contextmanager
+def _ended_as_if_interrupted() -> Iterator[None]:
+    """A benchmark that is told to end takes the training it started with it, as it does on Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _benchmark_bars(work: "Benchmark", chosen: list["PlannedRun"]) -> Iterator["Watch"]:
+    """A line per run, and one for all that remains."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    states = {run.folder: work.progress(run) for run in chosen}
+    columns = ("{task.description}", BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"))
+    with Bars(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bars:
+        everything = bars.add_task("all runs", total=len(chosen), note="")
+        lines = {
+            run.folder: bars.add_task(run.name, total=1.0, completed=state.fraction, note=_note(state))
+            for run, state in zip(chosen, states.values(), strict=True)
+        }
+
+        def show(run: "PlannedRun", state: "Progress") -> None:
+            states[run.folder] = state
+            bars.update(lines[run.folder], completed=state.fraction, note=_note(state))
+            done = sum(state.state in ("finished", "failed") for state in states.values())
+            bars.update(everything, completed=done, note=_all_that_remains(list(states.values())))
+
+        show(chosen[0], states[chosen[0].folder])
+        yield show
+
+
+def _print_benchmark(work: "Benchmark", chosen: list["PlannedRun"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recording", "model", "seed", "state", "time needed")
+    states = [work.progress(run) for run in chosen]
+    for run, state in zip(chosen, states, strict=True):
+        begun = f"begun ({state.fraction:.0%})" if state.state == "begun" else state.state
+        table.add_row(run.data, run.model, str(run.seed), begun, _duration(state.remaining_s))
+    console = Console(highlight=False)
+    console.print(table)
+    done = sum(state.state == "finished" for state in states)
+    console.print(f"{done} of {len(chosen)} runs finished; {_all_that_remains(states)}")
+
+
+def _note(state: "Progress") -> str:
+    if state.state in ("finished", "failed"):
+        return state.state
+    return f"{state.state}, {_duration(state.remaining_s)} left"
+
+
+def _all_that_remains(states: list["Progress"]) -> str:
+    left = [state.remaining_s for state in states if state.state not in ("finished", "failed")]
+    known = [seconds for seconds in left if seconds is not None]
+    if not left:
+        return "nothing left"
+    unknown = f", and {len(left) - len(known)} runs of unknown length" if len(known) < len(left) else ""
+    return f"{_duration(sum(known)) if known else 'time not known'} left{unknown if known else ''}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "time not known"
+    if seconds == 0:
+        return "none"
+    minutes = seconds / 60
+    return f"about {minutes / 60:.1f} h" if minutes >= 90 else f"about {math.ceil(minutes)} min"
+
+
 def _store(run: Path, data: Path | None) -> "RecordingStore":
     """The data that a run was trained on, or those that the user names."""
     from visioncore.data import load_data_config
@@ -264,17 +399,16 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
     counts = metric == "bits_per_spike"
     scores = Table(
         "",
-        *(label, "95 % interval", *(["of ceiling"] if counts else [])),
-        *(f"less {reference}", "paired 95 % interval", "better units"),
+        *(label, "95 % interval", f"less {reference}", "paired 95 % interval", "better units"),
     )
     facts = Table(
         "",
-        *(["correlation"] if counts else []),
+        *(["of ceiling", "correlation"] if counts else []),
         "CC_norm",
         "seeds",
         "seed SD",
         "parameters",
-        "PFLOP",
+        "TFLOP",
         "minutes",
     )
     overall = comparison["overall"]
@@ -291,18 +425,24 @@ def _print_comparison(comparison: dict[str, Any]) -> None:
             ]
         scores.add_row(
             *(name, _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
-            *([_number(own["fraction_of_ceiling"], "{:.1%}")] if counts else []),
             *less,
         )
         flops, wall_s = of_model["training_flops"], of_model["wall_s"]
         facts.add_row(
             name,
-            *([_number(own["correlation"]["mean"], "{:.3f}")] if counts else []),
+            *(
+                [
+                    _number(own["fraction_of_ceiling"], "{:.1%}"),
+                    _number(own["correlation"]["mean"], "{:.3f}"),
+                ]
+                if counts
+                else []
+            ),
             _number(of_model["cc_norm"], "{:.2f}"),
             str(len(of_model["seeds"])),
             _number(score["seed_sd"], "{:.3f}", ""),
             f"{of_model['parameters']:,}",
-            _number(None if flops is None else flops / 1e15, "{:.3g}", "not known"),
+            _number(None if flops is None else flops / 1e12, "{:.3g}", "not known"),
             _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
         )
     console = Console(highlight=False)
