@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN := runs/demo
 DATA := experiments/data_configs/simulated.yaml
 
-.PHONY: install demo test check format clean
+.PHONY: install demo benchmark recipe test check format clean
 
 install: .venv/installed
 
@@ -21,6 +21,16 @@ demo: install
 	$(BIN)/visioncore evaluate $(RUN) --json $(RUN)/test.json --table $(RUN)/test.csv
 	$(BIN)/visioncore report $(RUN)
 	@echo "Open $(RUN)/report.html in a browser."
+
+# Every comparison of docs/benchmarks.md, one after the other; many hours. Started again, it goes on where it was.
+benchmark: install
+	for suite in default supervision unseen white_noise calcium finalists data_efficiency; do \
+		$(BIN)/visioncore benchmark experiments/benchmarks/$$suite.yaml --out runs/benchmark/$$suite || exit 1; \
+	done
+
+# What each choice of the recipe is worth; also resumed by the same command.
+recipe: install
+	$(BIN)/visioncore benchmark experiments/benchmarks/recipe.yaml --out runs/benchmark/recipe
 
 # Everything CI checks.
 test: install lint

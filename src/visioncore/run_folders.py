@@ -10,6 +10,7 @@ from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun
 from visioncore.config import build_config
 from visioncore.data import RecordingStore, prepare
+from visioncore.data.recording import Split
 from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import (
@@ -26,13 +27,16 @@ from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, reco
 SEED_FOLDER = re.compile(r"seed-\d+")
 
 
-def evaluation_of(run_dir: Path, twin: Twin, store: RecordingStore, *, with_sums: bool) -> EvaluationResult:
-    """The run's scores on its test split: those that stand in its folder where they fit, else measured and written."""
-    found = load_evaluation(run_dir / "evaluation_test.json", twin, store)
+def evaluation_of(
+    run_dir: Path, twin: Twin, store: RecordingStore, *, with_sums: bool, split: Split = "test"
+) -> EvaluationResult:
+    """The run's scores on a split: those that stand in its folder where they fit, else measured and written."""
+    found = load_evaluation(run_dir / f"evaluation_{split}.json", twin, store)
     if found is not None and (found.sums or not with_sums):
         return found
-    result = evaluate(twin, store)
-    count_test_evaluation(run_dir, result.settings, "report")
+    result = evaluate(twin, store, split=split)
+    if split == "test":
+        count_test_evaluation(run_dir, result.settings, "report")
     result.write_to(run_dir)
     return result
 
@@ -77,7 +81,7 @@ def named_run(argument: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def read_run(name: str, run_dir: Path) -> ScoredRun:
+def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     """The run as a comparison needs it, scored first where its folder holds no evaluation that fits.
 
     Raises:
@@ -114,7 +118,7 @@ def read_run(name: str, run_dir: Path) -> ScoredRun:
             "balance": experiment["data"]["balance"],
         },
         train_share=training.train_share,
-        result=evaluation_of(run_dir, twin, store, with_sums=True),
+        result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),
         parameters=sum(p.numel() for p in twin.parameters()),
         training_flops=flops,
         wall_s=None if wall_s is None else wall_s + twin.provenance.get("initialise_s", 0.0),
