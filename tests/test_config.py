@@ -72,7 +72,8 @@ def message(action: Callable[[], object]) -> str:
 
 def test_every_folder_of_shipped_configs_has_files() -> None:
     assert {path.parent.name for path in SHIPPED} == set(BUILDERS)
-    assert {path.parent.name for path in EXPERIMENTS.rglob("*.yaml")} == set(BUILDERS)
+    # Names in a benchmark are free, so tests/test_benchmark.py has tests of its own for those files.
+    assert {path.parent.name for path in EXPERIMENTS.rglob("*.yaml")} == {*BUILDERS, "benchmarks"}
 
 
 @every_shipped_file

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -276,14 +276,17 @@ def _keys_at(config_class: type[Config], location: tuple[int | str, ...]) -> set
 def _classes_at(config_class: type[Config], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
     """The configs that may stand at a place, several where the file has not chosen yet."""
     classes: list[type[BaseModel]] = [config_class]
+    names_follow = False
     for step in location:
-        if isinstance(step, int):
+        if isinstance(step, int) or names_follow:
+            names_follow = False
             continue
         tagged = [c for c in classes if _type_tag(c) == step]
         if tagged:
             classes = tagged
             continue
         fields = [c.model_fields[step] for c in classes if step in c.model_fields]
+        names_follow = any(get_origin(field.annotation) is dict for field in fields)
         classes = [m for f in fields for m in _models_in(f.annotation)]
     return classes
 

@@ -8,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from visioncore.comparison import Comparison
 from visioncore.report.figures import MARKERS, PALETTE, PREDICTED, STYLE, TRUE
@@ -197,7 +198,7 @@ def gains(comparison: Comparison) -> Figure | None:
                 sure = bool(certain[row, column])
                 axes.text(
                     column, row, f"{value:+.3f}".replace("-", "−"), ha="center", va="center", fontsize=8,
-                    fontweight="bold" if sure else "normal", alpha=1.0 if sure else 0.65,
+                    fontweight="bold" if sure else "normal", alpha=1.0 if sure else 0.8,
                     color="white" if abs(value) > 0.65 * largest else "#222222",
                 )  # fmt: skip
         axes.set_title(f"{name} − {reference}")
@@ -230,7 +231,7 @@ def cost(comparison: Comparison) -> Figure | None:
     metric = comparison.settings["selection_metric"]
     axes_of = {
         "wall_s": ("training time (minutes)", 1 / 60),
-        "training_flops": ("training cost (PFLOP, counted)", 1e-15),
+        "training_flops": ("training cost (TFLOP, counted)", 1e-12),
         "parameters": ("parameters (millions)", 1e-6),
     }
     names = ranked(comparison)
@@ -261,7 +262,9 @@ def _wide_enough(axes: Axes, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
     if low > 0 and high > 4 * low:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,), numticks=5))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(low / 1.6, high * 1.6)
     else:
         axes.set_xlim(0, 1.25 * high or 1.0)

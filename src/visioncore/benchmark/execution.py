@@ -1,0 +1,241 @@
+"""Carries a suite out, run by run, in processes of their own; what was begun is gone on with.
+
+A run is finished when its record says so and its folder holds an evaluation of its twin. A record is written before the
+training starts, so that an entry of the suite that has changed since is noticed and refused.
+"""
+
+import csv
+import fcntl
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import IO, Any, Literal
+
+from visioncore.benchmark.suite import PlannedRun
+from visioncore.checkpoint import load_twin
+from visioncore.comparison import ScoredRun, compare
+from visioncore.config import differing_keys
+from visioncore.data import prepare
+from visioncore.errors import CheckpointError, ConfigError
+from visioncore.evaluation import load_evaluation
+from visioncore.report import write_comparison
+from visioncore.run_folders import read_run
+from visioncore.training.plan import read_plan, write_record
+
+POLL_S = 0.5
+PATIENCE_S = 60.0
+"""How long a training that is asked to end may take, before it is ended."""
+
+State = Literal["waiting", "begun", "training", "evaluating", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """RUN.json beside a run folder."""
+
+    settings: dict[str, Any]
+    wall_s: float
+    """Time that the benchmark has spent on the run, start-up and evaluation included."""
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    state: State
+    fraction: float
+    """Of the training's steps."""
+    remaining_s: float | None
+    """Expected; None where nothing is known to go by."""
+
+
+Watch = Callable[[PlannedRun, Progress], None]
+
+
+class Benchmark:
+    """The runs of a suite under one output folder.
+
+    Raises:
+        ConfigError: a run that was begun has another entry in the suite now.
+    """
+
+    def __init__(self, planned: Sequence[PlannedRun], reference: str | None) -> None:
+        self.planned, self.reference = list(planned), reference
+        for run in self.planned:
+            _require_same_settings(run)
+        self._scored: dict[Path, ScoredRun] = {}
+
+    def progress(self, run: PlannedRun) -> Progress:
+        """How far a run is that is not being worked on."""
+        if self.is_finished(run):
+            return Progress("finished", 1.0, 0.0)
+        fraction, expected = _trained(run.folder), self._expected_s(run)
+        remaining = None if expected is None else expected * (1 - fraction)
+        return Progress("begun" if run.record.exists() else "waiting", fraction, remaining)
+
+    def is_finished(self, run: PlannedRun) -> bool:
+        """Whether the run was trained to its end, and scored as it now stands."""
+        if run.folder in self._scored:
+            return True
+        record = _read_record(run)
+        if record is None or not record.finished:
+            return False
+        try:
+            twin = load_twin(run.folder)
+        except CheckpointError:
+            return False
+        store = prepare(run.experiment.data, run.experiment.data_dir)
+        found = load_evaluation(run.folder / "evaluation_test.json", twin, store)
+        return found is not None and bool(found.sums)
+
+    def execute(self, chosen: Sequence[PlannedRun], watch: Watch) -> list[PlannedRun]:
+        """Train and score what is not finished of `chosen`; returns the runs that failed.
+
+        After each run the comparison of its recording is written anew, from all runs that are finished.
+        """
+        failed = []
+        finished = [run for run in self.planned if self.is_finished(run)]
+        for data in dict.fromkeys(run.data for run in finished):
+            self._compare([run for run in finished if run.data == data])
+        for run in chosen:
+            if run in finished:
+                continue
+            if not self._carry_out(run, watch):
+                failed.append(run)
+                continue
+            finished.append(run)
+            self._compare([other for other in self.planned if other in finished and other.data == run.data])
+        return failed
+
+    def _carry_out(self, run: PlannedRun, watch: Watch) -> bool:
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        with _only_here(run) as log:
+            record = _read_record(run) or RunRecord(run.settings(), wall_s=0.0, finished=False)
+            write_record(run.record, vars(record))
+            started, trained = time.monotonic(), _trained(run.folder)
+
+            def tell(state: State) -> None:
+                watch(run, self._now(run, state, time.monotonic() - started, trained))
+
+            sound = False
+            try:
+                sound = _command(["train", *run.train_arguments], log, lambda: tell("training"))
+                sound = sound and _command(["evaluate", str(run.folder)], log, lambda: tell("evaluating"))
+            finally:
+                spent_s = record.wall_s + time.monotonic() - started
+                write_record(run.record, vars(replace(record, wall_s=spent_s, finished=sound)))
+            watch(run, Progress("finished" if sound else "failed", _trained(run.folder), 0.0))
+            return sound
+
+    def _now(self, run: PlannedRun, state: State, elapsed_s: float, trained_before: float) -> Progress:
+        """By this start's own speed once it is known, by what such runs have taken before that."""
+        fraction = _trained(run.folder)
+        done = fraction - trained_before
+        if done > 0:
+            return Progress(state, fraction, elapsed_s * (1 - fraction) / done)
+        expected = self._expected_s(run)
+        remaining = None if expected is None else max(expected * (1 - fraction) - elapsed_s, 0.0)
+        return Progress(state, fraction, remaining)
+
+    def _expected_s(self, run: PlannedRun) -> float | None:
+        if run.minutes is not None:
+            return 60 * run.minutes
+        alike = [other for other in self.planned if (other.data, other.model) == (run.data, run.model)]
+        records = [record for other in alike if (record := _read_record(other)) and record.finished]
+        return mean(record.wall_s for record in records) if records else None
+
+    def _compare(self, runs: Sequence[PlannedRun]) -> None:
+        for run in runs:
+            if run.folder not in self._scored:
+                self._scored[run.folder] = read_run(run.model, run.folder)
+        scored = [self._scored[run.folder] for run in runs]
+        names = {run.model for run in scored}
+        reference = self.reference if self.reference in names else None
+        out = runs[0].folder.parents[1]
+        write_comparison(compare(scored, reference), out, title=f"Benchmark on {runs[0].data}")
+
+
+def last_words(run: PlannedRun) -> str:
+    """The last line that a run printed: of one that failed, why."""
+    lines = run.log.read_text(encoding="utf-8", errors="replace").split("\n") if run.log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+@contextmanager
+def _only_here(run: PlannedRun) -> Iterator[IO[bytes]]:
+    """The run's log, locked. Its process inherits the lock, and so keeps it should the benchmark itself be killed."""
+    with run.log.open("ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{run.name} is being worked on by another process, maybe one that a killed benchmark left; wait "
+                f"for it or end it (its output: {run.log})"
+            ) from None
+        yield log
+
+
+def _command(arguments: Sequence[str], log: IO[bytes], tick: Callable[[], None]) -> bool:
+    """Run `visioncore` in a process of its own; whether it went well. It ends with us, whatever ends us."""
+    log.write(f"$ visioncore {shlex.join(arguments)}\n".encode())
+    log.flush()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "visioncore.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        while process.poll() is None:
+            tick()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    return process.returncode == 0
+
+
+def _trained(run_dir: Path) -> float:
+    """The share of its planned steps that a run has taken, as far as its folder tells."""
+    plan, history = read_plan(run_dir / "plan.json"), run_dir / "logs" / "metrics.csv"
+    if plan is None or not history.exists():
+        return 0.0
+    with history.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return min(int(rows[-1]["step"]) / plan.max_steps, 1.0) if rows else 0.0
+
+
+def _read_record(run: PlannedRun) -> RunRecord | None:
+    if not run.record.exists():
+        return None
+    try:
+        return RunRecord(**json.loads(run.record.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{run.record}: is damaged ({error}); delete it together with {run.folder}, and train again"
+        ) from None
+
+
+def _require_same_settings(run: PlannedRun) -> None:
+    record = _read_record(run)
+    if record is None:
+        return
+    if different := sorted(differing_keys(record.settings, run.settings())):
+        raise ConfigError(
+            f"{run.name} was begun with other settings (different: {', '.join(different[:5])}); choose another --out, "
+            f"bring the old settings back, or delete {run.folder} and {run.record} to train it anew"
+        )

@@ -1,0 +1,189 @@
+"""The suite YAML, and the runs that it asks for."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
+
+from visioncore.config import Config, load_config
+from visioncore.errors import ConfigError
+from visioncore.run_folders import SEED_FOLDER
+from visioncore.training.experiment import Experiment, read_experiment
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "data")
+"""Keys that a model of a suite may not set: they must be the same for all models, or are the suite's own."""
+
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class SuiteModel(Config):
+    """One model of a suite. Paths are relative to the suite's YAML."""
+
+    model: str
+    """Model YAML."""
+    training: str | None = None
+    """Training YAML."""
+    linear: bool = True
+    """False switches the model's linear path off."""
+    set: tuple[str, ...] = ()
+    """Overrides, as for `visioncore train --set`."""
+
+    @field_validator("set")
+    @classmethod
+    def _leaves_what_the_suite_decides(cls, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        for override in overrides:
+            key = override.partition("=")[0].strip()
+            if any(key == own or key.startswith(f"{own}.") for own in _DECIDED_HERE):
+                raise ValueError(f"{key} is not a model's to set: it is the same for all models of a suite")
+        return overrides
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """All of them, the linear path's included."""
+        return (*self.set, *(() if self.linear else ("model.linear={type: none}",)))
+
+
+class SuiteConfig(Config):
+    """The suite YAML: every model is trained on every recording, with every seed, under one budget."""
+
+    data: dict[str, str] = Field(min_length=1)
+    """A name for each recording, and its data YAML relative to the suite's."""
+    models: dict[str, SuiteModel] = Field(min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    data_shares: tuple[Share, ...] = Field(default=(1.0,), min_length=1)
+    """Each model is trained on each of these shares of the training blocks."""
+    minutes_per_run: PositiveFloat | None = None
+    """Equal time: `visioncore train --max-minutes`."""
+    passes: PositiveFloat | None = None
+    """Equal data: passes over the training bins, of the share that is used."""
+    reference: str | None = None
+    """The model that the others are held against; the first when left out."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "SuiteConfig":
+        if (self.minutes_per_run is None) == (self.passes is None):
+            raise ValueError("expected one budget: either minutes_per_run or passes")
+        for name in (*self.data, *self.models):
+            if not _NAME.fullmatch(name) or SEED_FOLDER.fullmatch(name):
+                raise ValueError(
+                    f"'{name}' is no name for a folder; use letters, digits, '_', '.', '+' and '-', and not seed-N"
+                )
+        for values, what in ((self.seeds, "seeds"), (self.data_shares, "data_shares")):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} holds a value twice")
+        if self.reference is not None and self.reference not in self.models:
+            raise ValueError(
+                f"the reference '{self.reference}' is none of the models: {', '.join(self.models)}"
+            )
+        names = [_shown_name(name, share) for name in self.models for share in self.data_shares]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two models would share the folder {max(names, key=names.count)}; rename one")
+        return self
+
+    @property
+    def reference_model(self) -> str | None:
+        """The reference as the comparison calls it: trained on most data."""
+        return None if self.reference is None else _shown_name(self.reference, max(self.data_shares))
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of a suite and where it goes."""
+
+    data: str
+    entry: str
+    """The model's name in the suite."""
+    model: str
+    """The model's name in the comparison: with its share of the data, where that is not all of it."""
+    seed: int
+    folder: Path
+    """OUT/data/model/seed-N; beside it stand the log and the record of the same name."""
+    minutes: float | None
+    train_arguments: tuple[str, ...] = field(repr=False)
+    """Of `visioncore train`."""
+    experiment: Experiment = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.data}/{self.model}/seed-{self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """What training and evaluation print."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def record(self) -> Path:
+        """What the run was begun with, and how it went."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    def settings(self) -> dict[str, Any]:
+        """What must not change between two starts of a benchmark."""
+        return {"experiment": self.experiment.resolved(), "minutes_per_run": self.minutes}
+
+
+def read_suite(path: Path) -> SuiteConfig:
+    """Read and validate a suite YAML.
+
+    Raises:
+        ConfigError: naming file, key and the nearest valid key.
+    """
+    return load_config(SuiteConfig, path)
+
+
+def planned_runs(
+    suite: SuiteConfig, base: Path, out: Path, seeds: Sequence[int] | None = None
+) -> list[PlannedRun]:
+    """Every run of a suite whose paths start at `base`; all models with the first seed come first.
+
+    Raises:
+        ConfigError: naming the run, and the file and key that are wrong.
+    """
+    return [
+        _planned(suite, name, share, data, seed, base, out)
+        for seed in (suite.seeds if seeds is None else seeds)
+        for data in suite.data
+        for share in sorted(suite.data_shares, reverse=True)
+        for name in suite.models
+    ]
+
+
+def _planned(
+    suite: SuiteConfig, name: str, share: float, data: str, seed: int, base: Path, out: Path
+) -> PlannedRun:
+    entry = suite.models[name]
+    overrides = [*entry.overrides, f"training.seed={seed}", f"training.train_share={share!r}"]
+    if suite.passes is not None:
+        overrides.append(f"training.max_passes={suite.passes!r}")
+    model, recording = base / entry.model, base / suite.data[data]
+    training = None if entry.training is None else base / entry.training
+    shown = _shown_name(name, share)
+    folder = out / data / shown / f"seed-{seed}"
+    try:
+        experiment = read_experiment(model, recording, training, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"model '{name}' of the suite: {error}") from None
+    arguments = ["--model", str(model), "--data", str(recording), "--out", str(folder)]
+    arguments += [] if training is None else ["--training", str(training)]
+    arguments += [part for override in overrides for part in ("--set", override)]
+    if suite.minutes_per_run is not None:
+        arguments += ["--max-minutes", repr(suite.minutes_per_run)]
+    return PlannedRun(
+        data=data,
+        entry=name,
+        model=shown,
+        seed=seed,
+        folder=folder,
+        minutes=suite.minutes_per_run,
+        train_arguments=tuple(arguments),
+        experiment=experiment,
+    )
+
+
+def _shown_name(name: str, share: float) -> str:
+    return name if share == 1 else f"{name}-share-{share:g}"
