@@ -10,7 +10,12 @@ import pytest
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
 from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.early_cells import EarlyCellsConfig, EarlyPopulation, draw_early_population
+from visioncore.data.simulator.early_cells import (
+    EarlyCellClass,
+    EarlyCellsConfig,
+    EarlyPopulation,
+    draw_early_population,
+)
 from visioncore.data.simulator.randomness import stream
 from visioncore.data.simulator.temporal import biphasic
 from visioncore.data.sources.white_noise import WhiteNoiseConfig
@@ -18,7 +23,7 @@ from visioncore.errors import ConfigError, DataError
 from visioncore.stimuli import GREY
 
 DATA_CONFIGS = Path(__file__).parents[2] / "experiments" / "data_configs"
-ALL_CLASSES = ("centre_surround", "gabor", "subunits", "normalised")
+ALL_CLASSES: tuple[EarlyCellClass, ...] = ("centre_surround", "gabor", "subunits", "normalised")
 
 
 def session_of(**changes: Any) -> ArrayRecording:
