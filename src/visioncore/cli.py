@@ -289,13 +289,13 @@ def _benchmark_bars(work: "Benchmark", chosen: list["PlannedRun"]) -> Iterator["
     with Bars(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bars:
         everything = bars.add_task("all runs", total=len(chosen), note="")
         lines = {
-            run.folder: bars.add_task(run.name, total=1.0, completed=state.fraction, note=_note(state))
+            run.folder: bars.add_task(run.name, completed=round(100 * state.fraction), note=_note(state))
             for run, state in zip(chosen, states.values(), strict=True)
         }
 
         def show(run: "PlannedRun", state: "Progress") -> None:
             states[run.folder] = state
-            bars.update(lines[run.folder], completed=state.fraction, note=_note(state))
+            bars.update(lines[run.folder], completed=100 * state.fraction, note=_note(state))
             done = sum(state.state in ("finished", "failed") for state in states.values())
             bars.update(everything, completed=done, note=_all_that_remains(list(states.values())))
 

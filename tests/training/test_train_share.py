@@ -48,7 +48,7 @@ def test_nothing_outside_the_share_is_read_to_fit_anything(
 def test_constants_are_those_of_the_share_and_validation_and_test_stay(store: RecordingStore) -> None:
     whole, some = store.sessions["one"], store.with_train_share(0.4).sessions["one"]
     for split in ("validation", "test"):
-        assert some.blocks_in(split) == whole.blocks_in(split)  # type: ignore[arg-type]
+        assert some.blocks_in(split) == whole.blocks_in(split)
     counts, valid = (
         np.concatenate([read(b.start + store.burn_in_bins, b.stop) for b in some.blocks_in("train")])
         for read in (whole.responses, whole.valid)
