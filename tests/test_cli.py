@@ -167,6 +167,8 @@ def test_every_command_and_every_option_says_what_it_does() -> None:
             "exists and is no run folder of ours; choose another --out",
         ),
         (["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/typo.yaml"], "Not a directory"),
+        (["compare", "{folder}/nothing"], "nothing: no such run folder"),
+        (["benchmark", "{folder}/nothing.yaml", "--out", "{folder}/run"], "nothing.yaml: no such file"),
         (["evaluate", "{folder}/nothing"], "nothing: no such file"),
         (["evaluate", "{folder}"], "the run folder holds no twin yet"),
         (["evaluate", "{folder}/typo.yaml"], "not a readable safetensors file"),
@@ -316,6 +318,19 @@ def test_a_simulated_recording_becomes_a_scored_twin_and_a_report(tmp_path: Path
     looks = json.loads((run / "test_evaluations.json").read_text())
     assert [look["purpose"] for look in looks] == ["evaluate", "audit", "audit"]
     assert "A1-000" in page
+
+    # Without its sums, or with those of another evaluation, a run is scored again.
+    (run / "evaluation_test.npz").unlink()
+    done = visioncore_command(tmp_path, "compare", "run", "same=run", "--out", "compared")
+    assert done.returncode == 0, done.stderr
+    assert "compared/comparison.html" in done.stdout
+    assert (run / "evaluation_test.npz").exists()
+    compared = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    assert compared["matrix"]["run"]["same"]["bits_per_spike"]["mean"] == 0
+    mine = compared["overall"]["models"]["run"]["bits_per_spike"]
+    theirs = scores["overall"]["bits_per_spike"]
+    assert (mine["mean"], mine["ci95"]) == (pytest.approx(theirs["mean"]), pytest.approx(theirs["ci95"]))
+    assert compared["models"]["run"]["seeds"] == [3]
 
     # The data of another animal hold none of the twin's sessions.
     other = TINY_DATA | {"params": TINY_DATA["params"] | {"subjects": ["C"]}}

@@ -98,7 +98,7 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
             f"{run_dir}: its twin does not say how it was trained; expected one that `train` made"
         )
     training = build_config(TrainingConfig, experiment["training"], f"{run_dir} (training)")
-    steps, wall_s = _training_so_far(run_dir / "logs" / "metrics.csv")
+    steps, wall_s = training_so_far(run_dir / "logs" / "metrics.csv")
     flops = None
     if steps is not None:
         cost = describe(twin.config, twin.spec, training.clip_frames).training_flops_per_clip
@@ -125,7 +125,7 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     )
 
 
-def _training_so_far(path: Path) -> tuple[int | None, float | None]:
+def training_so_far(path: Path) -> tuple[int | None, float | None]:
     """Optimiser steps and seconds, as the last row of a run's history has them."""
     if not path.exists():
         return None, None

@@ -113,11 +113,11 @@ def efficiency(comparison: Comparison) -> Figure | None:
         members.sort(key=lambda name: comparison.models[name]["train_share"])
         shares = [100 * comparison.models[name]["train_share"] for name in members]
         own = [comparison.overall["models"][name][metric] for name in members]
-        style: dict[str, Any] = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
-        axes.plot(shares, [np.nan if s["mean"] is None else s["mean"] for s in own], label=family, **style)
+        colour, means = PALETTE[i % len(PALETTE)], [np.nan if s["mean"] is None else s["mean"] for s in own]
+        axes.plot(shares, means, label=family, color=colour, marker=MARKERS[i % len(MARKERS)])
         for share, score in zip(shares, own, strict=True):
             if score["ci95"] is not None:
-                axes.plot([share, share], score["ci95"], color=style["color"], lw=1.4, alpha=0.5)
+                axes.plot([share, share], score["ci95"], color=colour, lw=1.4, alpha=0.5)
     every = sorted({100 * own["train_share"] for own in comparison.models.values()})
     axes.set_xscale("log")
     axes.set_xticks(every, [f"{share:g}" for share in every])

@@ -1,0 +1,48 @@
+"""What runs are called, and what their history tells."""
+
+from pathlib import Path
+
+import pytest
+
+from visioncore.errors import CheckpointError, ConfigError, DataError
+from visioncore.run_folders import model_name, named_run, read_run, training_so_far
+
+
+def test_a_run_is_called_by_its_folder_and_a_seed_by_the_folder_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model_name(Path("runs/vivit")) == "vivit"
+    assert model_name(Path("runs/vivit/seed-12")) == "vivit"
+    assert model_name(Path("runs/vivit/seed-one")) == "seed-one"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert model_name(Path(".")) == "here"
+
+
+def test_a_name_before_the_folder_is_the_models(tmp_path: Path) -> None:
+    assert named_run("big=runs/a") == ("big", Path("runs/a"))
+    assert named_run("runs/a") == ("a", Path("runs/a"))
+    odd = tmp_path / "lr=1e-3"
+    odd.mkdir()
+    assert named_run(str(odd)) == ("lr=1e-3", odd)
+    with pytest.raises(ConfigError, match="expected RUN or NAME=RUN"):
+        named_run("=runs/a")
+
+
+def test_a_folder_that_is_missing_or_holds_no_twin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere: no such run folder"):
+        read_run("a", tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="holds no twin yet"):
+        read_run("a", tmp_path)
+
+
+def test_steps_and_seconds_are_those_of_the_last_row_and_not_known_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    assert training_so_far(path) == (None, None)
+    path.write_text("step,wall_s\n10,1.5\n20,3.25\n")
+    assert training_so_far(path) == (20, 3.25)
+    path.write_text("step,train_loss\n10,0.5\n")
+    assert training_so_far(path) == (10, None)
+    path.write_text("step,wall_s\nten,1.5\n")
+    with pytest.raises(DataError, match=r"metrics\.csv: is no history of a training"):
+        training_so_far(path)
