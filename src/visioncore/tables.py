@@ -60,7 +60,7 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
         "seeds",
         "seed SD",
         "parameters",
-        "PFLOP",
+        "TFLOP",
         "minutes",
     )
     overall = compared["overall"]
@@ -88,7 +88,7 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
             str(len(of_model["seeds"])),
             _number(score["seed_sd"], "{:.3f}", ""),
             f"{of_model['parameters']:,}",
-            _number(None if flops is None else flops / 1e15, "{:.3g}", "not known"),
+            _number(None if flops is None else flops / 1e12, "{:.3g}", "not known"),
             _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
         )
     sessions = settings["n_sessions"]
