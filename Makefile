@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN := runs/demo
 DATA := experiments/data_configs/simulated.yaml
 
-.PHONY: install demo test check format clean
+.PHONY: install demo benchmark recipe test check format clean
 
 install: .venv/installed
 
@@ -16,11 +16,21 @@ install: .venv/installed
 
 # Simulate, train, evaluate, and write a report to open in a browser.
 demo: install
-	$(BIN)/visioncore train --model experiments/model_configs/vivit_demo.yaml --data $(DATA) \
-		--training experiments/training_configs/demo.yaml --out $(RUN) --max-minutes 16
+	$(BIN)/visioncore train --model experiments/model_configs/vivit_best.yaml --data $(DATA) \
+		--training experiments/training_configs/best.yaml --out $(RUN) --max-minutes 8
 	$(BIN)/visioncore evaluate $(RUN) --json $(RUN)/test.json --table $(RUN)/test.csv
 	$(BIN)/visioncore report $(RUN)
 	@echo "Open $(RUN)/report.html in a browser."
+
+# Every comparison of docs/benchmarks.md, one after the other; many hours. Started again, it goes on where it was.
+benchmark: install
+	for suite in default supervision unseen white_noise calcium finalists data_efficiency; do \
+		$(BIN)/visioncore benchmark experiments/benchmarks/$$suite.yaml --out runs/benchmark/$$suite || exit 1; \
+	done
+
+# What each choice of the recipe is worth; also resumed by the same command.
+recipe: install
+	$(BIN)/visioncore benchmark experiments/benchmarks/recipe.yaml --out runs/benchmark/recipe
 
 # Everything CI checks.
 test: install lint

@@ -18,6 +18,7 @@ install_import_hook(
         "visioncore.model",
         "visioncore.metrics",
         "visioncore.evaluation",
+        "visioncore.audit",
         "visioncore.losses",
         "visioncore.stimuli",
         "visioncore.training.cutmix",

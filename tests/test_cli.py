@@ -23,7 +23,7 @@ EXPERIMENTS = ROOT / "experiments"
 MODEL = EXPERIMENTS / "model_configs" / "vivit_tiny.yaml"
 DATA = EXPERIMENTS / "data_configs" / "simulated.yaml"
 TRAIN_SCRIPT = EXPERIMENTS / "train_vivit.sh"
-COMMANDS = {"prepare", "describe", "train", "evaluate", "report", "compare", "benchmark"}
+COMMANDS = {"prepare", "describe", "train", "evaluate", "audit", "report", "compare", "benchmark"}
 
 TINY_DATA: dict[str, Any] = {
     "type": "simulated",
@@ -174,6 +174,7 @@ def test_every_command_and_every_option_says_what_it_does() -> None:
         (["evaluate", "{folder}/typo.yaml"], "not a readable safetensors file"),
         (["evaluate", "{folder}", "--split", "tset"], "--split is 'tset'; expected train | validation | test"),
         (["evaluate", "{folder}", "--behaviour", "none"], "--behaviour is 'none'; expected recorded | mean"),
+        (["audit", "{folder}"], "the run folder holds no twin yet"),
         (["report", "{folder}/nothing"], "nothing: no such run folder"),
     ],
     ids=lambda value: "-".join(Path(v).name for v in value[:2]) if isinstance(value, list) else None,
@@ -305,6 +306,17 @@ def test_a_simulated_recording_becomes_a_scored_twin_and_a_report(tmp_path: Path
     assert "run/report.html" in done.stdout
     page = (run / "report.html").read_text()
     assert page.count("<html") == 1
+    assert "<h2>Audit</h2>" in page
+    found = json.loads((run / "audit.json").read_text())
+    levels = {finding["check"]: finding["level"] for finding in found["findings"]}
+    for check in ("exact duplicates", "near duplicates", "repeats astride", "context", "constants"):
+        assert levels[check] == "pass", found
+    done = visioncore_command(tmp_path, "audit", "run", "--json", "audit.json")
+    assert done.returncode == ("fail" in levels.values()), done.stderr
+    assert "repeats astride" in done.stdout
+    # Looked at by evaluate, by report for its audit only (the evaluation was there), and by audit.
+    looks = json.loads((run / "test_evaluations.json").read_text())
+    assert [look["purpose"] for look in looks] == ["evaluate", "audit", "audit"]
     assert "A1-000" in page
 
     # Without its sums, or with those of another evaluation, a run is scored again.

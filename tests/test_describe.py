@@ -13,7 +13,7 @@ from visioncore.config import apply_overrides, build_config, read_yaml
 from visioncore.describe import Description, describe, guide_spec
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
-from visioncore.model.cores import ViViTConfig
+from visioncore.model.cores import ViViTConfig, X3DConfig
 from visioncore.shapes import VideoShape
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "model_configs"
@@ -73,6 +73,17 @@ def test_the_core_costs_what_the_guide_says_and_training_three_times_that(name: 
     assert forward / 1e12 == pytest.approx(GUIDE_FORWARD_TFLOP[name], rel=0.021)
     trained = described(name, *NO_OTHERS).training_flops_per_clip
     assert trained / forward == pytest.approx(3, rel=0.02)
+
+
+def test_a_depthwise_convolution_costs_twice_as_much_backwards_as_forwards() -> None:
+    raw = apply_overrides(read_yaml(CONFIGS / "x3d_small.yaml"), NO_OTHERS)
+    config = build_config(TwinConfig, raw, "x3d")
+    assert isinstance(config.convnet, X3DConfig)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        config.convnet.build(VideoShape(1, 36, 64)).advance(None, torch.zeros(1, 1, 48, 36, 64))
+    trained = describe(config, guide_spec(config), 48).training_flops_per_clip
+    # Less than three, since the first convolution gives the video no gradient.
+    assert 2.4 < trained / counter.get_total_flops() < 3
 
 
 def test_the_count_covers_the_modulator_and_the_linear_path(baseline: Description) -> None:

@@ -15,8 +15,8 @@ import typer
 from visioncore.errors import ConfigError, TrainingError, VisionCoreError
 
 if TYPE_CHECKING:
-    from visioncore.benchmark import Benchmark, PlannedRun, Progress
-    from visioncore.benchmark.execution import Watch
+    from rich.console import RenderableType
+
     from visioncore.data import RecordingStore
 
 app = typer.Typer(
@@ -150,8 +150,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a twin on data it never saw, and print the scores."""
+    from visioncore import tables
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import evaluate as score
+    from visioncore.run_folders import count_test_evaluation
 
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
@@ -167,27 +169,61 @@ def evaluate(
         bin_ms=bin_ms,
         behaviour=cast(Any, behaviour),
     )
+    counted = count_test_evaluation(run, result.settings, "evaluate") if split == "test" else None
     if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
         result.write_to(run)
     if json_file:
         result.write_json(json_file)
     if table:
         result.write_table(table)
-    _print_scores(result.to_json())
+    _print(tables.scores(result.to_json()))
+    if counted is not None:
+        typer.echo(str(counted))
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+def audit(
+    run: RunOrTwin,
+    data: DataOfTwin = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings here.")] = None,
+) -> None:
+    """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
+    from visioncore import tables
+    from visioncore.checkpoint import load_twin
+    from visioncore.run_folders import audit_of
+
+    result = audit_of(run, load_twin(run), _store(run, data), keep=data is None)
+    if json_file:
+        result.write_json(json_file)
+    _print(tables.audit(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    with_audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Run the audit first, where RUN holds none of this twin."),
+    ] = True,
+) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
+    from visioncore.audit import AUDIT_FILE, load_audit
     from visioncore.checkpoint import load_twin
     from visioncore.report import write_report
-    from visioncore.run_folders import evaluation_of
+    from visioncore.run_folders import audit_of, evaluation_of
 
     if not run.is_dir():
         raise ConfigError(f"{run}: no such run folder")
     twin, store = load_twin(run), _store(run, None)
     result = evaluation_of(run, twin, store, with_sums=False)
+    audited = load_audit(run / AUDIT_FILE, twin, store)
+    if audited is None and with_audit:
+        audited = audit_of(run, twin, store, keep=True)
     typer.echo(str(write_report(twin, store, result, run)))
+    if audited is not None and not audited.passed:
+        typer.secho("warning: the audit found reasons not to believe the score", fg="yellow", err=True)
 
 
 @app.command()
@@ -202,12 +238,13 @@ def compare(
     ] = None,
 ) -> None:
     """Hold models against each other on the same units and bins, with paired intervals."""
+    from visioncore import tables
     from visioncore.comparison import compare as compare_runs
     from visioncore.report import write_comparison
     from visioncore.run_folders import named_run, read_run
 
     comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
-    _print_comparison(comparison.to_json())
+    _print(tables.comparison(comparison.to_json()))
     if out is not None:
         typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
 
@@ -227,7 +264,7 @@ def benchmark(
     ] = False,
 ) -> None:
     """Train the models of a suite under one budget, score them on test, and compare them."""
-    from visioncore.benchmark import Benchmark, last_words, planned_runs, read_suite
+    from visioncore.benchmark import Benchmark, display, last_words, planned_runs, read_suite
 
     config = read_suite(suite)
     for name in only or ():
@@ -237,9 +274,9 @@ def benchmark(
     work = Benchmark(planned, config.reference_model)
     chosen = [run for run in planned if not only or run.entry in only]
     if list_only:
-        _print_benchmark(work, chosen)
+        _print(display.table(work, chosen))
         return
-    with _ended_as_if_interrupted(), _benchmark_bars(work, chosen) as watch:
+    with _ended_as_if_interrupted(), display.bars(work, chosen) as watch:
         failed = work.execute(chosen, watch)
     for data in dict.fromkeys(run.data for run in planned):
         if (page := out / data / "comparison.html").exists():
@@ -277,71 +314,6 @@ def _ended_as_if_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextlib.contextmanager
-def _benchmark_bars(work: "Benchmark", chosen: list["PlannedRun"]) -> Iterator["Watch"]:
-    """A line per run, and one for all that remains."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
-
-    states = {run.folder: work.progress(run) for run in chosen}
-    columns = ("{task.description}", BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"))
-    with Bars(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bars:
-        everything = bars.add_task("all runs", total=len(chosen), note="")
-        lines = {
-            run.folder: bars.add_task(run.name, completed=round(100 * state.fraction), note=_note(state))
-            for run, state in zip(chosen, states.values(), strict=True)
-        }
-
-        def show(run: "PlannedRun", state: "Progress") -> None:
-            states[run.folder] = state
-            bars.update(lines[run.folder], completed=100 * state.fraction, note=_note(state))
-            done = sum(state.state in ("finished", "failed") for state in states.values())
-            bars.update(everything, completed=done, note=_all_that_remains(list(states.values())))
-
-        show(chosen[0], states[chosen[0].folder])
-        yield show
-
-
-def _print_benchmark(work: "Benchmark", chosen: list["PlannedRun"]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recording", "model", "seed", "state", "time needed")
-    states = [work.progress(run) for run in chosen]
-    for run, state in zip(chosen, states, strict=True):
-        begun = f"begun ({state.fraction:.0%})" if state.state == "begun" else state.state
-        table.add_row(run.data, run.model, str(run.seed), begun, _duration(state.remaining_s))
-    console = Console(highlight=False)
-    console.print(table)
-    done = sum(state.state == "finished" for state in states)
-    console.print(f"{done} of {len(chosen)} runs finished; {_all_that_remains(states)}")
-
-
-def _note(state: "Progress") -> str:
-    if state.state in ("finished", "failed"):
-        return state.state
-    return f"{state.state}, {_duration(state.remaining_s)} left"
-
-
-def _all_that_remains(states: list["Progress"]) -> str:
-    left = [state.remaining_s for state in states if state.state not in ("finished", "failed")]
-    known = [seconds for seconds in left if seconds is not None]
-    if not left:
-        return "nothing left"
-    unknown = f", and {len(left) - len(known)} runs of unknown length" if len(known) < len(left) else ""
-    return f"{_duration(sum(known)) if known else 'time not known'} left{unknown if known else ''}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "time not known"
-    if seconds == 0:
-        return "none"
-    minutes = seconds / 60
-    return f"about {minutes / 60:.1f} h" if minutes >= 90 else f"about {math.ceil(minutes)} min"
-
-
 def _store(run: Path, data: Path | None) -> "RecordingStore":
     """The data that a run was trained on, or those that the user names."""
     from visioncore.data import load_data_config
@@ -354,114 +326,10 @@ def _store(run: Path, data: Path | None) -> "RecordingStore":
     return prepare_store(*recorded_data(folder))
 
 
-def _print_scores(scores: dict[str, Any]) -> None:
+def _print(what: "RenderableType") -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    settings = scores["settings"]
-    counts = settings["response_kind"] == "counts"
-    table = Table(
-        "", *(["bits/spike", "95 % interval", "of ceiling"] if counts else []), "correlation", "units"
-    )
-    rows = [("overall", scores["overall"])]
-    rows += [(f"session {name}", section) for name, section in scores["sessions"].items()]
-    rows += [(name, section) for name, section in scores["by_kind"].items()]
-    rows += [(name, section) for name, section in scores.get("by_class", {}).items()]
-    for name, section in rows:
-        cells = []
-        if counts:
-            bits = section["bits_per_spike"]
-            low_high = bits["ci95"]
-            share = section["fraction_of_ceiling"]
-            cells += [
-                _number(bits["mean"], "{:.3f}"),
-                "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
-                _number(share, "{:.1%}"),
-            ]
-        table.add_row(
-            name, *cells, _number(section["correlation"]["mean"], "{:.3f}"), str(section["n_units"])
-        )
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        f"{settings['split']} split, bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of "
-        f"every block left out; null: {settings['null']}; causal"
-    )
-
-
-def _print_comparison(comparison: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    settings = comparison["settings"]
-    reference, metric = settings["reference"], settings["selection_metric"]
-    label = "bits/spike" if metric == "bits_per_spike" else metric
-    counts = metric == "bits_per_spike"
-    scores = Table(
-        "",
-        *(label, "95 % interval", f"less {reference}", "paired 95 % interval", "better units"),
-    )
-    facts = Table(
-        "",
-        *(["of ceiling", "correlation"] if counts else []),
-        "CC_norm",
-        "seeds",
-        "seed SD",
-        "parameters",
-        "TFLOP",
-        "minutes",
-    )
-    overall = comparison["overall"]
-    for name, own in sorted(overall["models"].items(), key=lambda item: -(item[1][metric]["mean"] or 0.0)):
-        score, difference, of_model = (
-            own[metric], overall["differences"][name][metric], comparison["models"][name],
-        )  # fmt: skip
-        less = ["reference", "", ""]
-        if name != reference:
-            less = [
-                _number(difference["mean"], "{:+.3f}"),
-                _interval(difference["ci95"], "{:+.3f}"),
-                _number(difference["better_units"], "{:.0%}"),
-            ]
-        scores.add_row(
-            *(name, _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
-            *less,
-        )
-        flops, wall_s = of_model["training_flops"], of_model["wall_s"]
-        facts.add_row(
-            name,
-            *(
-                [
-                    _number(own["fraction_of_ceiling"], "{:.1%}"),
-                    _number(own["correlation"]["mean"], "{:.3f}"),
-                ]
-                if counts
-                else []
-            ),
-            _number(of_model["cc_norm"], "{:.2f}"),
-            str(len(of_model["seeds"])),
-            _number(score["seed_sd"], "{:.3f}", ""),
-            f"{of_model['parameters']:,}",
-            _number(None if flops is None else flops / 1e12, "{:.3g}", "not known"),
-            _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
-        )
-    console = Console(highlight=False)
-    console.print(scores)
-    console.print(facts)
-    sessions = settings["n_sessions"]
-    console.print(
-        f"{settings['n_units']} units of {sessions} session{'s' if sessions != 1 else ''}; {settings['split']} split, "
-        f"bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of every block left out; null: "
-        f"{settings['null']}; causal; intervals resample {settings['resampled']}, the same for all models"
-    )
-
-
-def _interval(value: tuple[float, float] | None, form: str) -> str:
-    return "" if value is None else f"{form.format(value[0])} to {form.format(value[1])}"
-
-
-def _number(value: float | None, form: str, unknown: str = "not defined") -> str:
-    return unknown if value is None else form.format(value)
+    Console(highlight=False).print(what)
 
 
 def main() -> Any:

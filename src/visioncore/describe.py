@@ -1,6 +1,8 @@
 """What a model config amounts to: the shape after each stage, its cost, and how stale its predictions are."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -83,7 +85,8 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         video = torch.zeros(1, spec.channels, clip_frames, spec.height, spec.width)
         behaviour = torch.zeros(1, clip_frames, n_behaviours) if n_behaviours else None
     session = spec.sessions[0].id
-    with FlopCounterMode(display=False) as counter:
+    counts = {torch.ops.aten.convolution_backward: _convolution_backward_flop}
+    with FlopCounterMode(display=False, custom_mapping=counts) as counter:
         (rates,) = twin([Clip(session, video, behaviour)])
         rates.sum().backward()
     stages = _stages(twin, video, session, len(spec.sessions))
@@ -178,6 +181,25 @@ def _stages(twin: Twin, video: Tensor, session: str, n_sessions: int) -> list[St
         Stage("readout, dense", _shape(time, n_units), 0),
     ]
     return stages
+
+
+def _convolution_backward_flop(
+    gradient: Sequence[int],
+    _x: Sequence[int],
+    weight: Sequence[int],
+    _bias: object,
+    _stride: object,
+    _padding: object,
+    _dilation: object,
+    _transposed: bool,
+    _output_padding: object,
+    _groups: int,
+    wanted: Sequence[bool],
+    out_shape: object = None,
+) -> int:
+    """Each gradient costs what the convolution does. PyTorch's own count takes groups for full convolutions."""
+    forward = 2 * gradient[0] * prod(gradient[2:]) * prod(weight)
+    return forward * sum(wanted[:2])
 
 
 def _shape(*sizes: int) -> str:

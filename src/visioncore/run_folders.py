@@ -3,28 +3,65 @@
 import csv
 import re
 from pathlib import Path
+from typing import Any
 
+from visioncore.audit import AUDIT_FILE, AuditResult, audit
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun
 from visioncore.config import build_config
 from visioncore.data import RecordingStore, prepare
+from visioncore.data.recording import Split
 from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError, DataError
-from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation
+from visioncore.evaluation import (
+    EvaluationResult,
+    Purpose,
+    TestEvaluations,
+    evaluate,
+    load_evaluation,
+    record_test_evaluation,
+)
 from visioncore.model import Twin
-from visioncore.training.experiment import TrainingConfig, recorded_data
+from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, recorded_data
 
 SEED_FOLDER = re.compile(r"seed-\d+")
 
 
-def evaluation_of(run_dir: Path, twin: Twin, store: RecordingStore, *, with_sums: bool) -> EvaluationResult:
-    """The run's scores on its test split: those that stand in its folder where they fit, else measured and written."""
-    found = load_evaluation(run_dir / "evaluation_test.json", twin, store)
+def evaluation_of(
+    run_dir: Path, twin: Twin, store: RecordingStore, *, with_sums: bool, split: Split = "test"
+) -> EvaluationResult:
+    """The run's scores on a split: those that stand in its folder where they fit, else measured and written."""
+    found = load_evaluation(run_dir / f"evaluation_{split}.json", twin, store)
     if found is not None and (found.sums or not with_sums):
         return found
-    result = evaluate(twin, store)
+    result = evaluate(twin, store, split=split)
+    if split == "test":
+        count_test_evaluation(run_dir, result.settings, "report")
     result.write_to(run_dir)
     return result
+
+
+def audit_of(run: Path, twin: Twin, store: RecordingStore, *, keep: bool) -> AuditResult:
+    """Audit a twin, count that as an evaluation of the test split, and keep it in the run folder."""
+    result = audit(twin, store)
+    digests = {name: result.settings[name] for name in ("twin_digest", "data_fingerprint")}
+    counted = count_test_evaluation(run, digests, "audit")
+    if counted is not None:
+        result = result.with_evaluations(counted)
+    if run.is_dir() and keep:
+        result.write_json(run / AUDIT_FILE)
+    return result
+
+
+def count_test_evaluation(run: Path, settings: dict[str, Any], purpose: Purpose) -> TestEvaluations | None:
+    """The one place that counts: whatever looks at the test split of a run folder's twin comes through here."""
+    folder = run if run.is_dir() else run.parent
+    if not (folder / EXPERIMENT_FILE).exists():
+        return None
+    told = {key: value for key, value in settings.items() if key not in ("twin_digest", "data_fingerprint")}
+    return record_test_evaluation(
+        folder, settings["twin_digest"], settings["data_fingerprint"], told, purpose
+    )
 
 
 def model_name(run_dir: Path) -> str:
@@ -44,7 +81,7 @@ def named_run(argument: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def read_run(name: str, run_dir: Path) -> ScoredRun:
+def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     """The run as a comparison needs it, scored first where its folder holds no evaluation that fits.
 
     Raises:
@@ -81,7 +118,7 @@ def read_run(name: str, run_dir: Path) -> ScoredRun:
             "balance": experiment["data"]["balance"],
         },
         train_share=training.train_share,
-        result=evaluation_of(run_dir, twin, store, with_sums=True),
+        result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),
         parameters=sum(p.numel() for p in twin.parameters()),
         training_flops=flops,
         wall_s=None if wall_s is None else wall_s + twin.provenance.get("initialise_s", 0.0),

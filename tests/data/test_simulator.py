@@ -13,8 +13,8 @@ from visioncore.data.simulator.cells import CellsConfig, Population, draw_popula
 from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze
 from visioncore.data.simulator.images import PHOTOGRAPHS
 from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.session import _window
-from visioncore.data.sources.simulated import SimulatedConfig
+from visioncore.data.simulator.screen import window
+from visioncore.data.sources.simulated import SIMULATOR_VERSION, SimulatedConfig
 from visioncore.errors import ConfigError, DataError
 from visioncore.stimuli import drifting_grating, gabor_pair, to_uint8
 
@@ -259,7 +259,7 @@ def test_latency_is_the_time_to_the_peak_of_a_flash_response() -> None:
 def test_a_gaze_to_the_right_and_up_moves_the_picture_left_and_down() -> None:
     picture = np.random.default_rng(0).random((100, 120), np.float32)
     right_px, down_px = np.array([0.0, -3.0]), np.array([0.0, 2.0])
-    frames = _window(picture, down_px, right_px, 20, 28)
+    frames = window(picture, down_px, right_px, 20, 28)
     np.testing.assert_allclose(frames[0], picture[40:60, 46:74], atol=1e-4)
     np.testing.assert_allclose(frames[1][2:, :-3], frames[0][:-2, 3:], atol=1e-4)
 
@@ -301,6 +301,28 @@ def test_the_fingerprint_follows_every_parameter() -> None:
     }
     assert len(prints) == 4
     assert SimulatedConfig(**_TINY).build(Path()).fingerprint() in prints
+
+
+def test_the_default_keeps_its_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without the photographs, which another release of their package may change.
+    monkeypatch.setattr("visioncore.data.sources.simulated.photographs_digest", lambda: "")
+    fingerprint = SimulatedConfig().build(Path()).fingerprint()
+    assert fingerprint == "26f1ef0a159e00aff21a92972b14afbfd7682b56e38bf75ab243f5b846b92d95"
+
+
+def test_the_default_generator_keeps_its_recordings(sessions: list[ArrayRecording]) -> None:
+    # Recorded when SIMULATOR_VERSION became 2. Sums, because another processor may round an exponential otherwise.
+    assert SIMULATOR_VERSION == 2
+    session = sessions[0]
+    assert session.frames.sum(dtype=np.int64) == pytest.approx(257637994, abs=50)
+    assert session.responses.sum(dtype=np.int64) == pytest.approx(3350, abs=2)
+    assert session.rates is not None
+    expected = [870.57160048, 727.44003753, 359.98808437, 465.44876761, 663.62374775, 344.57611543]
+    np.testing.assert_allclose(session.rates.sum(0, dtype=np.float64), expected, rtol=1e-5)
+    assert session.behaviour is not None
+    assert session.behaviour.sum(dtype=np.float64) == pytest.approx(454.513417, rel=1e-5)
+    first = session.trials[0]
+    assert (first.stimulus_id, first.group) == ("A1/photograph-006", "photograph/coffee")
 
 
 def test_the_shipped_yaml_is_the_default_and_survives_a_round_trip() -> None:

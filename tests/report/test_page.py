@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from visioncore.audit import audit
 from visioncore.config import build_config
 from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
 from visioncore.errors import DataError
-from visioncore.evaluation import evaluate
+from visioncore.evaluation import evaluate, record_test_evaluation, twin_digest
 from visioncore.model import Twin, TwinConfig
 from visioncore.report import write_report
 
@@ -125,6 +126,23 @@ def test_every_figure_is_there_and_is_a_png(page: str) -> None:
         "Tables",
     ):
         assert heading in page
+
+
+def test_an_audit_of_this_twin_is_on_the_page_and_one_of_another_twin_is_not(
+    recording: Callable[[str], RecordingStore], tmp_path: Path
+) -> None:
+    store = recording("counts")
+    twin = tiny_twin(store, core="none")
+    result = audit(twin, store, progress=False)
+    record_test_evaluation(tmp_path, twin_digest(twin), store.fingerprint, {}, "audit")
+    result.write_json(tmp_path / "audit.json")
+    page = report(store, tmp_path, core="none")
+    section = page.split('<section id="audit">')[1].split("</section>")[0]
+    assert all(f"<th>{finding.check}</th>" in section for finding in result.findings)
+    assert section.count("data:image/png") == 1
+    assert ("reasons not to believe" in page) == (not result.passed)
+    assert "test split evaluated once, by one twin" in page
+    assert '<section id="audit">' not in report(store, tmp_path)
 
 
 def test_names_from_the_data_are_text_and_never_markup(page: str) -> None:

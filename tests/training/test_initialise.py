@@ -113,3 +113,18 @@ def test_a_short_training_finds_receptive_fields_and_beats_the_linear_model(
     after = evaluate(twin, store, progress=False).to_json()["overall"]["bits_per_spike"]["mean"]
     assert after > before + 0.05
     assert twin.provenance["data_fingerprint"] == store.fingerprint
+
+
+def test_where_training_starts_is_the_first_candidate(folder: Path, tmp_path: Path) -> None:
+    harmful = experiment(
+        folder, "training.learning_rate=1.0", "training.max_epochs=1", "training.gradient_clip=null"
+    )
+    train(harmful, tmp_path / "harmful")
+    twin = load_twin(tmp_path / "harmful")
+    assert twin.provenance["metrics"]["step"] == 0
+    torch.manual_seed(harmful.training.seed)
+    store = prepare(harmful.data, harmful.data_dir)
+    start = harmful.model.build(store.spec, store.normalisation)
+    initialise(start, store, harmful.training.initialise)
+    for name, tensor in start.state_dict().items():
+        assert torch.equal(twin.state_dict()[name], tensor), name

@@ -51,9 +51,18 @@ TRAINING = {
     "learning_rate": 0.01,
     "warmup_steps": 3,
     "num_workers": 1,
+    # Then later twins are better than the start, and are saved.
+    "initialise": {"linear": False},
 }
 # Every choice of the recipe that keeps a state or draws at random.
-EVERYTHING = ("training.ema_decay=0.9", "training.cutmix=0.5")
+EVERYTHING = (
+    "training.ema_decay=0.9",
+    "training.cutmix=0.5",
+    "training.optimiser=muon",
+    "training.session_learning_rate=2.0",
+    "training.schedule=linear",
+    "model.output={type: softplus, params: {sharpness: 5.0, learn_sharpness: true}}",
+)
 # Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
 SCRIPT = """
 import os, signal, sys

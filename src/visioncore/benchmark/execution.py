@@ -93,7 +93,7 @@ class Benchmark:
         except CheckpointError:
             return False
         store = prepare(run.experiment.data, run.experiment.data_dir)
-        found = load_evaluation(run.folder / "evaluation_test.json", twin, store)
+        found = load_evaluation(run.folder / f"evaluation_{run.split}.json", twin, store)
         return found is not None and bool(found.sums)
 
     def execute(self, chosen: Sequence[PlannedRun], watch: Watch) -> list[PlannedRun]:
@@ -128,7 +128,9 @@ class Benchmark:
             sound = False
             try:
                 sound = _command(["train", *run.train_arguments], log, lambda: tell("training"))
-                sound = sound and _command(["evaluate", str(run.folder)], log, lambda: tell("evaluating"))
+                sound = sound and _command(
+                    ["evaluate", str(run.folder), "--split", run.split], log, lambda: tell("evaluating")
+                )
             finally:
                 spent_s = record.wall_s + time.monotonic() - started
                 write_record(run.record, vars(replace(record, wall_s=spent_s, finished=sound)))
@@ -155,7 +157,7 @@ class Benchmark:
     def _compare(self, runs: Sequence[PlannedRun]) -> None:
         for run in runs:
             if run.folder not in self._scored:
-                self._scored[run.folder] = read_run(run.model, run.folder)
+                self._scored[run.folder] = read_run(run.model, run.folder, run.split)
         scored = [self._scored[run.folder] for run in runs]
         names = {run.model for run in scored}
         reference = self.reference if self.reference in names else None

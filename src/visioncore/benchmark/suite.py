@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from visioncore.config import Config, load_config
+from visioncore.data.recording import Split
 from visioncore.errors import ConfigError
 from visioncore.run_folders import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
@@ -60,6 +61,8 @@ class SuiteConfig(Config):
     """Equal time: `visioncore train --max-minutes`."""
     passes: PositiveFloat | None = None
     """Equal data: passes over the training bins, of the share that is used."""
+    split: Literal["validation", "test"] = "test"
+    """What the models are scored on: `validation` where the suite is there to choose between them."""
     reference: str | None = None
     """The model that the others are held against; the first when left out."""
 
@@ -106,6 +109,7 @@ class PlannedRun:
     train_arguments: tuple[str, ...] = field(repr=False)
     """Of `visioncore train`."""
     experiment: Experiment = field(repr=False)
+    split: Split = "test"
 
     @property
     def name(self) -> str:
@@ -182,6 +186,7 @@ def _planned(
         minutes=suite.minutes_per_run,
         train_arguments=tuple(arguments),
         experiment=experiment,
+        split=suite.split,
     )
 
 

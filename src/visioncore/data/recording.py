@@ -56,7 +56,7 @@ class SessionRecording(Protocol):
     behaviour: Float32[np.ndarray, "time behaviours"] | None
     valid: Bool[np.ndarray, "time units"] | Bool[np.ndarray, "time 1"]
     rates: Float32[np.ndarray, "time units"] | None
-    """Ground truth where it is known: expected counts per bin given stimulus and behaviour."""
+    """Ground truth where it is known: expected counts per bin, or trace, given stimulus and behaviour."""
     unit_truth: dict[str, list[Any]]
     """Per-unit ground truth where known, JSON values, one per unit: `cell_class`, `rf_row_px`, `rf_column_px`, ..."""
 

@@ -5,6 +5,13 @@ are not valid leave every score, the ceiling's included. One block's video is in
 """
 
 from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit
+from visioncore.evaluation.record import (
+    Purpose,
+    TestEvaluations,
+    code_commit,
+    read_test_evaluations,
+    record_test_evaluation,
+)
 from visioncore.evaluation.result import EvaluationResult, load_evaluation, twin_digest, write_atomically
 from visioncore.evaluation.scoring import evaluate, selection_metric
 from visioncore.evaluation.session_sums import SessionSums
@@ -13,11 +20,16 @@ __all__ = [
     "BlockPrediction",
     "BlockPredictor",
     "EvaluationResult",
+    "Purpose",
     "Repeats",
     "SessionSums",
+    "TestEvaluations",
     "check_fit",
+    "code_commit",
     "evaluate",
     "load_evaluation",
+    "read_test_evaluations",
+    "record_test_evaluation",
     "selection_metric",
     "twin_digest",
     "write_atomically",

@@ -1,4 +1,4 @@
-"""From features to units: where in the field each unit looks, what it reads there, and its rate.
+"""From features to units: where in the field each unit looks, and what it reads there.
 
 Positions and widths are in coordinates of the unpadded stimulus, so they keep their meaning when the feature grid,
 the patch or the padding changes.
@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from visioncore.config import ComponentConfig
@@ -117,37 +116,6 @@ class DynamicGaussianReadout(nn.Module):
     def _phase_weights(self, units: slice) -> Float[Tensor, "phases units dim"]:
         weight = self.weight[units]
         return weight + (weight @ self.phase_in) @ self.phase_out
-
-
-class RateOutput(nn.Module):
-    """Drive to rate: softplus to expected counts per bin, or an affine map to the trace's own units."""
-
-    def __init__(self, response_kind: Literal["counts", "trace"], n_units: int) -> None:
-        super().__init__()
-        self.response_kind = response_kind
-        self.bias = nn.Parameter(torch.zeros(n_units))
-        self.scale: Tensor
-        self.register_buffer("scale", torch.ones(n_units))
-
-    def initialise(self, mean: Float[Tensor, " units"], std: Float[Tensor, " units"]) -> None:
-        """Start every unit at its mean response; traces are scaled by their standard deviation."""
-        with torch.no_grad():
-            if self.response_kind == "counts":
-                self.bias.copy_(inverse_softplus(mean.clamp_min(1e-6)))
-            else:
-                self.scale.copy_(std)
-                self.bias.copy_(mean / std)
-
-    def forward(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-        """Expected counts per bin, or the expected trace."""
-        if self.response_kind == "counts":
-            return functional.softplus(drive + self.bias)
-        return (drive + self.bias) * self.scale
-
-
-def inverse_softplus(rate: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The drive whose softplus is `rate`."""
-    return rate + torch.log(-torch.expm1(-rate))
 
 
 def _pool_and_weigh(

@@ -1,4 +1,4 @@
-"""The twin: adapter -> core -> modulator(behaviour) -> readout[session], plus the linear path, to rates.
+"""The twin: adapter -> core -> modulator(behaviour) -> readout[session], plus the linear path -> output, to rates.
 
 One way through: `advance(state, chunk)`. Training is one chunk (the clip), streaming one frame at a time, a long
 video many chunks.
@@ -19,7 +19,8 @@ from visioncore.model.adapter import Adapter, AdapterConfig, NoAdapterConfig
 from visioncore.model.cores import CoreConfig, NoCoreConfig
 from visioncore.model.linear import LinearConfig, LowRankLinear, NoLinearConfig
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
-from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, RateOutput, ReadoutConfig
+from visioncore.model.outputs import OutputConfig, RateOutput, SoftplusOutputConfig, TraceOutput
+from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, ReadoutConfig
 from visioncore.shapes import DataSpec, Normalisation, VideoShape
 
 FRAMES_AT_ONCE = 480
@@ -38,6 +39,8 @@ class TwinConfig(Config):
     modulator: ModulatorConfig = NoModulatorConfig()
     readout: ReadoutConfig = GaussianReadoutConfig()
     linear: LinearConfig = NoLinearConfig()
+    output: OutputConfig = SoftplusOutputConfig()
+    """From drive to expected counts; traces take an affine map instead."""
 
     @model_validator(mode="after")
     def _modulator_has_features(self) -> "TwinConfig":
@@ -66,6 +69,11 @@ class TwinConfig(Config):
             raise ConfigError(
                 f"modulator '{self.modulator.type}' needs behaviour, and the data have none; "
                 "set 'model.modulator={type: none}'"
+            )
+        if spec.response_kind == "trace" and self.output != SoftplusOutputConfig():
+            raise ConfigError(
+                f"output '{self.output.type}' is a nonlinearity for counts, and the data are traces, whose output is "
+                "an affine map; leave model.output out"
             )
         return Twin(self, spec, normalisation)
 
@@ -120,7 +128,12 @@ class Twin(nn.Module):
             if isinstance(config.linear, NoLinearConfig)
             else {key: config.linear.build(video, n, spec.sampling_rate_hz) for key, n in sizes.items()}
         )
-        self.outputs = nn.ModuleDict({key: RateOutput(spec.response_kind, n) for key, n in sizes.items()})
+        self.outputs = nn.ModuleDict(
+            {
+                key: TraceOutput(n) if spec.response_kind == "trace" else config.output.build(n)
+                for key, n in sizes.items()
+            }
+        )
 
     @property
     def sessions(self) -> tuple[str, ...]:
@@ -131,6 +144,11 @@ class Twin(nn.Module):
     def uses_behaviour(self) -> bool:
         """Whether predictions need behaviour."""
         return self.modulator is not None
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether its units look somewhere: not without a core, nor behind one that sees no video."""
+        return self.core is not None and self.core.sees_video
 
     def unit_ids(self, session: str) -> tuple[str, ...]:
         """The units of a session, in the order of the predictions' columns."""
@@ -274,7 +292,7 @@ class Twin(nn.Module):
         if self.core is None:
             return None, None, None
         features, core_state = self.core.advance(state.core if state else None, x)
-        modulator_state = None
+        modulator_state: Any = None
         if self.modulator is not None:
             assert behaviour is not None
             features, modulator_state = self.modulator.advance(

@@ -25,8 +25,8 @@ class Gaussians:
 
 
 def gaussians_of(twin: Twin, session: SessionStore) -> Gaussians | None:
-    """None for a twin without a core: its units have no position."""
-    if twin.core is None:
+    """None for a twin without a core, or with a blind one: its units have no position."""
+    if not twin.has_positions:
         return None
     readout = twin.readout(session.id)
     assert isinstance(readout, DynamicGaussianReadout)
@@ -40,7 +40,7 @@ def gaussians_of(twin: Twin, session: SessionStore) -> Gaussians | None:
 
 
 def field_figure(twin: Twin, store: RecordingStore, split: Split) -> str | None:
-    """The fields of the first sessions, each over a frame of the split; None for a twin without a core."""
+    """The fields of the first sessions, each over a frame of the split; None where units have no position."""
     drawn = []
     for session in list(store.sessions.values())[:SESSIONS_DRAWN]:
         found = gaussians_of(twin, session)

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from visioncore.audit import AUDIT_FILE, load_audit
 from visioncore.config import dump_config
 from visioncore.data.recording import Split
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
-from visioncore.evaluation import BlockPredictor, EvaluationResult, Repeats, write_atomically
+from visioncore.evaluation import (
+    BlockPredictor,
+    EvaluationResult,
+    Repeats,
+    read_test_evaluations,
+    write_atomically,
+)
 from visioncore.model.twin import Twin
 from visioncore.report import figures
 from visioncore.report.clip import REPEATS_SHOWN, Clip, make_clip
@@ -39,8 +46,8 @@ def write_report(
 ) -> Path:
     """Write the page about `result` to `path`, or to RUN/report.html: complete or not at all.
 
-    The page needs no network and no other file. The run folder gives training curves and the experiment,
-    where it has them.
+    The page needs no network and no other file. The run folder gives training curves, the experiment, an audit of
+    this very twin and the record of test evaluations, where it has them.
     """
     target = path or run_dir / "report.html"
     page = page_environment().get_template("report.html.j2").render(**_content(twin, store, result, run_dir))
@@ -70,6 +77,8 @@ def _content(twin: Twin, store: RecordingStore, result: EvaluationResult, run_di
     experiment = run_dir / "experiment.yaml"
     history = _history(run_dir / "logs" / "metrics.csv")
     split = result.settings["split"]
+    audited = load_audit(run_dir / AUDIT_FILE, twin, store)
+    evaluations = read_test_evaluations(run_dir)
     return {
         "title": run_dir.resolve().name,
         "result": result,
@@ -84,6 +93,9 @@ def _content(twin: Twin, store: RecordingStore, result: EvaluationResult, run_di
         "fields": field_figure(twin, store, split),
         "distance": median_distance(twin, store),
         "curves": figures.training_curves(history, SCORE_LABELS[metric]) if history else None,
+        "audit": audited,
+        "controls": figures.control_scores(audited.controls) if audited else None,
+        "evaluations": str(evaluations) if evaluations.n_times else None,
         "tables": {
             "Session": result.sessions,
             "Stimulus kind": result.by_kind,

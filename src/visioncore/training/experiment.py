@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from visioncore.config import Config, apply_overrides, build_config, dump_config, read_yaml
 from visioncore.data import DataConfig, build_data_config
@@ -49,10 +49,18 @@ class TrainingConfig(Config):
     """`dense` scores every bin of a clip, `last` only the newest frame's (the guide's)."""
     cutmix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Share of the batches whose clips each get a box of another clip of their session (see `training/cutmix.py`)."""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """`muon` steers the core's hidden matrices and kernels, and AdamW the rest."""
     learning_rate: PositiveFloat = 1e-3
+    muon_learning_rate: PositiveFloat | None = None
+    """Of Muon's matrices; `learning_rate` when left out, as both make updates of the same size."""
+    session_learning_rate: PositiveFloat = 1.0
+    """Of readouts, linear paths and outputs, as a multiple of `learning_rate`."""
     warmup_steps: NonNegativeInt = 200
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How every learning rate falls after the warm-up; `constant` does not."""
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
-    """Where the cosine ends, as a share of `learning_rate`."""
+    """Where `cosine` and `linear` end, as a share of the rates above."""
     weight_decay: NonNegativeFloat = 0.05
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Validate, select and save the moving average of the weights with this decay per step (0.999, say)."""
@@ -70,6 +78,14 @@ class TrainingConfig(Config):
     pretrained_core: str | None = None
     """A twin file or run folder whose core's weights are the start; relative to the working directory."""
     initialise: InitialiseConfig = InitialiseConfig()
+
+    @model_validator(mode="after")
+    def _muon_is_there_for_its_learning_rate(self) -> "TrainingConfig":
+        if self.muon_learning_rate is not None and self.optimiser != "muon":
+            raise ValueError(
+                "muon_learning_rate is set and optimiser is not 'muon'; choose it, or leave the rate out"
+            )
+        return self
 
 
 class ExperimentConfig(Config):

@@ -1,9 +1,9 @@
 """Where training starts: mean rates, linear filters in closed form, and readout positions, all from the training split.
 
 Filters: ridge regression of the responses on the recent frames. The stimulus covariance is taken as the product of a
-spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For an
-exponential nonlinearity and Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the maximum-likelihood filter
-(Paninski 2004); a gain per unit, fitted on training blocks that the filter has not seen, corrects for the rest.
+spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For
+Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the filter of a linear-nonlinear cell up to its gain
+(Paninski 2004). Its strongest spatial components stay; their time courses are then fitted by likelihood (`glm.py`).
 
 Positions: the same regression on local contrast energy, which also drives cells that have no linear filter.
 """
@@ -23,6 +23,7 @@ from visioncore.model import Twin
 from visioncore.model.linear import LowRankLinear
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
+from visioncore.training.glm import fit_time_courses
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ WINDOW = 0.15
 """Standard deviation of the window that filters may be cut out with, as a share of the field's height."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out blocks."""
-GAINS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0, 1.25, 1.5)
 
 
 def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> None:
@@ -51,7 +51,7 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             twin.output(id_).initialise(mean, std)
         linear = twin.linear(id_)
         wants_filters = config.linear and isinstance(linear, LowRankLinear)
-        wants_positions = config.positions and twin.core is not None
+        wants_positions = config.positions and twin.has_positions
         if not (wants_filters or wants_positions):
             continue
         sample = _sample(twin, session, config.max_minutes_per_session)
@@ -93,7 +93,6 @@ class _Regression:
 
     weights: Float[Tensor, "units lags features"]
     score: Float[Tensor, " units"]
-    prediction: Float[Tensor, "tested units"]
 
     @classmethod
     def fit(
@@ -139,7 +138,7 @@ class _Regression:
                 prediction = torch.zeros_like(test_response)
                 for lag, delayed in enumerate(test_features):
                     prediction += delayed @ windowed[:, lag].T
-                best = cls(windowed, _correlation(prediction, test_response), prediction).or_better(best)
+                best = cls(windowed, _correlation(prediction, test_response)).or_better(best)
         assert best is not None
         return best
 
@@ -151,7 +150,6 @@ class _Regression:
         return _Regression(
             torch.where(better[:, None, None], self.weights, other.weights),
             torch.where(better, self.score, other.score),
-            torch.where(better, self.prediction, other.prediction),
         )
 
 
@@ -257,50 +255,28 @@ def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"])
 def _set_filters(
     twin: Twin, session: str, linear: LowRankLinear, sample: _Sample, regression: _Regression
 ) -> None:
-    """The `rank` strongest space-time components of each unit's filter, scaled to drive its nonlinearity."""
+    """The `rank` strongest spatial components of each unit's filter, and their time courses by likelihood."""
     spec = twin.spec
-    counts = spec.response_kind == "counts"
-    mean = sample.responses.mean(0).clamp_min(1e-6)
-    scale = mean if counts else twin.output(session).scale * sample.step
-    drive = regression.prediction / scale
-    gain = _best_gain(drive, sample) if counts else torch.ones_like(mean)
-
-    filters = regression.weights / scale[:, None, None]
-    left, values, right = torch.linalg.svd(filters, full_matrices=False)
-    rank = min(linear.rank, values.shape[1])
-    root = values[:, :rank].sqrt()
-    temporal = (left[:, :, :rank] * root[:, None]).transpose(1, 2)
-    spatial = right[:, :rank] * root[..., None]
-
+    _, _, right = torch.linalg.svd(regression.weights, full_matrices=False)
+    spatial = right[:, : linear.rank]
     channels, rows, columns = sample.pixel_grid
     maps = spatial.reshape(-1, channels, rows, columns)
     if (rows, columns) != (spec.height, spec.width):
         shrink_area = (spec.height / rows) * (spec.width / columns)
         maps = functional.interpolate(maps, (spec.height, spec.width)) / shrink_area
-    # A filter over averaged frames, spread over the frames it averages.
-    fine = temporal.repeat_interleave(sample.step, dim=2) / sample.step
-    fine = functional.pad(fine[..., : linear.lags], (0, max(linear.lags - fine.shape[2], 0)))
-    coefficients = torch.linalg.lstsq(linear.basis.T.double(), fine.flatten(0, 1).T.double()).solution
     with torch.no_grad():
-        linear.spatial[:, :rank] = maps.view(len(filters), rank, -1).to(linear.spatial) / linear.spatial_scale
-        linear.temporal[:, :rank] = (coefficients.T.view(len(filters), rank, -1) * gain[:, None, None]).to(
-            linear.temporal
-        )
-        if counts:
-            # exp(drive) has a mean above one: the bias takes that back, so that mean rates stay.
-            shift = (drive * gain).clamp(-20, 20).exp().mean(0).log()
-            twin.output(session).bias.sub_(shift.to(twin.output(session).bias))
-
-
-def _best_gain(drive: Float[Tensor, "tested units"], sample: _Sample) -> Float[Tensor, " units"]:
-    """The gain with which exp(gain · drive) predicts the held-out blocks best, per unit; 0 where it never helps."""
-    counts = sample.responses[(sample.usable * sample.held_out).bool()]
-    likelihoods = []
-    for gain in GAINS:
-        factor = (gain * drive).clamp(-20, 20).exp()
-        rate = factor * (counts.mean(0) / factor.mean(0))
-        likelihoods.append((counts * rate.clamp_min(1e-9).log() - rate).sum(0))
-    return torch.tensor(GAINS)[torch.stack(likelihoods).argmax(0)]
+        maps = maps.view(*spatial.shape[:2], -1).to(linear.spatial)
+        linear.spatial[:, : spatial.shape[1]] = maps / linear.spatial_scale
+    fit_time_courses(
+        linear,
+        twin.output(session),
+        spatial=spatial,
+        frames=sample.pixels,
+        responses=sample.responses,
+        fitted=sample.usable * (1 - sample.held_out),
+        tested=sample.usable * sample.held_out,
+        step=sample.step,
+    )
 
 
 def _centres(

@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from visioncore.data import Batch, RecordingStore, SessionClips
@@ -18,7 +19,7 @@ from visioncore.model import Clip, Twin
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import parameter_groups, warmup_cosine
+from visioncore.training.optim import learning_rate_factor, optimiser
 from visioncore.training.plan import Plan
 
 CUTMIX = 1
@@ -114,9 +115,12 @@ class LitTwin(lightning.LightningModule):
         self._score = PopulationScore()
 
     def on_validation_epoch_end(self) -> None:
+        self.log("validation/score", self.validation_score(), prog_bar=True)
+
+    def validation_score(self) -> float:
+        """What twins are selected by, over the validation blocks seen last."""
         counts = self.twin.spec.response_kind == "counts"
-        score = self._score.bits_per_spike() if counts else self._score.correlation()
-        self.log("validation/score", score, prog_bar=True)
+        return self._score.bits_per_spike() if counts else self._score.correlation()
 
     def on_train_epoch_end(self) -> None:
         if self._n_supervised == 0:
@@ -144,7 +148,7 @@ class LitTwin(lightning.LightningModule):
         self,
         epoch: int,
         batch_idx: int,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -166,10 +170,10 @@ class LitTwin(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         config = self.config
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.twin, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+        optimizer = optimiser(self.twin, config)
+        factor = learning_rate_factor(
+            config.schedule, config.warmup_steps, self.plan.max_steps, config.final_learning_rate
         )
-        factor = warmup_cosine(config.warmup_steps, self.plan.max_steps, config.final_learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

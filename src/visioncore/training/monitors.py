@@ -50,6 +50,8 @@ class FlatFit(Callback):
         self._best = float("-inf")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         self._best = max(self._best, float(trainer.callback_metrics["validation/score"]))
         if trainer.current_epoch + 1 == FLAT_AFTER_EPOCHS and self._best <= 0.005:
             logger.warning(

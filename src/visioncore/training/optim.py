@@ -1,29 +1,136 @@
-"""AdamW with weight decay on matrices only, and a schedule that counts in steps."""
+"""Which parameters are trained how: AdamW, Muon for the core's hidden matrices, and a schedule in steps."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
 
+from visioncore.errors import ConfigError
+from visioncore.training.experiment import TrainingConfig
+
+BETAS = (0.9, 0.98)
 NEVER_DECAYED = {
     "bias", "phase_bias", "registers", "position", "log_width", "angle", "log_scale", "shift"
 }  # fmt: skip
 """Last names of parameters that are no weights, even where they are stored as a matrix."""
+FIRST_LAYERS = ("tokenizer.convolution.weight", "stem.convolution.weight")
+SESSION_PARTS = {"readouts", "linears", "outputs"}
+"""Parts of the twin that each session has one of."""
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Decayed and undecayed trainable parameters: the one place that decides."""
-    decayed: list[nn.Parameter] = []
-    undecayed: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
+class KernelMuon(Muon):
+    """Muon that takes a convolution's kernel for the matrix of (output channels, all that each of them weighs).
+
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", for the kernels.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+        # PyTorch's refuses all but matrices, and asks only at the door.
+        doors = [{**group, "params": [torch.zeros(1, 1)]} for group in groups]
+        super().__init__(doors, **settings)
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own["params"] = group["params"]
+
+    def _init_group(
+        self,
+        group: MutableMapping[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        muon_momentum_bufs: list[Tensor],
+    ) -> bool:
+        first = len(params_with_grad)
+        complex_ones: bool = super()._init_group(group, params_with_grad, grads, muon_momentum_bufs)
+        for tensors in (params_with_grad, grads, muon_momentum_bufs):
+            # Views: what is written to them arrives.
+            tensors[first:] = [tensor.view(len(tensor), -1) for tensor in tensors[first:]]
+        return complex_ones
+
+
+class MuonWithAdamW(Optimizer):
+    """Muon for some groups and AdamW for the others, as one optimiser with one state.
+
+    So clipping, accumulation, schedule and checkpoint need not know that there are two.
+    """
+
+    def __init__(self, muon: list[dict[str, Any]], adamw: list[dict[str, Any]]) -> None:
+        self._adamw = AdamW(adamw, betas=BETAS)
+        # Updates of AdamW's size, so that its learning rate and decay hold for both (Liu et al. 2025).
+        self._muon = KernelMuon(muon, adjust_lr_fn="match_rms_adamw")
+        super().__init__([*self._adamw.param_groups, *self._muon.param_groups], {})
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of both."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        # At each step, as loading a state replaces the groups and the state.
+        n_adamw = len(self._adamw.param_groups)
+        self._adamw.param_groups, self._muon.param_groups = (
+            self.param_groups[:n_adamw],
+            self.param_groups[n_adamw:],
+        )
+        self._adamw.state = self._muon.state = self.state
+        self._adamw.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
+        return loss
+
+
+def optimiser(twin: nn.Module, config: TrainingConfig) -> Optimizer:
+    """The optimiser of all trainable parameters of `twin`.
+
+    Raises:
+        ConfigError: Muon is asked for, and the twin has no matrix for it.
+    """
+    groups = parameter_groups(twin, config)
+    if config.optimiser == "adamw":
+        return AdamW(groups, betas=BETAS)
+    *adamw, muon = groups
+    if not muon["params"]:
+        raise ConfigError(
+            "training.optimiser is 'muon', and this model's core has no hidden matrices for it; use 'adamw'"
+        )
+    return MuonWithAdamW([muon], adamw)
+
+
+def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate and decay: the one place that decides.
+
+    Decayed and undecayed ones of what all sessions share, the same of each session's own parts, and with Muon last
+    of all the hidden matrices of the core. Groups may be empty.
+    """
+    groups: list[dict[str, Any]] = [
+        {"params": [], "lr": factor * config.learning_rate, "weight_decay": decay}
+        for factor in (1.0, config.session_learning_rate)
+        for decay in (config.weight_decay, 0.0)
+    ]
+    if config.optimiser == "muon":
+        rate = config.muon_learning_rate or config.learning_rate
+        groups.append({"params": [], "lr": rate, "weight_decay": config.weight_decay})
+    for name, parameter in twin.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_weight = parameter.ndim >= 2 and name.rpartition(".")[2] not in NEVER_DECAYED
-        (decayed if is_weight else undecayed).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
-    ]
+        part, last = name.partition(".")[0], name.rpartition(".")[2]
+        is_weight = parameter.ndim >= 2 and last not in NEVER_DECAYED
+        if (
+            config.optimiser == "muon"
+            and part == "core"
+            and is_weight
+            and _mixes_hidden_channels(name, parameter)
+        ):
+            group = 4
+        else:
+            group = 2 * (part in SESSION_PARTS) + (not is_weight)
+        groups[group]["params"].append(parameter)
+    return groups
+
+
+def _mixes_hidden_channels(name: str, weight: nn.Parameter) -> bool:
+    """Whether Muon is for it: not for a depthwise kernel, nor for the layer that reads the video."""
+    return weight.shape[1] > 1 and not name.endswith(FIRST_LAYERS)
 
 
 def shortened_warmup(warmup_steps: int, max_steps: int) -> int:
@@ -31,14 +138,17 @@ def shortened_warmup(warmup_steps: int, max_steps: int) -> int:
     return min(warmup_steps, max_steps // 10)
 
 
-def warmup_cosine(warmup_steps: int, max_steps: int, final: float) -> Callable[[int], float]:
-    """Factor of the learning rate at a step: linear up (never 0), then a cosine down to `final` at `max_steps`."""
+def learning_rate_factor(
+    schedule: Literal["cosine", "linear", "constant"], warmup_steps: int, max_steps: int, final: float
+) -> Callable[[int], float]:
+    """Factor of the learning rate at a step: linear up (never 0), then down to `final` at `max_steps`, or level."""
     warmup = shortened_warmup(warmup_steps, max_steps)
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / (warmup + 1)
         progress = min((step - warmup) / max(max_steps - warmup, 1), 1.0)
-        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+        left = {"cosine": (1 + math.cos(math.pi * progress)) / 2, "linear": 1 - progress, "constant": 1.0}
+        return final + (1 - final) * left[schedule]
 
     return factor

@@ -264,7 +264,7 @@ def _trainer(
         callbacks=callbacks,
         logger=TensorBoardLogger(run_dir / "logs", name="", version="tensorboard"),
         log_every_n_steps=10,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=-1,  # all of it, before the first step: the start is scored too
         use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=run_dir,
@@ -302,6 +302,16 @@ class RunFolder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best, self._initialise_s = state_dict["best"], state_dict["initialise_s"]
 
+    def on_sanity_check_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Where training starts is the first candidate: with few data the filters set from them may be the best."""
+        assert isinstance(pl_module, LitTwin)
+        score = pl_module.validation_score()
+        resumed = bool(pl_module.history)
+        if score == score and not resumed:
+            self._best = (score, float("-inf"))
+            if trainer.is_global_zero:
+                self._save(pl_module, {"step": 0, "validation_score": score})
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, LitTwin)
         newest = pl_module.history[-1]
@@ -312,21 +322,21 @@ class RunFolder(Checkpoint):
             logger.warning(
                 "the validation score is undefined (no spikes?): the best twin is chosen by its loss"
             )
-        is_best = rank > self._best or len(pl_module.history) == 1
+        is_best = rank > self._best
         if is_best:
             self._best = rank
         if trainer.is_global_zero:
             if is_best:
-                metrics = {key: value for key, value in newest.items() if value == value}
-                record = provenance(
-                    self._experiment, self._store, pl_module.plan, metrics, self._initialise_s
-                )
-                save_twin(pl_module.evaluated, self._run_dir / "twin.safetensors", record)
+                self._save(pl_module, {key: value for key, value in newest.items() if value == value})
             _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
         partial = self._run_dir / ".last.ckpt.partial"
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             replace_durably(partial, self._run_dir / "last.ckpt")
+
+    def _save(self, module: LitTwin, metrics: dict[str, float]) -> None:
+        record = provenance(self._experiment, self._store, module.plan, metrics, self._initialise_s)
+        save_twin(module.evaluated, self._run_dir / "twin.safetensors", record)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

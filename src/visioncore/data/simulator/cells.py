@@ -13,18 +13,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
-from scipy.signal import lfilter
 
 from visioncore.config import Config
 from visioncore.data.behaviour import eye_velocity
+from visioncore.data.simulator.projection import on_grid, project
+from visioncore.data.simulator.temporal import biphasic, gamma, low_pass
 from visioncore.stimuli import GREY, gabor_pair
 
 CellClass = Literal["simple", "complex", "direction_selective"]
 CELL_CLASSES: tuple[CellClass, ...] = ("simple", "complex", "direction_selective")
-
-_WEIGHT_STEP = 2.0**-20
-_GAMMA_ORDER = 5
-_CHUNK_FRAMES = 4096
 
 
 class CellsConfig(Config):
@@ -149,20 +146,20 @@ class Population:
         bin_s = 1 / self.sampling_rate_hz
         for unit, name in enumerate(self.cell_class):
             signal = np.stack([even[..., unit], odd[..., unit]])
-            early = _biphasic(signal, self.latency_s[unit] / bin_s, self.transience[unit])
+            early = biphasic(signal, self.latency_s[unit] / bin_s, self.transience[unit])
             if name == "simple":
                 phase = self.simple_phase[unit]
                 value = np.maximum(np.cos(phase) * early[0] + np.sin(phase) * early[1], 0)
             elif name == "complex":
                 value = np.hypot(early[0], early[1])
             else:
-                late = _biphasic(signal, 1.7 * self.latency_s[unit] / bin_s, self.transience[unit])
+                late = biphasic(signal, 1.7 * self.latency_s[unit] / bin_s, self.transience[unit])
                 # The phase of what moves in the preferred direction falls with time: even leads odd.
                 preferred = np.hypot(early[0] - late[1], early[1] + late[0])
                 null = np.hypot(early[0] + late[1], early[1] - late[0])
                 value = np.maximum(preferred - self.config.null_suppression * null, 0)
-            fast = _low_pass(contrast[..., unit], self.config.normalisation_time_s / bin_s)
-            slow = _low_pass(contrast[..., unit], self.config.adaptation_time_s / bin_s)
+            fast = low_pass(contrast[..., unit], self.config.normalisation_time_s / bin_s)
+            slow = low_pass(contrast[..., unit], self.config.adaptation_time_s / bin_s)
             pool = self.config.semisaturation_contrast + fast + self.config.adaptation * slow
             drive[..., unit] = value / pool
         return drive
@@ -182,8 +179,8 @@ class Population:
         velocity = eye_velocity(eye_deg, self.sampling_rate_hz)
         speed = np.hypot(velocity[..., 0], velocity[..., 1]) / self.config.saccade_speed_deg_s
         moving = speed**4 / (1 + speed**4)
-        suppression = np.minimum(3 * _low_pass(moving, 0.030 * self.sampling_rate_hz), 1)
-        enhancement = np.minimum(3 * _gamma(moving, 0.130 * self.sampling_rate_hz), 1)
+        suppression = np.minimum(3 * low_pass(moving, 0.030 * self.sampling_rate_hz), 1)
+        enhancement = np.minimum(3 * gamma(moving, 0.130 * self.sampling_rate_hz), 1)
         config = self.config
         return np.maximum(
             1 - config.saccade_suppression * suppression + config.saccade_enhancement * enhancement, 0.05
@@ -192,11 +189,7 @@ class Population:
     def _project(
         self, video: UInt8[np.ndarray, "trials time height width"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Even and odd filter outputs and local contrast, (trials, time, units) each, in units of contrast.
-
-        Weights are multiples of 2^-20 and pixels are integers, so these float64 sums are exact: the rates do
-        not depend on the number of threads, the chunk or the order of summation.
-        """
+        """Even and odd filter outputs and local contrast, (trials, time, units) each, in units of contrast."""
         pairs, pools = [], []
         for unit in range(len(self.cell_class)):
             place = {"row_px": self.row_px[unit], "column_px": self.column_px[unit]}
@@ -215,17 +208,11 @@ class Population:
             pools.append(pool.ravel() / pool.sum())
         filters = np.stack(pairs, -1)
         weights = np.concatenate([filters[0], filters[1], np.stack(pools, -1)], 1)
-        weights = np.rint(weights / _WEIGHT_STEP) * _WEIGHT_STEP
-        squares = weights[:, -len(pools) :]
+        weights = on_grid(weights)
 
         flat = video.reshape(-1, self.height * self.width)
-        linear = np.empty((len(flat), weights.shape[1]))
-        power = np.empty((len(flat), len(pools)))
-        for start in range(0, len(flat), _CHUNK_FRAMES):
-            piece = slice(start, start + _CHUNK_FRAMES)
-            pixels = flat[piece].astype(np.float64) - GREY
-            linear[piece] = pixels @ weights
-            power[piece] = pixels**2 @ squares
+        linear = project(flat, weights)
+        power = project(flat, weights[:, -len(pools) :], squared=True)
         even, odd, mean = np.split(linear / GREY, 3, axis=1)
         contrast = np.sqrt(np.maximum(power / GREY**2 - mean**2, 0))
         shape = (*video.shape[:2], -1)
@@ -270,31 +257,3 @@ def draw_population(
         drive_scale=np.ones(n_units),
         response_scale=np.ones(n_units),
     )
-
-
-def _biphasic(
-    signal: Float64[np.ndarray, "*batch time"], latency_bins: float, transience: float
-) -> Float64[np.ndarray, "*batch time"]:
-    """A gamma-shaped lobe that peaks at the latency, minus a later and broader one."""
-    order = _GAMMA_ORDER
-    first = latency_bins * (order + 1) / order
-    return _gamma(signal, first) - transience * _gamma(signal, 1.8 * first)
-
-
-def _gamma(
-    signal: Float64[np.ndarray, "*batch time"], mean_bins: float
-) -> Float64[np.ndarray, "*batch time"]:
-    """A cascade of equal one-pole filters, a discrete gamma kernel of unit area with the given mean delay."""
-    poles = _GAMMA_ORDER + 1
-    keep = mean_bins / (mean_bins + poles)
-    denominator = np.array([1.0])
-    for _ in range(poles):
-        denominator = np.convolve(denominator, [1.0, -keep])
-    return lfilter([(1 - keep) ** poles], denominator, signal)
-
-
-def _low_pass(
-    signal: Float64[np.ndarray, "*batch time"], mean_bins: float
-) -> Float64[np.ndarray, "*batch time"]:
-    keep = mean_bins / (mean_bins + 1)
-    return lfilter([1 - keep], [1.0, -keep], signal)

@@ -85,7 +85,7 @@ class PictureLibrary:
                 size = (round(grey.width * scale), round(grey.height * scale))
                 pixels = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float32)
             name = path.rsplit("/", 1)[-1].split(".")[0]
-            self._cache[key] = Picture(f"photograph/{name}", _standardised(pixels))
+            self._cache[key] = Picture(f"photograph/{name}", standardised(pixels))
         return self._cache[key]
 
     def _dead_leaves(self, split: Split, index: int) -> Picture:
@@ -93,7 +93,7 @@ class PictureLibrary:
         if key not in self._cache:
             generator = stream(self._seed, f"dead leaves {split}", index)
             pixels = dead_leaves(200, 240, radius_px=(2.5, 50.0), generator=generator)
-            self._cache[key] = Picture(f"dead_leaves/{split}-{index:02d}", _standardised(pixels))
+            self._cache[key] = Picture(f"dead_leaves/{split}-{index:02d}", standardised(pixels))
         return self._cache[key]
 
 
@@ -117,7 +117,8 @@ def _read(path: str) -> bytes:
     return resource.read_bytes()
 
 
-def _standardised(pixels: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
+def standardised(pixels: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
+    """The picture blurred by the eye's optics, in contrast units of one mean and spread."""
     blurred = gaussian_filter(pixels, _OPTICS_SIGMA_PX)
     contrast = (blurred - blurred.mean()) / blurred.std() * _CONTRAST_SD
     return np.clip(contrast, -1, 1).astype(np.float32)

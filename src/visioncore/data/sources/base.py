@@ -8,6 +8,12 @@ from typing import Annotated
 from pydantic import Field
 
 from visioncore.data.sources.arrays import ArraysConfig
+from visioncore.data.sources.calcium import CalciumConfig
 from visioncore.data.sources.simulated import SimulatedConfig
+from visioncore.data.sources.subunit_cascade import SubunitCascadeConfig
+from visioncore.data.sources.white_noise import WhiteNoiseConfig
 
-SourceConfig = Annotated[SimulatedConfig | ArraysConfig, Field(discriminator="type")]
+SourceConfig = Annotated[
+    SimulatedConfig | WhiteNoiseConfig | CalciumConfig | SubunitCascadeConfig | ArraysConfig,
+    Field(discriminator="type"),
+]

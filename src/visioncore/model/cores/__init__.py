@@ -8,9 +8,14 @@ from typing import Annotated
 from pydantic import Field
 
 from visioncore.model.cores.base import Core
+from visioncore.model.cores.blind import BlindConfig
 from visioncore.model.cores.none import NoCoreConfig
+from visioncore.model.cores.resnet import ResNetConfig
 from visioncore.model.cores.vivit import ViViTConfig
+from visioncore.model.cores.x3d import X3DConfig
 
-CoreConfig = Annotated[ViViTConfig | NoCoreConfig, Field(discriminator="type")]
+CoreConfig = Annotated[
+    ViViTConfig | ResNetConfig | X3DConfig | BlindConfig | NoCoreConfig, Field(discriminator="type")
+]
 
-__all__ = ["Core", "CoreConfig", "NoCoreConfig", "ViViTConfig"]
+__all__ = ["BlindConfig", "Core", "CoreConfig", "NoCoreConfig", "ResNetConfig", "ViViTConfig", "X3DConfig"]

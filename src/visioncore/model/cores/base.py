@@ -1,7 +1,7 @@
 """What a core is: video in, a feature map per token out, causally, through `advance`."""
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class Core(nn.Module, ABC, Generic[S]):
     """
 
     out_shape: FeatureShape
+    sees_video: ClassVar[bool] = True
+    """Whether frames reach the features. Where they do not, readouts have nowhere to look."""
 
     @abstractmethod
     def advance(

@@ -16,17 +16,27 @@ from torch.utils.checkpoint import checkpoint
 from visioncore.config import ComponentConfig
 from visioncore.errors import ConfigError
 from visioncore.model.cores.base import Core
-from visioncore.model.layers.block import KeyValueCache, ParallelBlock
-from visioncore.model.layers.rope import axial_rotation
-from visioncore.model.layers.tokenizer import Padding, PatchDropout, UnfoldConv3d, tile
-from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.model.layers.block import (
+    Block,
+    BlockForm,
+    FeedForward,
+    KeyValueCache,
+    ParallelBlock,
+    SerialBlock,
+)
+from visioncore.model.layers.rope import axial_rotation, raster_rotation
+from visioncore.model.layers.strided_conv import InitialFilters, Padding, tile
+from visioncore.model.layers.tokenizer import PatchDropout, UnfoldConv3d
+from visioncore.shapes import VideoShape
 
 R = TypeVar("R")
+BLOCKS: dict[str, type[ParallelBlock | SerialBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
+ROTATIONS = {"axial": axial_rotation, "raster": raster_rotation}
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class ViViTConfig(ComponentConfig):
-    """All hyper-parameters of the guide, under its names."""
+    """All hyper-parameters of the guide, under its names, and switches for what an ablation would ask."""
 
     type: Literal["vivit"] = "vivit"
     embedding_dim: PositiveInt
@@ -42,7 +52,7 @@ class ViViTConfig(ComponentConfig):
     """Step between tubelets; the patch size (no overlap) when left out."""
     padding: Padding = "none"
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
-    initial_filters: Literal["random", "gabor"] = "random"
+    initial_filters: InitialFilters = "random"
     """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
     temporal_window: PositiveInt = 128
     """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
@@ -52,6 +62,12 @@ class ViViTConfig(ComponentConfig):
     ff_dropout: Probability = 0.0
     drop_path: Probability = 0.0
     """Of the last block; the first has none, between them it grows linearly."""
+    block: Literal["parallel", "serial"] = "parallel"
+    """Attention and feedforward side by side behind one norm, or one after the other."""
+    feedforward: FeedForward = "gelu"
+    """`gated` has half as many weights again for the same ff_dim."""
+    rope: Literal["axial", "raster"] = "axial"
+    """How spatial attention knows places: by row and column, or by their number in raster order."""
     grad_checkpointing: bool = False
     flash_attention: bool = True
 
@@ -111,39 +127,31 @@ class ViViT(Core[ViViTState]):
             channels=video.channels,
             rows=rows,
             columns=columns,
-            patch_frames=patch[0],
+            kernel_frames=patch[0],
             stride_frames=stride[0],
-            embedding_dim=dim,
+            dim=dim,
             initial_filters=config.initial_filters,
         )
         self.patch_dropout = PatchDropout(config.patch_dropout)
         self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)
 
         n_blocks = config.num_spatial_blocks + config.num_temporal_blocks
-        blocks = [
-            ParallelBlock(
-                dim=dim,
-                num_heads=config.num_heads,
-                head_dim=config.head_dim,
-                ff_dim=config.ff_dim or 4 * dim,
-                mha_dropout=config.mha_dropout,
-                ff_dropout=config.ff_dropout,
-                drop_path=config.drop_path * depth / max(n_blocks - 1, 1),
-                flash_attention=config.flash_attention,
-            )
-            for depth in range(n_blocks)
-        ]
+        form = BlockForm(
+            dim=dim,
+            num_heads=config.num_heads,
+            head_dim=config.head_dim,
+            ff_dim=config.ff_dim or 4 * dim,
+            feedforward=config.feedforward,
+            mha_dropout=config.mha_dropout,
+            ff_dropout=config.ff_dropout,
+            flash_attention=config.flash_attention,
+        )
+        block = BLOCKS[config.block]
+        blocks = [block(form, config.drop_path * depth / max(n_blocks - 1, 1)) for depth in range(n_blocks)]
         self.spatial = nn.ModuleList(blocks[: config.num_spatial_blocks])
         self.temporal = nn.ModuleList(blocks[config.num_spatial_blocks :])
         self.norm = nn.LayerNorm(dim)
-        self.out_shape = FeatureShape(
-            channels=dim,
-            rows=rows.tokens,
-            columns=columns.tokens,
-            stride=stride[0],
-            row_edges_px=rows.edges_px,
-            column_edges_px=columns.edges_px,
-        )
+        self.out_shape = self.tokenizer.out_shape
 
     def advance(
         self,
@@ -172,23 +180,12 @@ class ViViT(Core[ViViTState]):
         return maps[:n_spatial], maps[n_spatial:]
 
     def history_frames(self) -> int:
-        stride, patch = self.tokenizer.stride_frames, self.tokenizer.patch_frames
+        stride, patch = self.tokenizer.stride_frames, self.tokenizer.kernel_frames
         tokens = len(self.temporal) * (self.config.temporal_window - 1) + 1
         return (tokens - 1) * stride + patch
 
     def notes(self) -> list[str]:
-        rows, columns = self.tokenizer.rows, self.tokenizer.columns
-        notes = [
-            f"{name}: {tiling.cropped} of {tiling.size} pixels cropped (padding: crop)"
-            for name, tiling in (("height", rows), ("width", columns))
-            if tiling.cropped
-        ]
-        notes += [
-            f"{name}: padded by {tiling.pad_before} + {tiling.pad_after} grey pixels"
-            for name, tiling in (("height", rows), ("width", columns))
-            if tiling.pad_before + tiling.pad_after
-        ]
-        return notes
+        return self.tokenizer.notes()
 
     def _advance(
         self, state: ViViTState | None, video: Tensor, *, record: bool
@@ -205,7 +202,7 @@ class ViViT(Core[ViViTState]):
         x = tokens.reshape(batch * n_tokens, rows * columns, dim)
         if len(self.registers):
             x = torch.cat((self.registers.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
-        rotation = axial_rotation(rows, columns, self.config.head_dim, x.device)
+        rotation = ROTATIONS[self.config.rope](rows, columns, self.config.head_dim, x.device)
         for block in _blocks(self.spatial):
             x = self._run(block.over_places, x, rotation, weights)
         x = x[:, len(self.registers) :]
@@ -224,5 +221,5 @@ class ViViT(Core[ViViTState]):
         return step(*arguments)
 
 
-def _blocks(modules: nn.ModuleList) -> list[ParallelBlock]:
-    return [block for block in modules if isinstance(block, ParallelBlock)]
+def _blocks(modules: nn.ModuleList) -> list[Block]:
+    return [block for block in modules if isinstance(block, Block)]

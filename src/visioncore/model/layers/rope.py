@@ -1,4 +1,4 @@
-"""Rotary position embedding: 1-D over time, axial 2-D over the grid of places.
+"""Rotary position embedding: 1-D over time, over the grid of places axial 2-D (or, to compare, 1-D).
 
 Source: Su et al. 2021 (RoFormer), eq. 34; the axial form splits the head between rows and columns
 (Heo et al. 2024, "Rotary position embedding for vision transformer").
@@ -38,6 +38,11 @@ def axial_rotation(rows: int, columns: int, head_dim: int, device: torch.device)
     return _rotation(
         torch.cat((_angles(row, quarter, SPACE_BASE), _angles(column, quarter, SPACE_BASE)), dim=-1)
     )
+
+
+def raster_rotation(rows: int, columns: int, head_dim: int, device: torch.device) -> Rotation:
+    """Angles of a grid's places by their number in raster order alone, blind to rows and columns: the ablation."""
+    return temporal_rotation(torch.arange(rows * columns, device=device), head_dim)
 
 
 def _angles(positions: Tensor, n_frequencies: int, base: float) -> Tensor:

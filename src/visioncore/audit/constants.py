@@ -1,0 +1,123 @@
+"""Whether what was fitted before training was fitted on training bins, and on what the twin was trained at all."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float64
+
+from visioncore.audit.findings import Finding, Json
+from visioncore.audit.scan import Moments, Scan
+from visioncore.data.splits import SPLITS
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.model.twin import Twin
+
+TOLERANCE = 1e-4
+"""Of a spread: stored and recomputed constants differ by rounding only."""
+_PIECE_BINS = 65_536
+_REMEDY = "prepare the recording with this version of VisionCore and train again: constants come from train bins only"
+
+
+def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Finding:
+    """Recompute normalisation and null rates; a mismatch that all data would explain is named."""
+    wrong: list[str] = []
+    for holder, norm in (("the store's", store.normalisation), ("the twin's", twin.normalisation)):
+        for signal, moments in (("video", found.video), ("behaviour", found.behaviour)):
+            if moments is None or (signal == "behaviour" and not norm.behaviour_mean):
+                continue
+            train = moments["train"]
+            everything = train + moments["validation"] + moments["test"] + moments["outside"]
+            in_blocks = train + moments["validation"] + moments["test"]
+            mean, std = (np.array(getattr(norm, f"{signal}_{what}")) for what in ("mean", "std"))
+            if not _fits(train, mean, std):
+                why = any(_fits(whole, mean, std) for whole in (everything, in_blocks))
+                wrong.append(f"{holder} normalisation of {signal}{_origin(why)}")
+    for name, session in store.sessions.items():
+        rate, over_all = null_rates(session, store)
+        if not np.allclose(session.train_mean, rate, rtol=TOLERANCE, atol=0):
+            why = np.allclose(session.train_mean, over_all, rtol=TOLERANCE, atol=0)
+            wrong.append(f"the null rates of session {name}{_origin(bool(why))}")
+    numbers: Json = {"mismatches": wrong}
+    if wrong:
+        sentence = f"Not the training split's: {'; '.join(wrong)}."
+        return Finding("constants", "fail", sentence, numbers, _REMEDY)
+    sentence = "Normalisation (the store's and the twin's) and null rates are those of the training bins, recomputed."
+    return Finding("constants", "pass", sentence, numbers)
+
+
+def _origin(all_data: bool) -> str:
+    return " (they are those of all data, test bins included)" if all_data else " (of unknown origin)"
+
+
+def _fits(moments: Moments, mean: np.ndarray, std: np.ndarray) -> bool:
+    expected_std = np.where(moments.std > 0, moments.std, 1.0)
+    close_mean = np.abs(moments.mean - mean) <= TOLERANCE * expected_std
+    return bool((close_mean & (np.abs(expected_std - std) <= TOLERANCE * expected_std)).all())
+
+
+def null_rates(
+    session: SessionStore, store: RecordingStore
+) -> tuple[Float64[np.ndarray, " units"], Float64[np.ndarray, " units"]]:
+    """Mean response per valid bin after burn-in: of train blocks, and of the blocks of all splits."""
+    total, n_valid = (np.zeros((len(SPLITS), len(session.unit_ids))) for _ in range(2))
+    for block in session.blocks:
+        row = SPLITS.index(block.split)
+        for start, stop in _pieces(block.start + store.burn_in_bins, block.stop):
+            valid = session.valid(start, stop)
+            total[row] += np.where(valid, session.responses(start, stop), 0).sum(0, dtype=np.float64)
+            n_valid[row] += valid.sum(0)
+    least = 0.5 if store.spec.response_kind == "counts" else -np.inf
+    train = SPLITS.index("train")
+    own, whole = (
+        np.maximum(spikes, least) / np.maximum(bins, 1)
+        for spikes, bins in ((total[train], n_valid[train]), (total.sum(0), n_valid.sum(0)))
+    )
+    return own, whole
+
+
+def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, stop, _PIECE_BINS):
+        yield first, min(first + _PIECE_BINS, stop)
+
+
+def training_data(store: RecordingStore, twin: Twin) -> Finding:
+    """Whether the twin was trained on this very preparation of the data."""
+    trained_on = twin.provenance.get("data_fingerprint")
+    numbers: Json = {"trained_on": trained_on, "evaluated_on": store.fingerprint}
+    if trained_on == store.fingerprint:
+        sentence = "The twin was trained on this very preparation of the data: its test split is this one."
+        return Finding("training data", "pass", sentence, numbers)
+    if trained_on is None:
+        sentence = "The twin does not say which data it was trained on."
+        remedy = (
+            "only its maker can tell whether it has seen this test split; train it with 'visioncore train'"
+        )
+        return Finding("training data", "note", sentence, numbers, remedy)
+    sentence = (
+        f"The twin was trained on other data (fingerprint {str(trained_on)[:12]}, here {store.fingerprint[:12]}): it "
+        "may have been trained on this test split."
+    )
+    remedy = "evaluate on the data of its training, or on a recording that shares nothing with them"
+    return Finding("training data", "fail", sentence, numbers, remedy)
+
+
+def whole_counts(store: RecordingStore) -> Finding:
+    """Smoothed spikes look ahead and score higher: counts must be whole numbers."""
+    if store.spec.response_kind == "trace":
+        sentence = (
+            "Responses are traces. Whether they were smoothed or deconvolved with a filter that looks ahead cannot be "
+            "seen in them; it would make every score acausal."
+        )
+        return Finding(
+            "responses", "note", sentence, {"response_kind": "trace"}, "say how the traces were made"
+        )
+    fractional = 0
+    for session in store.sessions.values():
+        for start, stop in _pieces(0, session.n_bins):
+            counts = session.responses(start, stop)
+            fractional += int(((counts != np.round(counts)) & session.valid(start, stop)).sum())
+    numbers: Json = {"response_kind": "counts", "fractional": fractional}
+    if fractional:
+        sentence = f"{fractional:,} spike counts are not whole numbers: smoothed spikes score too high."
+        remedy = "store whole counts per bin, or set response_kind: trace and say how they were smoothed"
+        return Finding("responses", "fail", sentence, numbers, remedy)
+    return Finding("responses", "pass", "All spike counts are whole numbers: no smoothing.", numbers)

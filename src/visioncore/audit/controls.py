@@ -1,0 +1,317 @@
+"""Predictions that must not do well: the twin with the wrong video, the wrong trial, the wrong units, or nothing.
+
+Every prediction of a block begins afresh and loses its burn-in, as in an evaluation.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int, Shaped
+
+from visioncore.data.splits import Block
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import CheckpointError
+from visioncore.evaluation.prediction import repeats_together
+from visioncore.model.twin import Twin
+
+CONTROL_MINUTES = 2.0
+"""Test recording per session that controls are run on at most: whole stimuli with all their repeats, spread over
+the session. On the embedded recording all controls together then cost about two evaluations."""
+MAX_VALUES = 30_000_000
+"""Bins times units of one session at most, for the same reason: each prediction is held in memory once."""
+LEAST_SHIFT_S = 1.0
+"""A block that is alone is shifted against itself; by less than this, neighbouring frames are alike."""
+ONSET_SMOOTHED_S = 0.05
+ONSET_PRIOR = 10.0
+"""Spikes of its own at which a unit's course after onset counts as much as that of all units together."""
+FEWEST_ONSETS = 8
+"""Training blocks that must reach a time since onset for its mean response to be known."""
+
+Role = Literal["intact", "reference", "control"]
+ROLES: dict[str, Role] = {
+    "intact": "intact",
+    "behaviour only": "reference",
+    "time since onset": "reference",
+    "shared by all units": "reference",
+    "video shifted": "control",
+    "trials shuffled": "control",
+    "other readout": "control",
+    "pixels scrambled": "control",
+    "no input": "control",
+}
+"""Every prediction that is scored, in the order in which they are told."""
+
+Predictions = list[Float32[np.ndarray, "time units"]]
+
+
+@dataclass(frozen=True)
+class AuditedBlock:
+    """A test block without its burn-in."""
+
+    block: Block
+    stimulus: bytes
+    """A digest of its video: equal for repeats."""
+    recorded: Float32[np.ndarray, "time units"]
+    valid: Bool[np.ndarray, "time units"]
+
+
+class SessionControls:
+    """The controls of one session; a prediction per audited block each, or None where none can be made."""
+
+    def __init__(self, twin: Twin, store: RecordingStore, session: SessionStore, seed: int = 0) -> None:
+        self._twin, self._store, self._session = twin, store, session
+        self._rng = np.random.default_rng([seed, list(store.sessions).index(session.id)])
+        self._columns = _columns(twin, session)
+        self._last: tuple[bytes, np.ndarray] = (b"", np.empty((0, 0), np.float32))
+        blocks = audited_blocks(store, session)
+        self.blocks: list[AuditedBlock] = [self._audited(block) for block in repeats_together(blocks)]
+        self.n_bins = sum(audited.block.n_bins for audited in self.blocks)
+        spec, norm = store.spec, twin.normalisation
+        mean = np.array(norm.video_mean, np.float32)[:, None, None]
+        self._grey = np.broadcast_to(mean, (1, spec.channels, spec.height, spec.width))
+        self._pixels = self._rng.permutation(spec.height * spec.width)
+
+    def intact(self) -> Predictions:
+        """The twin with everything as it was recorded."""
+        return [self._predict(a.block, self._video(a.block)) for a in self.blocks]
+
+    def behaviour_only(self) -> Predictions:
+        """The twin on mean grey, with the recorded behaviour."""
+        return [self._predict(a.block, self._grey_video(a.block)) for a in self.blocks]
+
+    def no_input(self) -> Predictions:
+        """The twin on mean grey, with the training data's mean behaviour: whatever varies comes from a clock."""
+        return [self._predict(a.block, self._grey_video(a.block), behaviour="mean") for a in self.blocks]
+
+    def shifted(self) -> Predictions | None:
+        """Each block with its own behaviour and video from the middle of other stimuli, cut wherever that falls."""
+        videos: dict[bytes, Callable[[], np.ndarray]] = {}
+        predictions = []
+        for audited in self.blocks:
+            if audited.stimulus not in videos:
+                wrong = self._wrong_video(audited)
+                if wrong is None:
+                    return None
+                videos[audited.stimulus] = wrong
+            predictions.append(self._predict(audited.block, videos[audited.stimulus]()))
+        return predictions
+
+    def scrambled(self) -> Predictions:
+        """The twin on video whose pixels have changed places, the same way in every frame."""
+        return [self._predict(a.block, self._scrambled(self._video(a.block))) for a in self.blocks]
+
+    def shuffled(self, intact: Predictions) -> Predictions | None:
+        """Each block's responses beside the prediction for a block with another stimulus, from the same time on.
+
+        Video and behaviour are both the other block's; what stays right is the time since the block began. NaN
+        where the other block is shorter.
+        """
+        predictions = []
+        for i, audited in enumerate(self.blocks):
+            others = [j for j in self._other_stimuli(audited) if j != i]
+            if not others:
+                return None
+            n = len(audited.recorded)
+            long = [j for j in others if len(intact[j]) >= n] or others
+            other = intact[int(self._rng.choice(long))][:n]
+            predictions.append(np.pad(other, ((0, n - len(other)), (0, 0)), constant_values=np.nan))
+        return predictions
+
+    def other_readout(self, intact: Predictions) -> Predictions | None:
+        """Units read out as other units: of the next session where there is one, else of this session."""
+        n_units = len(self._session.unit_ids)
+        names = list(self._store.sessions)
+        if len(names) > 1:
+            other = self._store.sessions[names[(names.index(self._session.id) + 1) % len(names)]]
+            order = np.resize(self._rng.permutation(len(other.unit_ids)), n_units)
+            columns = _columns(self._twin, other)[order]
+            return [
+                self._predict(a.block, self._video(a.block), readout=other.id, columns=columns)
+                for a in self.blocks
+            ]
+        if n_units < 2:
+            return None
+        order = self._rng.permutation(n_units)
+        taken = np.empty_like(order)
+        taken[order] = np.roll(order, 1)
+        return [prediction[:, taken] for prediction in intact]
+
+    def shared(self, intact: Predictions) -> Predictions | None:
+        """For each unit the mean of the twin's predictions for the others, relative to their mean rates."""
+        if len(self._session.unit_ids) < 2:
+            return None
+        mean = np.nanmean(
+            np.concatenate(intact), axis=0, dtype=np.float64
+        )  # the first bins are not predicted
+        scale = np.where(np.abs(mean) > 1e-9, mean, 1.0)
+        predictions = []
+        for prediction in intact:
+            relative = prediction / scale
+            others = (relative.sum(1, keepdims=True) - relative) / (relative.shape[1] - 1)
+            predictions.append((others * np.abs(mean)).astype(np.float32))
+        return predictions
+
+    def onset(self) -> Predictions:
+        """The mean training response at that time since the block began, and the training mean where few blocks are
+        that long.
+        """
+        longest = max(audited.block.n_bins for audited in self.blocks)
+        course = self._onset_response(longest).astype(np.float32)
+        return [course[self._store.burn_in_bins : a.block.n_bins].copy() for a in self.blocks]
+
+    def _onset_response(self, n_bins: int) -> Float64[np.ndarray, "time units"]:
+        session = self._session
+        total, n = (np.zeros((n_bins, len(session.unit_ids))) for _ in range(2))
+        for block in session.blocks_in("train"):
+            stop = min(block.stop, block.start + n_bins)
+            valid = session.valid(block.start, stop)
+            total[: stop - block.start] += np.where(valid, session.responses(block.start, stop), 0)
+            n[: stop - block.start] += valid
+        width = max(round(ONSET_SMOOTHED_S * self._store.spec.sampling_rate_hz), 1)
+        known = n >= FEWEST_ONSETS
+        total, n = (_summed_around(values, width) for values in (total, n))
+        course = total / np.maximum(n, 1)
+        if self._store.spec.response_kind == "counts":
+            # Few spikes make a noisy course, and a noisy level is too low a bar: it leans on what units share.
+            expected = n * session.train_mean
+            shared = total.sum(1, keepdims=True) / np.maximum(expected.sum(1, keepdims=True), 1e-9)
+            course = session.train_mean * (total + ONSET_PRIOR * shared) / (expected + ONSET_PRIOR)
+        return np.where(known, course, session.train_mean)
+
+    def _audited(self, block: Block) -> AuditedBlock:
+        start = block.start + self._store.burn_in_bins
+        valid = self._session.valid(start, block.stop).copy()
+        valid[: max(self._twin.stride - 1 - self._store.burn_in_bins, 0)] = False
+        return AuditedBlock(
+            block=block,
+            stimulus=_digest(self._video(block)),
+            recorded=self._session.responses(start, block.stop),
+            valid=valid,
+        )
+
+    def _video(self, block: Block) -> Shaped[np.ndarray, "time channels height width"]:
+        return self._session.video(block.start, block.stop)
+
+    def _grey_video(self, block: Block) -> Float32[np.ndarray, "time channels height width"]:
+        return np.repeat(self._grey, block.n_bins, axis=0)
+
+    def _scrambled(self, video: np.ndarray) -> np.ndarray:
+        flat = video.reshape(*video.shape[:2], -1)
+        return np.ascontiguousarray(flat[:, :, self._pixels].reshape(video.shape))
+
+    def _other_stimuli(self, audited: AuditedBlock) -> list[int]:
+        """Blocks that show something else, and nothing of the same picture."""
+        group = audited.block.group
+        return [
+            j
+            for j, other in enumerate(self.blocks)
+            if other.stimulus != audited.stimulus and (group is None or other.block.group != group)
+        ]
+
+    def _wrong_video(self, audited: AuditedBlock) -> Callable[[], np.ndarray] | None:
+        n_bins = audited.block.n_bins
+        share = self._rng.uniform(0.25, 0.75)
+        others = {self.blocks[j].stimulus: self.blocks[j].block for j in self._other_stimuli(audited)}
+        if not others:
+            shift = round(share * n_bins)
+            if min(shift, n_bins - shift) < LEAST_SHIFT_S * self._store.spec.sampling_rate_hz:
+                return None
+            return lambda: np.roll(self._video(audited.block), shift, axis=0)
+        donors = [list(others.values())[i] for i in self._rng.permutation(len(others))]
+        parts: list[tuple[int, int]] = []
+        missing = n_bins
+        for k in range(math.ceil(n_bins / min(donor.n_bins for donor in donors)) + 1):
+            donor = donors[k % len(donors)]
+            start = donor.start + (round(share * donor.n_bins) if k == 0 else 0)
+            stop = min(donor.stop, start + missing)
+            parts.append((start, stop))
+            missing -= stop - start
+        return lambda: np.concatenate(
+            [self._session.video(start, stop) for start, stop in parts if stop > start]
+        )
+
+    def _predict(
+        self,
+        block: Block,
+        video: np.ndarray,
+        *,
+        behaviour: Literal["recorded", "mean"] = "recorded",
+        readout: str | None = None,
+        columns: Int[np.ndarray, " units"] | None = None,
+    ) -> Float32[np.ndarray, "time units"]:
+        samples: np.ndarray | Literal["mean"] | None = None
+        if self._twin.uses_behaviour:
+            recorded = self._session.behaviour(block.start, block.stop)
+            samples = recorded if behaviour == "recorded" else "mean"
+        key = _digest(video, samples if isinstance(samples, np.ndarray) else None)
+        key += (readout or "").encode() + behaviour.encode()
+        # Repeats with the same behaviour come one after the other and share a prediction.
+        if self._last[0] != key:
+            rates = self._twin.predict(video, samples, session=readout or self._session.id)
+            rates = rates[:, self._columns if columns is None else columns]
+            if not np.isfinite(rates[self._twin.stride - 1 :]).all():
+                raise CheckpointError(
+                    f"session '{self._session.id}', bins {block.start} to {block.stop}: the twin predicts values "
+                    "that are not finite; its weights are damaged or its training diverged"
+                )
+            self._last = key, rates.astype(np.float32)
+        return self._last[1][self._store.burn_in_bins :]
+
+
+def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:
+    """Test blocks that the controls are run on: all of them, or every so manieth stimulus with its repeats."""
+    stimuli: dict[str, list[Block]] = {}
+    for i, block in enumerate(session.blocks_in("test")):
+        if block.n_bins > store.burn_in_bins:
+            stimuli.setdefault(f"{i}" if block.stimulus_id is None else f"id {block.stimulus_id}", []).append(
+                block
+            )
+    total = sum(block.n_bins for blocks in stimuli.values() for block in blocks)
+    most = min(CONTROL_MINUTES * 60 * store.spec.sampling_rate_hz, MAX_VALUES / len(session.unit_ids))
+    every = max(math.ceil(total / most), 1)
+    return sorted(
+        (block for blocks in list(stimuli.values())[::every] for block in blocks),
+        key=lambda block: block.start,
+    )
+
+
+def segments_of(blocks: Sequence[AuditedBlock], segment_bins: int) -> list[list[tuple[int, slice]]]:
+    """What is resampled as one, as in an evaluation: a stretch of a block, the same of all repeats of a stimulus."""
+    rows: dict[tuple[object, ...], list[tuple[int, slice]]] = {}
+    for i, audited in enumerate(blocks):
+        for key, part in _stretches(audited, segment_bins):
+            rows.setdefault(key, []).append((i, part))
+    return list(rows.values())
+
+
+def _stretches(audited: AuditedBlock, segment_bins: int) -> Iterator[tuple[tuple[object, ...], slice]]:
+    n = len(audited.recorded)
+    named = audited.block.stimulus_id
+    for number, start in enumerate(range(0, n, segment_bins)):
+        yield (named or audited.block.start, number), slice(start, min(start + segment_bins, n))
+
+
+def _columns(twin: Twin, session: SessionStore) -> Int[np.ndarray, " units"]:
+    """Where the session's units stand in the twin's predictions."""
+    column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
+    return np.array([column[unit] for unit in session.unit_ids])
+
+
+def _summed_around(
+    values: Float64[np.ndarray, "time units"], width: int
+) -> Float64[np.ndarray, "time units"]:
+    kernel = np.ones(width)
+    columns = [np.convolve(column, kernel)[width // 2 : width // 2 + len(column)] for column in values.T]
+    return np.stack(columns, axis=1)
+
+
+def _digest(*arrays: np.ndarray | None) -> bytes:
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()

@@ -1,0 +1,124 @@
+"""Scores of the intact twin, of the levels that survive any control, and of the controls, with paired intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from visioncore import metrics
+from visioncore.audit.controls import ROLES, AuditedBlock, Predictions, Role, segments_of
+from visioncore.audit.findings import Json
+from visioncore.audit.recalibration import recalibrated
+from visioncore.metrics import Sums
+
+SCORES = ("correlation", "bits_per_spike", "recalibrated_bits_per_spike")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean over units, and bootstrap draws of it: paired between all lines."""
+
+    mean: float
+    draws: Float64[np.ndarray, " draws"] | None
+
+    def less(self, other: "Score") -> "Score":
+        """The difference, draw by draw."""
+        both = self.draws is not None and other.draws is not None
+        return Score(self.mean - other.mean, self.draws - other.draws if both else None)  # type: ignore[operator]
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """The central 95 % of the draws."""
+        return metrics.interval(self.draws)
+
+    def as_json(self) -> Json:
+        finite = bool(np.isfinite(self.mean))
+        return {"mean": float(self.mean) if finite else None, "ci95": self.ci95 if finite else None}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One prediction of the whole population, scored. Traces have a correlation only."""
+
+    name: str
+    role: Role
+    scores: dict[str, Score]
+
+
+class LineScores:
+    """Gathers the sums of one kind of prediction, session by session."""
+
+    def __init__(self, name: str, counts: bool) -> None:
+        self.name, self.counts = name, counts
+        self.raw: list[Sums] = []
+        self.fitted: list[Sums] = []
+
+    def add(
+        self,
+        blocks: Sequence[AuditedBlock],
+        predictions: Predictions,
+        train_mean: Float64[np.ndarray, " units"],
+        segment_bins: int,
+    ) -> None:
+        """Take in one session's predictions, one per block."""
+        recorded, prediction = np.concatenate([b.recorded for b in blocks]), np.concatenate(predictions)
+        # Where a control has no prediction (the other trial was shorter), its bins are left out.
+        valid = np.concatenate([b.valid for b in blocks]) & np.isfinite(prediction)
+        rows = segments_of(blocks, segment_bins)
+        starts = np.cumsum([0, *(len(b.recorded) for b in blocks)])
+        self.raw.append(_sums(rows, starts, prediction, recorded, train_mean, valid))
+        if self.counts:
+            safe = np.where(valid, prediction, np.float32(0))
+            fitted = recalibrated(safe, recorded, valid)
+            self.fitted.append(_sums(rows, starts, fitted.astype(np.float32), recorded, train_mean, valid))
+
+    def line(self, units: Sequence[Bool[np.ndarray, " units"]]) -> Line:
+        """The scores over the chosen units of every session."""
+        raw, fitted = (
+            [_of_units(s, chosen) for s, chosen in zip(sums, units, strict=True)]
+            for sums in (self.raw, self.fitted or self.raw)
+        )
+        scores = {"correlation": _score(raw, "correlation")}
+        if self.counts:
+            scores["bits_per_spike"] = _score(raw, "bits_per_spike")
+            scores["recalibrated_bits_per_spike"] = _score(fitted, "bits_per_spike")
+        return Line(self.name, ROLES[self.name], scores)
+
+
+def _of_units(sums: Sums, chosen: Bool[np.ndarray, " units"]) -> Sums:
+    return sums.map(lambda a: a[:, chosen])
+
+
+def _sums(
+    rows: list[list[tuple[int, slice]]],
+    starts: np.ndarray,
+    prediction: Float32[np.ndarray, "time units"],
+    recorded: Float32[np.ndarray, "time units"],
+    train_mean: Float64[np.ndarray, " units"],
+    valid: Bool[np.ndarray, "time units"],
+) -> Sums:
+    stacked = []
+    for row in rows:
+        bins = np.concatenate([np.arange(starts[i] + part.start, starts[i] + part.stop) for i, part in row])
+        stacked.append(Sums.measure(prediction[bins], recorded[bins], train_mean, valid[bins]))
+    return Sums.stack(stacked)
+
+
+def _score(sessions: list[Sums], name: str) -> Score:
+    mean = metrics.mean_or_nan(getattr(s.map(lambda a: a.sum(0)), name) for s in sessions)
+    return Score(mean, metrics.population_draws(sessions, lambda sums: getattr(sums, name)))
+
+
+def as_json(lines: dict[str, Line]) -> tuple[Json, ...]:
+    """Every line with its scores, and how far it is from the intact twin and from behaviour alone."""
+    rows = []
+    for line in lines.values():
+        row: Json = {"name": line.name, "role": line.role}
+        row |= {name: line.scores[name].as_json() if name in line.scores else None for name in SCORES}
+        for base in ("intact", "behaviour only"):
+            row[f"less_{base.replace(' ', '_')}"] = {
+                name: score.less(lines[base].scores[name]).as_json() for name, score in line.scores.items()
+            }
+        rows.append(row)
+    return tuple(rows)

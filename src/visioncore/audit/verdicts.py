@@ -1,0 +1,114 @@
+"""From the scores of the controls to findings: what must fall, how far, and what may be left."""
+
+from visioncore.audit.findings import Finding, Json, Level
+from visioncore.audit.lines import Line, Score
+
+TOLERATED_REST = 0.1
+"""Of what the right stimulus adds, the share that a control may keep however sure that is: with enough data,
+traces of luminance and contrast that no control removes become significant."""
+CRITERIA = ("correlation", "recalibrated_bits_per_spike")
+LABELS = {"correlation": "correlation", "recalibrated_bits_per_spike": "recalibrated bits/spike"}
+
+SURVIVES: dict[str, tuple[str, ...]] = {
+    "video shifted": ("behaviour only", "time since onset"),
+    "trials shuffled": ("behaviour only", "time since onset"),
+    "other readout": ("behaviour only", "time since onset", "shared by all units"),
+    "pixels scrambled": ("behaviour only", "time since onset", "shared by all units"),
+    "no input": ("time since onset",),
+}
+"""The levels that each control may keep: what it does not take away."""
+REMEDIES = {
+    "video shifted": "the twin knows the responses by another way than the video; look for responses, or signals "
+    "derived from them, in its inputs",
+    "trials shuffled": "trials are alike in more than their onset: look for one stimulus under several ids",
+    "other readout": "the score says little about single units; look for units recorded twice",
+    "pixels scrambled": "the twin does not use where things are; look at its receptive fields",
+    "no input": "without any input the rates follow a clock: the twin has memorised when responses occur",
+}
+
+
+def about_controls(lines: dict[str, Line]) -> list[Finding]:
+    """Whether the stimulus matters at all, and whether every control falls to what it may keep."""
+    intact = lines["intact"].scores
+    skill = intact["correlation"].ci95
+    if skill is None:
+        sentence = (
+            f"Too few blocks and units for an interval (correlation {intact['correlation'].mean:.3f} intact): the "
+            "controls are listed, and not judged."
+        )
+        return [Finding("stimulus", "note", sentence, {}, "audit with more test data")]
+    if not skill[0] > 0:
+        sentence = (
+            f"The twin predicts nothing on the test split (correlation {_told(intact['correlation'])}): the controls "
+            "have nothing to fall from."
+        )
+        return [Finding("stimulus", "note", sentence, {}, "train the twin, or look at its curves")]
+    first = _about_stimulus(lines)
+    return [first, *(_about_control(lines, name) for name in SURVIVES if name in lines)] + [
+        Finding(name, "note", "Not run: the test split has no second stimulus or unit to exchange.", {})
+        for name in SURVIVES
+        if name not in lines
+    ]
+
+
+def _about_stimulus(lines: dict[str, Line]) -> Finding:
+    adds = {name: _difference(lines, "intact", "behaviour only", name) for name in _criteria(lines)}
+    numbers = {name: difference.as_json() for name, difference in adds.items()}
+    told = "; ".join(f"{LABELS[name]} {_told(difference)}" for name, difference in adds.items())
+    if all(_surely_positive(difference) for difference in adds.values()):
+        sentence = f"The stimulus matters: intact less behaviour only (mean grey), {told}."
+        return Finding("stimulus", "pass", sentence, numbers)
+    sentence = f"The twin ignores the stimulus: on a grey screen it is no worse (intact less behaviour only, {told})."
+    remedy = "its score is not about vision; look at receptive fields and training curves"
+    return Finding("stimulus", "fail", sentence, numbers, remedy)
+
+
+def _about_control(lines: dict[str, Line], name: str) -> Finding:
+    numbers: Json = {}
+    told, above, falls = [], [], []
+    for score in _criteria(lines):
+        own, intact = lines[name].scores[score], lines["intact"].scores[score]
+        kept = max(
+            (lines[level] for level in SURVIVES[name] if level in lines),
+            key=lambda line: line.scores[score].mean,
+        )
+        excess, fall = own.less(kept.scores[score]), intact.less(own)
+        adds = max(intact.mean - kept.scores[score].mean, 0.0)
+        remains = _surely_positive(excess) and excess.mean > TOLERATED_REST * adds
+        numbers[score] = {
+            "level": kept.name,
+            "above_level": excess.as_json(),
+            "below_intact": fall.as_json(),
+            "rest_tolerated": TOLERATED_REST * adds,
+        }
+        told.append(
+            f"{LABELS[score]} {own.mean:.3f} (intact {intact.mean:.3f}; {kept.name} {kept.scores[score].mean:.3f})"
+        )
+        above += [score] if remains else []
+        falls += [score] if _surely_positive(fall) else []
+    level: Level = "fail" if above or not falls else "pass"
+    scores = "; ".join(told)
+    if level == "pass":
+        return Finding(name, level, f"Falls to what it may keep: {scores}.", numbers)
+    if not falls:
+        return Finding(name, level, f"The score survives: {scores}.", numbers, REMEDIES[name])
+    why = " and ".join(LABELS[score] for score in above)
+    return Finding(name, level, f"Does not fall far enough in {why}: {scores}.", numbers, REMEDIES[name])
+
+
+def _criteria(lines: dict[str, Line]) -> list[str]:
+    return [name for name in CRITERIA if name in lines["intact"].scores]
+
+
+def _difference(lines: dict[str, Line], a: str, b: str, score: str) -> Score:
+    return lines[a].scores[score].less(lines[b].scores[score])
+
+
+def _surely_positive(score: Score) -> bool:
+    interval = score.ci95
+    return interval is not None and interval[0] > 0
+
+
+def _told(score: Score) -> str:
+    interval = score.ci95
+    return f"{score.mean:.3f}" + ("" if interval is None else f", {interval[0]:.3f} to {interval[1]:.3f}")

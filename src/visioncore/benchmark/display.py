@@ -1,0 +1,72 @@
+"""What a benchmark shows while it runs, and what of it is left: for the command line to print."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from visioncore.benchmark.execution import Benchmark, Progress, Watch
+from visioncore.benchmark.suite import PlannedRun
+
+
+@contextlib.contextmanager
+def bars(work: Benchmark, chosen: Sequence[PlannedRun]) -> Iterator[Watch]:
+    """A line per run, and one for all that remains."""
+    states = {run.folder: work.progress(run) for run in chosen}
+    columns = ("{task.description}", BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"))
+    with Bars(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as shown:
+        everything = shown.add_task("all runs", total=len(chosen), note="")
+        lines = {
+            run.folder: shown.add_task(run.name, total=1.0, note=_note(state))
+            for run, state in zip(chosen, states.values(), strict=True)
+        }
+
+        def show(run: PlannedRun, state: Progress) -> None:
+            states[run.folder] = state
+            shown.update(lines[run.folder], completed=state.fraction, note=_note(state))
+            done = sum(state.state in ("finished", "failed") for state in states.values())
+            shown.update(everything, completed=done, note=_all_that_remains(list(states.values())))
+
+        for run in chosen:
+            show(run, states[run.folder])
+        yield show
+
+
+def table(work: Benchmark, chosen: Sequence[PlannedRun]) -> RenderableType:
+    """A line per run: its state, and the time that it still needs."""
+    rows = Table("recording", "model", "seed", "state", "time needed")
+    states = [work.progress(run) for run in chosen]
+    for run, state in zip(chosen, states, strict=True):
+        begun = f"begun ({state.fraction:.0%})" if state.state == "begun" else state.state
+        rows.add_row(run.data, run.model, str(run.seed), begun, _duration(state.remaining_s))
+    done = sum(state.state == "finished" for state in states)
+    summary = f"{done} of {len(chosen)} runs finished; {_all_that_remains(states)}"
+    return Group(rows, summary)
+
+
+def _note(state: Progress) -> str:
+    if state.state in ("finished", "failed"):
+        return state.state
+    return f"{state.state}, {_duration(state.remaining_s)} left"
+
+
+def _all_that_remains(states: list[Progress]) -> str:
+    left = [state.remaining_s for state in states if state.state not in ("finished", "failed")]
+    known = [seconds for seconds in left if seconds is not None]
+    if not left:
+        return "nothing left"
+    unknown = f", and {len(left) - len(known)} runs of unknown length" if len(known) < len(left) else ""
+    return f"{_duration(sum(known)) if known else 'time not known'} left{unknown if known else ''}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "time not known"
+    if seconds == 0:
+        return "none"
+    minutes = seconds / 60
+    return f"about {minutes / 60:.1f} h" if minutes >= 90 else f"about {math.ceil(minutes)} min"

@@ -1,0 +1,112 @@
+"""What is on the screen during a trial: photographs, dead leaves, Gabor noise and gratings, in contrast units."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+
+from visioncore.data.recording import Split
+from visioncore.data.simulator.images import PictureLibrary
+from visioncore.stimuli import drifting_grating, gabor_texture
+
+KINDS = (
+    *("photograph", "dead_leaves", "gabor_noise", "dead_leaves", "photograph", "grating", "dead_leaves"),
+    *("photograph", "gabor_noise", "dead_leaves"),
+)
+"""Dealt out in turn within each split, so that any number of trials is at least half natural images."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The field that is shown, and how fast its frames come and its noise is redrawn."""
+
+    height: int
+    width: int
+    sampling_rate_hz: float
+    noise_refresh_s: float
+
+    def show(
+        self,
+        kind: str,
+        split: Split,
+        down_px: Float64[np.ndarray, " time"],
+        right_px: Float64[np.ndarray, " time"],
+        library: PictureLibrary,
+        generator: np.random.Generator,
+    ) -> tuple[Float32[np.ndarray, "time height width"], str | None]:
+        """A trial's frames, shifted by so many pixels (down, right), and the name of the picture that they show."""
+        size = (self.height, self.width)
+        if kind in ("photograph", "dead_leaves"):
+            picture = library.draw(kind, split, generator)
+            frames = window(picture.contrast, down_px, right_px, *size) * generator.uniform(0.6, 1.0)
+            return frames, picture.name
+        if kind == "gabor_noise":
+            return _gabor_noise(self, down_px, right_px, generator), None
+        cycles_hz = generator.uniform(2.0, 8.0)
+        grating = drifting_grating(
+            down_px,
+            right_px,
+            *size,
+            orientation_deg=generator.uniform(0, 360),
+            period_px=generator.uniform(5, 12),
+            phase=2 * np.pi * cycles_hz * np.arange(len(down_px)) / self.sampling_rate_hz,
+            contrast=generator.uniform(0.2, 0.6),
+        )
+        return grating, None
+
+
+def window(
+    picture: Float32[np.ndarray, "picture_height picture_width"],
+    down_px: Float64[np.ndarray, " time"],
+    right_px: Float64[np.ndarray, " time"],
+    height: int,
+    width: int,
+) -> Float32[np.ndarray, "time height width"]:
+    """The part of the picture under the field in each frame, bilinear, mirrored beyond its edges."""
+    rows_in, columns_in = picture.shape
+    rows = np.arange(height)[None, :] + (0.5 - height / 2) - down_px[:, None]
+    columns = np.arange(width)[None, :] + (0.5 - width / 2) - right_px[:, None]
+    shape = (len(down_px), height, width)
+    grid = np.stack(
+        [
+            np.broadcast_to((columns * 2 / columns_in)[:, None, :], shape),
+            np.broadcast_to((rows * 2 / rows_in)[:, :, None], shape),
+        ],
+        -1,
+    ).reshape(1, len(down_px) * height, width, 2)
+    sampled = torch.nn.functional.grid_sample(
+        torch.from_numpy(picture)[None, None],
+        torch.from_numpy(grid.astype(np.float32)),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
+    return sampled.numpy().reshape(shape)
+
+
+def _gabor_noise(
+    screen: Screen,
+    down_px: Float64[np.ndarray, " time"],
+    right_px: Float64[np.ndarray, " time"],
+    generator: np.random.Generator,
+) -> Float32[np.ndarray, "time height width"]:
+    """A texture of Gabors on the screen, another one every `noise_refresh_s`."""
+    gabors_per_px = generator.uniform(0.008, 0.018)
+    contrast = generator.uniform(0.25, 0.5)
+    refresh = max(1, round(screen.noise_refresh_s * screen.sampling_rate_hz))
+    frames = []
+    for start in range(0, len(down_px), refresh):
+        down, right = down_px[start : start + refresh], right_px[start : start + refresh]
+        texture = gabor_texture(
+            screen.height + int(np.ceil(np.ptp(down))) + 2,
+            screen.width + int(np.ceil(np.ptp(right))) + 2,
+            gabors_per_px=gabors_per_px,
+            contrast=contrast,
+            generator=generator,
+        )
+        # Only what the gaze crosses before the next redraw is drawn, centred on the middle of that range.
+        down = down - (down.max() + down.min()) / 2
+        right = right - (right.max() + right.min()) / 2
+        frames.append(window(texture, down, right, screen.height, screen.width))
+    return np.concatenate(frames)

@@ -1,0 +1,50 @@
+"""A simulated white-noise experiment on retina- and LGN-like cells with known ground truth."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from visioncore.config import ComponentConfig, dump_config
+from visioncore.data.recording import RecordingInfo, SessionRecording
+from visioncore.data.simulator.white_noise import NoiseSessionConfig, simulate_white_noise
+
+WHITE_NOISE_VERSION = 1
+"""Raised whenever the same parameters come to yield other recordings."""
+
+
+class WhiteNoiseConfig(ComponentConfig, NoiseSessionConfig):
+    """`type: white_noise`; docs/simulator.md describes what it yields."""
+
+    type: Literal["white_noise"] = "white_noise"
+
+    def build(self, base_dir: Path) -> "WhiteNoiseSource":
+        """The source; it reads no files, so `base_dir` plays no part."""
+        return WhiteNoiseSource(self)
+
+
+class WhiteNoiseSource:
+    """A `RecordingSource` of one simulated session."""
+
+    def __init__(self, config: WhiteNoiseConfig) -> None:
+        self._config = config
+
+    def info(self) -> RecordingInfo:
+        """The checkerboard, in pixels only: what a pixel is in degrees depends on the eye."""
+        return RecordingInfo(
+            sampling_rate_hz=self._config.sampling_rate_hz,
+            response_kind="counts",
+            channels=1,
+            height=self._config.height,
+            width=self._config.width,
+        )
+
+    def fingerprint(self) -> str:
+        """Digest of the parameters and the generator's version."""
+        content = {"version": WHITE_NOISE_VERSION, "config": dump_config(self._config)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def sessions(self) -> Iterator[SessionRecording]:
+        """One session."""
+        yield simulate_white_noise(self._config, "N1", "N")
