@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +27,7 @@ from visioncore.data import build_data_config
 from visioncore.describe import describe, guide_spec
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
+from visioncore.model.cores import CoreConfig
 from visioncore.training.experiment import TrainingConfig, read_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ every_shipped_file = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: p
 MODEL = EXPERIMENTS / "model_configs" / "vivit_tiny.yaml"
 DATA = EXPERIMENTS / "data_configs" / "simulated.yaml"
 TRAINING = EXPERIMENTS / "training_configs" / "small.yaml"
-CORES = "vivit | resnet | x3d | blind | none"
+CORES = " | ".join(core.tiny().type for core in get_args(get_args(CoreConfig)[0]))
 ARRAYS = """
 type: arrays
 params:

@@ -1,5 +1,6 @@
 """Results as tables for a terminal: rich renderables, which the command line prints."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -58,7 +59,11 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
         *("CC_norm", "seeds", "seed SD", "parameters", "TFLOP", "minutes"),
     )
     overall = compared["overall"]
-    for name, own in sorted(overall["models"].items(), key=lambda item: -(item[1][metric]["mean"] or 0.0)):
+    means = {name: own[metric]["mean"] for name, own in overall["models"].items()}
+    for name in sorted(
+        means, key=lambda name: -math.inf if means[name] is None else means[name], reverse=True
+    ):
+        own = overall["models"][name]
         score, difference, of_model = (
             own[metric], overall["differences"][name][metric], compared["models"][name],
         )  # fmt: skip
@@ -70,7 +75,7 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
                 _number(difference["better_units"], "{:.0%}"),
             ]
         scores.add_row(
-            *(name, _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
+            *(escape(name), _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
             *less,
         )
         flops, wall_s = of_model["training_flops"], of_model["wall_s"]
@@ -79,7 +84,7 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
             _number(own["correlation"]["mean"], "{:.3f}"),
         ]
         facts.add_row(
-            *(name, *(of_counts if counts else [])),
+            *(escape(name), *(of_counts if counts else [])),
             _number(of_model["cc_norm"], "{:.2f}"),
             str(len(of_model["seeds"])),
             _number(score["seed_sd"], "{:.3f}", ""),

@@ -3,7 +3,7 @@
 Filters: ridge regression of the responses on the recent frames. The stimulus covariance is taken as the product of a
 spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For
 Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the filter of a linear-nonlinear cell up to its gain
-(Paninski 2004). Its strongest spatial components stay; their time courses are then fitted by likelihood (`glm.py`).
+(Paninski 2004). Its strongest spatial components are where the likelihood starts from (`glm.py`).
 
 Positions: the same regression on local contrast energy, which also drives cells that have no linear filter.
 """
@@ -23,7 +23,7 @@ from visioncore.model import Twin
 from visioncore.model.linear import LowRankLinear
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
-from visioncore.training.glm import fit_time_courses
+from visioncore.training.glm import fit_filters
 
 logger = logging.getLogger(__name__)
 
@@ -255,10 +255,20 @@ def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"])
 def _set_filters(
     twin: Twin, session: str, linear: LowRankLinear, sample: _Sample, regression: _Regression
 ) -> None:
-    """The `rank` strongest spatial components of each unit's filter, and their time courses by likelihood."""
+    """The `rank` strongest spatial components of each unit's filter, and what the likelihood makes of them."""
     spec = twin.spec
     _, _, right = torch.linalg.svd(regression.weights, full_matrices=False)
-    spatial = right[:, : linear.rank]
+    spatial = fit_filters(
+        linear,
+        twin.output(session),
+        spatial=right[:, : linear.rank],
+        window=_local_window(regression.weights, sample.pixel_grid),
+        frames=sample.pixels,
+        responses=sample.responses,
+        fitted=sample.usable * (1 - sample.held_out),
+        tested=sample.usable * sample.held_out,
+        step=sample.step,
+    )
     channels, rows, columns = sample.pixel_grid
     maps = spatial.reshape(-1, channels, rows, columns)
     if (rows, columns) != (spec.height, spec.width):
@@ -267,16 +277,6 @@ def _set_filters(
     with torch.no_grad():
         maps = maps.view(*spatial.shape[:2], -1).to(linear.spatial)
         linear.spatial[:, : spatial.shape[1]] = maps / linear.spatial_scale
-    fit_time_courses(
-        linear,
-        twin.output(session),
-        spatial=spatial,
-        frames=sample.pixels,
-        responses=sample.responses,
-        fitted=sample.usable * (1 - sample.held_out),
-        tested=sample.usable * sample.held_out,
-        step=sample.step,
-    )
 
 
 def _centres(

@@ -16,11 +16,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
-from visioncore.config import Config
 from visioncore.data.behaviour import eye_velocity
-from visioncore.data.simulator.projection import on_grid, project
+from visioncore.data.simulator.projection import on_grid
+from visioncore.data.simulator.subunits import (
+    SubunitsConfig,
+    mosaic,
+    on_off,
+    subunit_filters,
+    subunit_kernel,
+)
 from visioncore.data.simulator.temporal import gamma, low_pass
-from visioncore.stimuli import GREY
 
 CascadeClass = Literal["push_pull", "subunit_energy", "delay_opponent"]
 CASCADE_CLASSES: tuple[CascadeClass, ...] = ("push_pull", "subunit_energy", "delay_opponent")
@@ -29,20 +34,9 @@ _TRIALS_AT_ONCE = 8
 _KERNEL_HZ = 2000.0
 
 
-class CascadeCellsConfig(Config):
-    """Ranges from which each unit draws its parameters, uniformly unless said otherwise."""
+class CascadeCellsConfig(SubunitsConfig):
+    """The mosaic that all units share, and ranges from which each draws, uniformly unless said otherwise."""
 
-    spacing_px: PositiveFloat = 2.0
-    """Of the mosaic of subunits."""
-    centre_sigma_px: PositiveFloat = 0.9
-    surround_sigma_px: PositiveFloat = 1.9
-    surround_weight: NonNegativeFloat = 0.9
-    early_delay_s: PositiveFloat = 0.022
-    late_delay_s: PositiveFloat = 0.045
-    """Mean delays of the two lobes of the subunits' kernel, gammas of orders 3 and 4."""
-    transience: NonNegativeFloat = 0.7
-    knee: PositiveFloat = 0.05
-    """Contrast below which a subunit's output grows as the square, and above which in proportion."""
     sigma_px: tuple[PositiveFloat, PositiveFloat] = (1.6, 2.4)
     """Across the template."""
     elongation: tuple[PositiveFloat, PositiveFloat] = (1.3, 2.2)
@@ -207,16 +201,10 @@ class CascadePopulation:
         self, unit: int
     ) -> tuple[Float64[np.ndarray, " subunits"], Float64[np.ndarray, " subunits"]]:
         """Of the subunits' centres from the unit's, along the direction of modulation and at right angles to it."""
-        rows, columns = self._mosaic()
+        rows, columns = mosaic(self.config, self.height, self.width)
         angle = np.deg2rad(self.orientation_deg[unit])
         up, right = self.row_px[unit] - rows, columns - self.column_px[unit]
         return np.cos(angle) * right + np.sin(angle) * up, np.cos(angle) * up - np.sin(angle) * right
-
-    def _mosaic(self) -> tuple[Float64[np.ndarray, " subunits"], Float64[np.ndarray, " subunits"]]:
-        spacing = self.config.spacing_px
-        rows, columns = (np.arange(spacing / 2, size, spacing) for size in (self.height, self.width))
-        grid = np.meshgrid(rows, columns, indexing="ij")
-        return grid[0].ravel(), grid[1].ravel()
 
     def _signals(
         self, video: UInt8[np.ndarray, "trials time height width"]
@@ -225,51 +213,20 @@ class CascadePopulation:
         n_units = len(self.cell_class)
         drive = np.empty((*video.shape[:2], n_units))
         pool = np.empty_like(drive)
-        subunit_filters = self._subunit_filters()
+        filters = subunit_filters(self.config, self.height, self.width)
         templates = [self.templates(unit) for unit in range(n_units)]
         weights = on_grid(np.concatenate([self._push_pull(np.concatenate(templates)), self._pools()], 1))
         ends = np.cumsum([len(own) for own in templates])
         for start in range(0, len(video), _TRIALS_AT_ONCE):
             some = slice(start, start + _TRIALS_AT_ONCE)
             # Both factors are multiples of 2^-20 and the sums are small: exact, whatever the order.
-            summed = self._on_off(video[some], subunit_filters) @ weights
+            summed = on_off(self.config, video[some], filters, self.sampling_rate_hz) @ weights
             signals = np.moveaxis(summed, -1, 0)
             for unit, own in enumerate(np.split(signals[: ends[-1]], ends[:-1])):
                 drive[some, :, unit] = self._drive(unit, own)
             time_bins = self.config.pool_time_s * self.sampling_rate_hz
             pool[some] = np.moveaxis(low_pass(signals[ends[-1] :], time_bins), 0, -1)
         return drive, pool
-
-    def _subunit_filters(self) -> Float64[np.ndarray, "pixels subunits"]:
-        rows, columns = self._mosaic()
-        down = np.arange(self.height)[:, None, None] + 0.5 - rows
-        right = np.arange(self.width)[None, :, None] + 0.5 - columns
-        square = down**2 + right**2
-        centre, surround = (
-            np.exp(-square / (2 * sigma**2)) / sigma**2
-            for sigma in (self.config.centre_sigma_px, self.config.surround_sigma_px)
-        )
-        # Each lobe has its volume at the field's edge too, so that a uniform field drives no subunit there.
-        centre, surround = centre / centre.sum((0, 1)), surround / surround.sum((0, 1))
-        filters = (centre - self.config.surround_weight * surround).reshape(-1, len(rows))
-        return on_grid(filters / np.abs(filters).sum(0))
-
-    def _on_off(
-        self,
-        video: UInt8[np.ndarray, "trials time height width"],
-        filters: Float64[np.ndarray, "pixels subunits"],
-    ) -> Float64[np.ndarray, "trials time twice_subunits"]:
-        """Rectified outputs of the mosaic, ON before OFF, as multiples of 2^-20."""
-        config, rate = self.config, self.sampling_rate_hz
-        spatial = project(video.reshape(-1, self.height * self.width), filters) / GREY
-        signal = np.ascontiguousarray(np.moveaxis(spatial.reshape(*video.shape[:2], -1), 1, 2))
-        early, late = (
-            gamma(signal, config.early_delay_s * rate, 3),
-            gamma(signal, config.late_delay_s * rate, 4),
-        )
-        linear = np.moveaxis(early - config.transience * late, 2, 1)
-        sides = np.concatenate([np.maximum(linear, 0), np.maximum(-linear, 0)], -1)
-        return on_grid(sides**2 / (sides + config.knee))
 
     def _push_pull(
         self, templates: Float64[np.ndarray, "templates subunits"]
@@ -336,9 +293,7 @@ class CascadePopulation:
     def _latency_s(self, delay_s: float) -> float:
         """Time to the peak of the kernel before rectification."""
         impulse = np.eye(1, round(0.3 * _KERNEL_HZ))
-        early = gamma(impulse, self.config.early_delay_s * _KERNEL_HZ, 3)
-        late = gamma(impulse, self.config.late_delay_s * _KERNEL_HZ, 4)
-        kernel = gamma(early - self.config.transience * late, delay_s * _KERNEL_HZ, 2)
+        kernel = gamma(subunit_kernel(self.config, impulse, _KERNEL_HZ), delay_s * _KERNEL_HZ, 2)
         return float(kernel.argmax() / _KERNEL_HZ)
 
 
