@@ -1,5 +1,6 @@
 """Results as tables for a terminal: rich renderables, which the command line prints."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -50,21 +51,19 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
     counts = metric == "bits_per_spike"
     scores = Table(
         "",
-        *(label, "95 % interval", *(["of ceiling"] if counts else [])),
-        *(f"less {reference}", "paired 95 % interval", "better units"),
+        *(label, "95 % interval", f"less {reference}", "paired 95 % interval", "better units"),
     )
     facts = Table(
         "",
-        *(["correlation"] if counts else []),
-        "CC_norm",
-        "seeds",
-        "seed SD",
-        "parameters",
-        "TFLOP",
-        "minutes",
+        *(["of ceiling", "correlation"] if counts else []),
+        *("CC_norm", "seeds", "seed SD", "parameters", "TFLOP", "minutes"),
     )
     overall = compared["overall"]
-    for name, own in sorted(overall["models"].items(), key=lambda item: -(item[1][metric]["mean"] or 0.0)):
+    means = {name: own[metric]["mean"] for name, own in overall["models"].items()}
+    for name in sorted(
+        means, key=lambda name: -math.inf if means[name] is None else means[name], reverse=True
+    ):
+        own = overall["models"][name]
         score, difference, of_model = (
             own[metric], overall["differences"][name][metric], compared["models"][name],
         )  # fmt: skip
@@ -76,14 +75,16 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
                 _number(difference["better_units"], "{:.0%}"),
             ]
         scores.add_row(
-            *(name, _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
-            *([_number(own["fraction_of_ceiling"], "{:.1%}")] if counts else []),
+            *(escape(name), _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
             *less,
         )
         flops, wall_s = of_model["training_flops"], of_model["wall_s"]
+        of_counts = [
+            _number(own["fraction_of_ceiling"], "{:.1%}"),
+            _number(own["correlation"]["mean"], "{:.3f}"),
+        ]
         facts.add_row(
-            name,
-            *([_number(own["correlation"]["mean"], "{:.3f}")] if counts else []),
+            *(escape(name), *(of_counts if counts else [])),
             _number(of_model["cc_norm"], "{:.2f}"),
             str(len(of_model["seeds"])),
             _number(score["seed_sd"], "{:.3f}", ""),

@@ -62,7 +62,7 @@ class _Paired:
         ]
 
     def comparison(self, models: dict[str, list[ScoredRun]]) -> Comparison:
-        overall, matrix = self._section()
+        overall, scored = self._section()
         kinds = sorted({kind for session in self.template for kind in session.kinds})
         classes = sorted({str(name) for names in self.classes for name in names} - {""})
         settings = self.first.result.settings
@@ -86,29 +86,32 @@ class _Paired:
                 name: {kind: self._section(kind=kind, cell_class=name)[0] for kind in kinds}
                 for name in classes
             },
-            matrix=matrix,
+            matrix={
+                one: {other: _difference(scored[one], scored[other]) for other in scored} for one in scored
+            },
             units=self._units(),
         )
 
     def _section(
         self, session: str | None = None, kind: str | None = None, cell_class: str | None = None
-    ) -> tuple[Json, dict[str, dict[str, Json]]]:
-        """The scores of all models on a cut of the data, and the matrix of their differences."""
+    ) -> tuple[Json, dict[str, dict[str, "_Scored"]]]:
+        """The scores of all models on a cut of the data, and what they were made from."""
         cut = self._cut(session, kind, cell_class)
         scored = {
             name: {score: _Scored.of([cut.take(own) for own in seeds], score) for score in self.scores}
             for name, seeds in self.sums.items()
         }
         ceiling = self._ceiling(cut)
-        matrix = {one: {other: _difference(scored[one], scored[other]) for other in scored} for one in scored}
         section: Json = {
             "n_units": cut.n_units,
             "n_excluded": cut.n_excluded,
             "ceiling": None if ceiling is None else number(ceiling.mean),
             "models": {name: _summary(scores, ceiling) for name, scores in scored.items()},
-            "differences": {name: row[self.reference] for name, row in matrix.items()},
+            "differences": {
+                name: _difference(scores, scored[self.reference]) for name, scores in scored.items()
+            },
         }
-        return section, matrix
+        return section, scored
 
     def _cut(self, session: str | None, kind: str | None, cell_class: str | None) -> "_Cut":
         """Units without a spike in these stretches, or without a valid bin, are left out for all models alike."""
