@@ -16,6 +16,8 @@ from visioncore.report.figures import MARKERS, PALETTE, PREDICTED, STYLE, TRUE
 SCORE_LABELS = {"bits_per_spike": "bits/spike", "correlation": "correlation"}
 PAIRS_SHOWN = 6
 """Scatter plots at most, of the best models."""
+STRONGEST = 0.75
+"""The share of a map's differences that its colours tell apart."""
 _GREY, _LINE = "#6b6b6b", "#bbbbbb"
 _PANELS_IN_A_ROW = 3
 
@@ -164,7 +166,7 @@ def units(comparison: Comparison) -> Figure | None:
         )
     if classes != [""]:
         handles, texts = panels[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside upper right", ncols=len(texts))
+        figure.legend(handles, texts, loc="outside upper center", ncols=1 if len(others) == 1 else len(texts))
     return figure
 
 
@@ -187,8 +189,12 @@ def gains(comparison: Comparison) -> Figure | None:
         for row in rows
     ]
     maps = {name: _map(table, name, metric) for name in others}
-    largest = max([abs(v) for mean, _ in maps.values() for v in mean.ravel() if np.isfinite(v)], default=0.0)
-    figure, panels = _panels(len(others), height=0.42 * len(rows) + 1.5, sharey=True)
+    sizes = np.concatenate([np.abs(mean).ravel() for mean, _ in maps.values()])
+    # A cell with few spikes can differ by whole bits: it must not bleach the others.
+    largest = float(np.nanquantile(sizes, STRONGEST)) if np.isfinite(sizes).any() else 0.0
+    figure, panels = _panels(
+        len(others), height=0.42 * len(rows) + 1.5, width=0.62 * len(columns) + 0.6, sharey=True
+    )
     norm = TwoSlopeNorm(0.0, -(largest or 1.0), largest or 1.0)
     for axes, name in zip(panels, others, strict=True):
         mean, certain = maps[name]
@@ -197,7 +203,7 @@ def gains(comparison: Comparison) -> Figure | None:
             if np.isfinite(value):
                 sure = bool(certain[row, column])
                 axes.text(
-                    column, row, f"{value:+.3f}".replace("-", "−"), ha="center", va="center", fontsize=8,
+                    column, row, f"{value:+.2f}".replace("-", "−"), ha="center", va="center", fontsize=8,
                     fontweight="bold" if sure else "normal", alpha=1.0 if sure else 0.8,
                     color="white" if abs(value) > 0.65 * largest else "#222222",
                 )  # fmt: skip
@@ -206,7 +212,7 @@ def gains(comparison: Comparison) -> Figure | None:
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=list(panels), label=f"difference ({SCORE_LABELS[metric]})", shrink=0.9)
+    figure.colorbar(image, ax=list(panels), label=f"difference ({SCORE_LABELS[metric]})", extend="both")
     return figure
 
 
@@ -270,11 +276,11 @@ def _wide_enough(axes: Axes, values: Sequence[float]) -> None:
         axes.set_xlim(0, 1.25 * high or 1.0)
 
 
-def _panels(n: int, height: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """`n` panels, so many in a row that none is wider than a third of the page; axes left over are hidden."""
+def _panels(n: int, height: float, width: float = 3.35, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """`n` panels, three in a row at most; axes left over are hidden."""
     columns = min(n, _PANELS_IN_A_ROW)
     rows = -(-n // columns)
-    figure = Figure(figsize=(3.35 * columns + 0.3, height * rows + 0.35))
+    figure = Figure(figsize=(width * columns + 0.3, height * rows + 0.35))
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel()
     for unused in axes[n:]:
         unused.set_axis_off()
