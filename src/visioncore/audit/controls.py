@@ -73,7 +73,6 @@ class SessionControls:
         spec, norm = store.spec, twin.normalisation
         mean = np.array(norm.video_mean, np.float32)[:, None, None]
         self._grey = np.broadcast_to(mean, (1, spec.channels, spec.height, spec.width))
-        self._pixels = self._rng.permutation(spec.height * spec.width)
 
     def intact(self) -> Predictions:
         """The twin with everything as it was recorded."""
@@ -101,8 +100,20 @@ class SessionControls:
         return predictions
 
     def scrambled(self) -> Predictions:
-        """The twin on video whose pixels have changed places, the same way in every frame."""
-        return [self._predict(a.block, self._scrambled(self._video(a.block))) for a in self.blocks]
+        """The twin on video whose pixels have changed places, the same way in every frame of a stimulus.
+
+        Each stimulus has an order of its own: under white noise, one order may by chance put much of a filter back.
+        """
+        orders: dict[bytes, np.ndarray] = {}
+        predictions = []
+        for audited in self.blocks:
+            video = self._video(audited.block)
+            flat = video.reshape(*video.shape[:2], -1)
+            if audited.stimulus not in orders:
+                orders[audited.stimulus] = self._rng.permutation(flat.shape[-1])
+            moved = flat[:, :, orders[audited.stimulus]].reshape(video.shape)
+            predictions.append(self._predict(audited.block, np.ascontiguousarray(moved)))
+        return predictions
 
     def shuffled(self, intact: Predictions) -> Predictions | None:
         """Each block's responses beside the prediction for a block with another stimulus, from the same time on.
@@ -198,10 +209,6 @@ class SessionControls:
 
     def _grey_video(self, block: Block) -> Float32[np.ndarray, "time channels height width"]:
         return np.repeat(self._grey, block.n_bins, axis=0)
-
-    def _scrambled(self, video: np.ndarray) -> np.ndarray:
-        flat = video.reshape(*video.shape[:2], -1)
-        return np.ascontiguousarray(flat[:, :, self._pixels].reshape(video.shape))
 
     def _other_stimuli(self, audited: AuditedBlock) -> list[int]:
         """Blocks that show something else, and nothing of the same picture."""
