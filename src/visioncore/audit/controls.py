@@ -23,6 +23,8 @@ CONTROL_MINUTES = 2.0
 the session. On the embedded recording all controls together then cost about two evaluations."""
 MAX_VALUES = 30_000_000
 """Bins times units of one session at most, for the same reason: each prediction is held in memory once."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it spread evenly over the field, however many there are."""
 LEAST_SHIFT_S = 1.0
 """A block that is alone is shifted against itself; by less than this, neighbouring frames are alike."""
 ONSET_SMOOTHED_S = 0.05
@@ -73,6 +75,7 @@ class SessionControls:
         spec, norm = store.spec, twin.normalisation
         mean = np.array(norm.video_mean, np.float32)[:, None, None]
         self._grey = np.broadcast_to(mean, (1, spec.channels, spec.height, spec.width))
+        self._pixels = self._rng.permutation(spec.height * spec.width)
 
     def intact(self) -> Predictions:
         """The twin with everything as it was recorded."""
@@ -110,7 +113,9 @@ class SessionControls:
             video = self._video(audited.block)
             flat = video.reshape(*video.shape[:2], -1)
             if audited.stimulus not in orders:
-                orders[audited.stimulus] = self._rng.permutation(flat.shape[-1])
+                orders[audited.stimulus] = np.roll(
+                    self._pixels, round(GOLDEN * len(orders) * len(self._pixels))
+                )
             moved = flat[:, :, orders[audited.stimulus]].reshape(video.shape)
             predictions.append(self._predict(audited.block, np.ascontiguousarray(moved)))
         return predictions
