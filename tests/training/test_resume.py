@@ -18,6 +18,7 @@ from visioncore.config import dump_yaml
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.model import Twin
 from visioncore.training.experiment import read_experiment
+from visioncore.training.plan import read_plan
 from visioncore.training.run import train
 
 MODEL = {
@@ -269,3 +270,15 @@ def test_a_damaged_point_of_resumption_is_refused(folder: Path, left_alone: Path
         (out / "last.ckpt").write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be resumed from"):
             train(read_experiment(*files), out)
+
+
+@pytest.mark.slow
+def test_a_run_planned_by_the_clock_is_the_run_of_that_many_steps(folder: Path, tmp_path: Path) -> None:
+    """What was learnt to find the pace leaves no trace."""
+    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+    train(read_experiment(*files, list(EVERYTHING)), tmp_path / "clock", max_minutes=0.05)
+    plan = read_plan(tmp_path / "clock" / "plan.json")
+    assert plan is not None
+    length = [f"training.max_epochs={plan.epochs}", f"training.steps_per_epoch={plan.steps_per_epoch}"]
+    train(read_experiment(*files, [*EVERYTHING, *length]), tmp_path / "steps")
+    same_result(tmp_path / "clock", tmp_path / "steps")

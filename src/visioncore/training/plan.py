@@ -1,15 +1,11 @@
 """How many steps a run takes: decided once, written down, and followed by schedule and resumption alike."""
 
-import copy
 import json
 import logging
 import os
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-import torch
 from pydantic import PositiveInt
 
 from visioncore.checkpoint import replace_durably
@@ -17,11 +13,6 @@ from visioncore.config import Config, build_config, dump_config
 from visioncore.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
-
-FEWEST_TIMED_STEPS = 5
-SHORTEST_TIMING_S = 5.0
-TIMED_SHARE = 0.03
-"""Of the budget; a few steps alone would plan by whatever else the machine was doing just then."""
 
 
 class Plan(Config):
@@ -51,53 +42,29 @@ def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": max(round(steps / epochs), 1)})
 
 
-def plan_for_minutes(
-    plan: Plan,
-    minutes: float,
-    time_step: Callable[[], float],
-    time_validation: Callable[[], float],
-) -> Plan:
-    """The plan, with as many epochs as fit into `minutes`, going by the median of timed steps.
+@dataclass(frozen=True)
+class Pace:
+    """How fast a run goes on this machine, in seconds."""
 
-    Steps are timed for `TIMED_SHARE` of the budget, which is spent beside it.
-    """
+    step_s: float
+    """An optimiser step."""
+    epoch_end_s: float
+    """What follows the steps of an epoch: validation and checkpoint."""
+
+
+def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
+    """The plan, with the steps that fill `minutes` at this pace; epochs change in length to divide them."""
     budget_s = minutes * 60
-    time_step()  # the first step pays for lazy initialisation
-    timed: list[float] = []
-    while len(timed) < FEWEST_TIMED_STEPS or sum(timed) < max(TIMED_SHARE * budget_s, SHORTEST_TIMING_S):
-        timed.append(time_step())
-    step_s = median(timed)
-    validation_s = time_validation()
-    epochs = int(budget_s / (plan.steps_per_epoch * step_s + validation_s))
-    steps_per_epoch = plan.steps_per_epoch
-    if epochs < 1:
-        epochs, steps_per_epoch = 1, max(int((budget_s - validation_s) / step_s), 1)
+    epochs = max(round(budget_s / (plan.steps_per_epoch * pace.step_s + pace.epoch_end_s)), 1)
+    steps_per_epoch = max(int((budget_s / epochs - pace.epoch_end_s) / pace.step_s), 1)
     logger.info(
-        "%.2f s a step, %.1f s a validation: %d steps fit into %g minutes",
-        step_s,
-        validation_s,
+        "%.3f s a step, %.1f s for validation and checkpoint: %d steps fit into %g minutes",
+        pace.step_s,
+        pace.epoch_end_s,
         epochs * steps_per_epoch,
         minutes,
     )
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": steps_per_epoch})
-
-
-def stopwatch(action: Callable[[], object]) -> Callable[[], float]:
-    """A function that runs `action` and returns how many seconds it took."""
-
-    def timed() -> float:
-        start = time.perf_counter()
-        action()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    return timed
-
-
-def untouched_copy(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy to try things on, so that timing leaves no trace in the run."""
-    return copy.deepcopy(module)
 
 
 def write_record(path: Path, record: dict) -> None:

@@ -8,10 +8,12 @@ RUN/logs/               metrics.csv, TensorBoard
 """
 
 import contextlib
+import copy
 import csv
 import logging
 import os
 import pickle
+import tempfile
 import time
 import warnings
 import zipfile
@@ -23,6 +25,8 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from visioncore.checkpoint import load_pretrained_core, replace_durably, save_twin
@@ -32,19 +36,19 @@ from visioncore.errors import CheckpointError, ConfigError, TrainingError
 from visioncore.model import Twin
 from visioncore.training.experiment import EXPERIMENT_FILE, Experiment, TrainingConfig
 from visioncore.training.initialise import initialise
-from visioncore.training.lit_twin import LitTwin, seed_step
+from visioncore.training.lit_twin import LitTwin
 from visioncore.training.monitors import FlatFit, Throughput
 from visioncore.training.optim import shortened_warmup
 from visioncore.training.plan import (
+    Pace,
     Plan,
     plan_for_minutes,
     plan_for_passes,
     read_plan,
-    stopwatch,
-    untouched_copy,
     write_plan,
 )
 from visioncore.training.provenance import provenance
+from visioncore.training.rehearsal import Rehearsal
 
 logger = logging.getLogger(__name__)
 
@@ -93,16 +97,14 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         if (warmup := shortened_warmup(config.warmup_steps, plan.max_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
         module = LitTwin(twin, config, plan, store)
-        trainer = _trainer(config, plan, run_dir, [*_callbacks(config), folder])
-        trainer.fit(
+        callbacks = [RichProgressBar(), *_callbacks(config), folder]
+        _fit(
+            _trainer(config, plan, run_dir, callbacks),
             module,
-            _train_loader(experiment, store, plan, first_epoch=len(resumed["history"]) if resumed else 0),
-            _validation_loader(config, store),
-            ckpt_path=str(last) if resumed else None,
-            weights_only=False if resumed else None,
+            experiment,
+            store,
+            (last, resumed) if resumed else None,
         )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return run_dir / "twin.safetensors"
 
 
@@ -141,35 +143,45 @@ def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes
     )
     if max_minutes is None:
         return plan if config.max_passes is None else plan_for_passes(plan, config.max_passes, steps_per_pass)
-    module = untouched_copy(LitTwin(twin, config, plan, store)).to(_device(config))
-    assert isinstance(module, LitTwin)
-    optimizer = module.configure_optimizers()["optimizer"]
-    dataset = _dataset(experiment, store)
-    # bfloat16 on a CPU is emulated: what is timed is the precision that will run.
-    autocast = torch.autocast(
-        next(module.parameters()).device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
+    return plan_for_minutes(plan, max_minutes, _pace(twin, experiment, store, plan, max_minutes))
+
+
+def _pace(twin: Twin, experiment: Experiment, store: RecordingStore, plan: Plan, max_minutes: float) -> Pace:
+    """How fast the run goes: a copy of it is trained for a while, in a folder that is thrown away."""
+    config = experiment.training
+    endless = plan.model_copy(update={"epochs": 1, "steps_per_epoch": 10**9})
+    module = LitTwin(copy.deepcopy(twin), config, endless, store)
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task("finding the pace", total=1.0)
+    rehearsal = Rehearsal(
+        max_minutes, plan.batches_per_step, watch=lambda done: bar.update(task, completed=done)
     )
-    index = iter(range(10**6))
+    with bar, tempfile.TemporaryDirectory() as folder:
+        run_folder = RunFolder(experiment, store, Path(folder), initialise_s=0.0)
+        callbacks = [*_callbacks(config), run_folder, rehearsal]
+        _fit(_trainer(config, endless, Path(folder), callbacks), module, experiment, store, None)
+    assert rehearsal.pace is not None
+    return rehearsal.pace
 
-    def step() -> None:
-        for _ in range(plan.batches_per_step):
-            number = next(index)
-            seed_step(config.seed, number)
-            with autocast:
-                module.loss(tuple(part.to(module.device) for part in dataset[number])).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        module.update_average()
 
-    def validate() -> None:
-        module.eval()
-        module.log = lambda *_, **__: None  # type: ignore[method-assign]
-        with torch.no_grad(), autocast:
-            for number, blocks in enumerate(_validation_loader(config, store)):
-                module.validation_step(blocks.to(module.device), number)
-        module.train()
-
-    return plan_for_minutes(plan, max_minutes, stopwatch(step), stopwatch(validate))
+def _fit(
+    trainer: lightning.Trainer,
+    module: LitTwin,
+    experiment: Experiment,
+    store: RecordingStore,
+    resumed: tuple[Path, dict[str, Any]] | None,
+) -> None:
+    config = experiment.training
+    first_epoch = 0 if resumed is None else len(resumed[1]["history"])
+    trainer.fit(
+        module,
+        _train_loader(experiment, store, module.plan, first_epoch),
+        _validation_loader(config, store),
+        ckpt_path=None if resumed is None else str(resumed[0]),
+        weights_only=None if resumed is None else False,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
 
 
 def _device(config: TrainingConfig) -> Literal["cuda", "cpu"]:
@@ -267,16 +279,13 @@ def _trainer(
         num_sanity_val_steps=-1,  # all of it, before the first step: the start is scored too
         use_distributed_sampler=False,
         enable_model_summary=False,
+        enable_progress_bar=any(isinstance(callback, RichProgressBar) for callback in callbacks),
         default_root_dir=run_dir,
     )
 
 
 def _callbacks(config: TrainingConfig) -> list[Callback]:
-    callbacks: list[Callback] = [
-        RichProgressBar(),
-        Throughput(config.batch_size * config.devices),
-        FlatFit(),
-    ]
+    callbacks: list[Callback] = [Throughput(config.batch_size * config.devices), FlatFit()]
     if config.early_stopping_patience is not None:
         callbacks.append(
             EarlyStopping(
