@@ -5,16 +5,15 @@ on the screen as long as an imaging bin. The expected trace given stimulus and b
 after the rates is linear.
 """
 
-from typing import Self
-
 import numpy as np
 from jaxtyping import Float64, UInt8
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.signal import lfilter
 
 from visioncore.config import Config
 from visioncore.data.recording import ArrayRecording, Trial
 from visioncore.data.simulator.cells import CellsConfig, draw_population
+from visioncore.data.simulator.drawn import DrawnConfig
 from visioncore.data.simulator.gaze import wander
 from visioncore.data.simulator.hidden_gain import hidden_gain
 from visioncore.data.simulator.images import PictureLibrary
@@ -35,7 +34,7 @@ class ImagedCellsConfig(CellsConfig):
     mean_rate_hz: tuple[PositiveFloat, PositiveFloat] = (1.0, 6.0)
 
 
-class IndicatorConfig(Config):
+class IndicatorConfig(DrawnConfig):
     """From spikes to fluorescence; each unit draws its values uniformly."""
 
     decay_s: PositiveFloat = 0.5
@@ -44,13 +43,6 @@ class IndicatorConfig(Config):
     """Of one spike, in dF/F, if there were no rise time."""
     noise_sd: tuple[NonNegativeFloat, NonNegativeFloat] = (0.1, 0.4)
     """Of each sample, in dF/F."""
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, (low, high) in (("amplitude", self.amplitude), ("noise_sd", self.noise_sd)):
-            if low > high:
-                raise ValueError(f"{name} must ascend, got {low} to {high}")
-        return self
 
 
 class CalciumSessionConfig(Config):

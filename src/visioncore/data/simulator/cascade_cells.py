@@ -10,11 +10,11 @@ Sources: Hubel & Wiesel 1962 (fields from rows of subunits), Hirsch et al. 1998 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
-from pydantic import NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from visioncore.data.behaviour import eye_velocity
 from visioncore.data.simulator.projection import on_grid
@@ -67,14 +67,6 @@ class CascadeCellsConfig(SubunitsConfig):
     gain_field_per_deg: NonNegativeFloat = 0.08
     """Standard deviation, over units, of the log gain per degree of eye position."""
     saccade_suppression: NonNegativeFloat = 0.4
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, value in self:
-            if isinstance(value, tuple) and value[0] > value[1]:
-                low, high = value
-                raise ValueError(f"{name} must ascend, got {low} to {high}")
-        return self
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ Mante et al. 2008 (local contrast as the normalising signal), Watson & Ahumada 1
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
-from pydantic import NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from visioncore.config import Config
 from visioncore.data.behaviour import eye_velocity
+from visioncore.data.simulator.drawn import DrawnConfig
 from visioncore.data.simulator.projection import on_grid, project
 from visioncore.data.simulator.temporal import biphasic, gamma, low_pass
 from visioncore.stimuli import GREY, gabor_pair
@@ -24,7 +24,7 @@ CellClass = Literal["simple", "complex", "direction_selective"]
 CELL_CLASSES: tuple[CellClass, ...] = ("simple", "complex", "direction_selective")
 
 
-class CellsConfig(Config):
+class CellsConfig(DrawnConfig):
     """Ranges from which each unit draws its parameters, uniformly unless said otherwise."""
 
     rf_sigma_px: tuple[PositiveFloat, PositiveFloat] = (2.0, 3.5)
@@ -51,14 +51,6 @@ class CellsConfig(Config):
     saccade_enhancement: NonNegativeFloat = 0.5
     saccade_speed_deg_s: PositiveFloat = 30.0
     """Eye speed at which the saccade signal is half on."""
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, value in self:
-            if isinstance(value, tuple) and value[0] > value[1]:
-                low, high = value
-                raise ValueError(f"{name} must ascend, got {low} to {high}")
-        return self
 
 
 @dataclass(frozen=True)

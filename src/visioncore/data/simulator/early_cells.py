@@ -9,13 +9,13 @@ Heeger 1992 (division by local energy).
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from visioncore.config import Config
+from visioncore.data.simulator.drawn import DrawnConfig
 from visioncore.data.simulator.projection import on_grid, project
 from visioncore.data.simulator.temporal import biphasic, low_pass
 from visioncore.stimuli import GREY, gabor_pair
@@ -28,7 +28,7 @@ _SUBUNIT_SIGMA = 0.5
 """In multiples of the field's sigma: one subunit in the middle, six around it."""
 
 
-class EarlyCellsConfig(Config):
+class EarlyCellsConfig(DrawnConfig):
     """Which cells there are, and the ranges from which each draws its parameters uniformly unless said otherwise."""
 
     classes: tuple[EarlyCellClass, ...] = Field(default=("centre_surround",), min_length=1)
@@ -49,14 +49,6 @@ class EarlyCellsConfig(Config):
     semisaturation: PositiveFloat = 0.2
     """Of the normalised cells, in standard deviations of the filters that divide."""
     normalisation_time_s: PositiveFloat = 0.03
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, value in self:
-            if isinstance(value, tuple) and isinstance(value[0], float) and value[0] > value[1]:
-                low, high = value
-                raise ValueError(f"{name} must ascend, got {low} to {high}")
-        return self
 
 
 @dataclass(frozen=True)

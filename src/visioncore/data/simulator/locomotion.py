@@ -1,19 +1,17 @@
 """Running and pupil of a head-fixed animal: bouts of running that the pupil follows, and arousal of its own."""
 
-from typing import Self
-
 import numpy as np
 from jaxtyping import Float32, Float64
-from pydantic import PositiveFloat, model_validator
+from pydantic import PositiveFloat
 from scipy.signal import lfilter
 
-from visioncore.config import Config
+from visioncore.data.simulator.drawn import DrawnConfig
 from visioncore.data.simulator.temporal import low_pass
 
 BEHAVIOUR_NAMES = ("running_speed_cm_s", "pupil_size", "pupil_change_per_s")
 
 
-class LocomotionConfig(Config):
+class LocomotionConfig(DrawnConfig):
     """Statistics of the animal's state, and how strongly it acts on the units."""
 
     bout_time_constant_s: PositiveFloat = 8.0
@@ -27,13 +25,6 @@ class LocomotionConfig(Config):
     """Log gain per unit of log(1 + speed); drawn uniformly for each unit, as the next."""
     pupil_gain: tuple[float, float] = (-0.1, 0.25)
     """Log gain per standard deviation of the pupil's size."""
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for name, (low, high) in (("running_gain", self.running_gain), ("pupil_gain", self.pupil_gain)):
-            if low > high:
-                raise ValueError(f"{name} must ascend, got {low} to {high}")
-        return self
 
 
 def simulate_locomotion(

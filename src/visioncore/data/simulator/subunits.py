@@ -4,13 +4,13 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from visioncore.config import Config
+from visioncore.data.simulator.drawn import DrawnConfig
 from visioncore.data.simulator.projection import on_grid, project
 from visioncore.data.simulator.temporal import gamma
 from visioncore.stimuli import GREY
 
 
-class SubunitsConfig(Config):
+class SubunitsConfig(DrawnConfig):
     """One make of subunit, everywhere in the field."""
 
     spacing_px: PositiveFloat = 2.0

@@ -1,16 +1,15 @@
 """Simulated calcium imaging of hundreds of V1 cells in running animals, with known ground truth."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from visioncore.config import ComponentConfig, dump_config
+from visioncore.config import ComponentConfig
 from visioncore.data.recording import RecordingInfo, SessionRecording
 from visioncore.data.simulator.calcium import CalciumSessionConfig, simulate_calcium_session
+from visioncore.data.simulator.drawn import simulation_fingerprint
 from visioncore.data.simulator.images import PictureLibrary, photographs_digest
 from visioncore.data.simulator.locomotion import BEHAVIOUR_NAMES
 
@@ -55,12 +54,7 @@ class CalciumSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the generator's version and the photographs."""
-        content = {
-            "version": CALCIUM_VERSION,
-            "config": dump_config(self._config),
-            "photographs": photographs_digest(),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return simulation_fingerprint(self._config, CALCIUM_VERSION, photographs=photographs_digest())
 
     def sessions(self) -> Iterator[SessionRecording]:
         """Sessions A1, ..., B1, ... in the order of `subjects`."""

@@ -1,16 +1,15 @@
 """The embedded default recording: a simulated V1 population with known ground truth."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from visioncore.config import ComponentConfig, dump_config
+from visioncore.config import ComponentConfig
 from visioncore.data.behaviour import eye_feature_names
 from visioncore.data.recording import RecordingInfo, SessionRecording
+from visioncore.data.simulator.drawn import simulation_fingerprint
 from visioncore.data.simulator.images import PictureLibrary, photographs_digest
 from visioncore.data.simulator.session import SessionConfig, simulate_session
 
@@ -57,12 +56,7 @@ class SimulatedSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters, the simulator's version and the photographs."""
-        content = {
-            "version": SIMULATOR_VERSION,
-            "config": dump_config(self._config),
-            "photographs": photographs_digest(),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return simulation_fingerprint(self._config, SIMULATOR_VERSION, photographs=photographs_digest())
 
     def sessions(self) -> Iterator[SessionRecording]:
         """Sessions A1, A2, ..., B1, ... in the order of `subjects`."""

@@ -1,17 +1,16 @@
 """A simulated cortical population of another make than the default, to see whether recipes generalise."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from visioncore.config import ComponentConfig, dump_config
+from visioncore.config import ComponentConfig
 from visioncore.data.behaviour import eye_feature_names
 from visioncore.data.recording import RecordingInfo, SessionRecording
 from visioncore.data.simulator.cascade_session import CascadeSessionConfig, simulate_cascade_session
+from visioncore.data.simulator.drawn import simulation_fingerprint
 from visioncore.data.simulator.moving_textures import LeavesLibrary
 
 CASCADE_VERSION = 1
@@ -57,8 +56,7 @@ class SubunitCascadeSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters and the generator's version."""
-        content = {"version": CASCADE_VERSION, "config": dump_config(self._config)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return simulation_fingerprint(self._config, CASCADE_VERSION)
 
     def sessions(self) -> Iterator[SessionRecording]:
         """Sessions C1, ..., D1, ... in the order of `subjects`."""

@@ -1,13 +1,12 @@
 """A simulated white-noise experiment on retina- and LGN-like cells with known ground truth."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from visioncore.config import ComponentConfig, dump_config
+from visioncore.config import ComponentConfig
 from visioncore.data.recording import RecordingInfo, SessionRecording
+from visioncore.data.simulator.drawn import simulation_fingerprint
 from visioncore.data.simulator.white_noise import NoiseSessionConfig, simulate_white_noise
 
 WHITE_NOISE_VERSION = 1
@@ -42,8 +41,7 @@ class WhiteNoiseSource:
 
     def fingerprint(self) -> str:
         """Digest of the parameters and the generator's version."""
-        content = {"version": WHITE_NOISE_VERSION, "config": dump_config(self._config)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return simulation_fingerprint(self._config, WHITE_NOISE_VERSION)
 
     def sessions(self) -> Iterator[SessionRecording]:
         """One session."""
