@@ -87,12 +87,15 @@ def make_twin(
 ) -> Twin:
     """A twin in which every part matters: what training starts at zero is drawn at random here."""
     torch.manual_seed(1)
+    gain = not isinstance(core, NoCoreConfig)
     config = TwinConfig(
         sampling_rate=spec.sampling_rate_hz,
         convnet=core,
         modulator=modulator,
         readout=GaussianReadoutConfig.tiny(),
-        linear=LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4) if linear else NoLinearConfig(),
+        linear=LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4, gain=gain)
+        if linear
+        else NoLinearConfig(),
     )
     twin = config.build(spec, NORMALISATION)
     with torch.no_grad():
@@ -105,6 +108,8 @@ def make_twin(
                 module.weight.normal_(std=0.5)
                 module.phase_out.normal_()
                 module.phase_bias.normal_(std=0.1)
+                if module.gain_weight is not None:
+                    module.gain_weight.normal_(std=0.5)
             if isinstance(module, FiLM):
                 module.to_scale_and_shift.weight.normal_()
     return twin.eval()
@@ -565,6 +570,51 @@ def test_eight_thousand_units_read_in_slices_as_they_would_at_once(monkeypatch: 
     torch.testing.assert_close(sliced, readout.dense(features))
     sliced.sum().backward()
     assert readout.weight.grad is not None
+
+
+def gained_twin() -> tuple[Twin, DynamicGaussianReadout, LowRankLinear]:
+    twin = make_twin(modulator=NoModulatorConfig())
+    readout, linear = twin.readout("one"), twin.linear("one")
+    assert isinstance(readout, DynamicGaussianReadout)
+    assert isinstance(linear, LowRankLinear)
+    return twin, readout, linear
+
+
+def test_the_gain_of_the_linear_path_starts_at_one() -> None:
+    twin, readout, _ = gained_twin()
+    without = twin.config.model_copy(
+        update={"linear": LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4)}
+    ).build(SPEC, NORMALISATION)
+    assert readout.gain_weight is not None
+    unscaled = twin.state_dict()
+    del unscaled["readouts.0.gain_weight"], unscaled["readouts.1.gain_weight"]
+    without.load_state_dict(unscaled)
+    before = run(twin, *make_inputs())
+    torch.nn.init.zeros_(readout.gain_weight)
+    expected = run(without.eval(), *make_inputs())
+    torch.testing.assert_close(run(twin, *make_inputs()), expected, equal_nan=True)
+    assert not torch.allclose(before, expected, equal_nan=True)
+
+
+def test_the_gain_scales_the_linear_path_and_nothing_else() -> None:
+    twin, readout, linear = gained_twin()
+    torch.nn.init.zeros_(linear.temporal)
+    before = run(twin, *make_inputs())
+    assert readout.gain_weight is not None
+    torch.nn.init.zeros_(readout.gain_weight)
+    torch.testing.assert_close(run(twin, *make_inputs()), before, equal_nan=True)
+
+
+@every_part
+def test_bins_that_are_not_predicted_leave_no_trace_in_the_gradient(
+    core: CoreConfig, modulator: ModulatorConfig
+) -> None:
+    twin = make_twin(core, modulator)
+    rates = twin.rates(*make_inputs(), session="one")
+    rates[~rates.isnan()].sum().backward()
+    gradients = [p.grad for p in twin.parameters() if p.grad is not None]
+    assert gradients
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 # --- Configuration and behaviour ------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The linear path: per unit a low-rank spatiotemporal filter at full frame rate, added before the nonlinearity.
 
-With no core it is the linear-nonlinear model; with one, the core learns what is left.
+With no core it is the linear-nonlinear model; with one, the core learns what is left, and may scale it.
 """
 
+import math
 from typing import Annotated, Literal
 
 import numpy as np
@@ -29,6 +30,8 @@ class LowRankLinearConfig(ComponentConfig):
     window_s: PositiveFloat = 0.2
     """How far back the filter sees."""
     num_basis: PositiveInt = 12
+    gain: bool = False
+    """Whether the core scales the filters' drive, unit by unit, by what it sees where the unit looks."""
 
     def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> "LowRankLinear":
         return LowRankLinear(
@@ -41,6 +44,14 @@ class LowRankLinearConfig(ComponentConfig):
 
 
 LinearConfig = Annotated[NoLinearConfig | LowRankLinearConfig, Field(discriminator="type")]
+
+
+def gain(signal: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """What a drive is multiplied by: 1 where the signal is 0, and never negative.
+
+    A linear drive under such a gain is the usual form of contrast normalisation (Heeger 1992) and gain control.
+    """
+    return functional.softplus(signal + math.log(math.e - 1))
 
 
 def raised_cosine_basis(lags: int, num_basis: int) -> Float[Tensor, "basis lags"]:

@@ -31,8 +31,11 @@ class GaussianReadoutConfig(ComponentConfig):
     def tiny(cls) -> "GaussianReadoutConfig":
         return cls(phase_rank=2)
 
-    def build(self, features: FeatureShape, video: VideoShape, n_units: int) -> "DynamicGaussianReadout":
-        return DynamicGaussianReadout(self, features, video, n_units)
+    def build(
+        self, features: FeatureShape, video: VideoShape, n_units: int, *, gain: bool = False
+    ) -> "DynamicGaussianReadout":
+        """The readout of one session's units; with `gain`, of what scales their linear path as well."""
+        return DynamicGaussianReadout(self, features, video, n_units, gain=gain)
 
 
 ReadoutConfig = Annotated[GaussianReadoutConfig, Field()]
@@ -42,11 +45,17 @@ class DynamicGaussianReadout(nn.Module):
     """A rotated Gaussian over the field per unit, and feature weights; gives the drive before the nonlinearity.
 
     The bins under one token (its phases) share the feature weights W; phase p reads W (I + A_p) with a low-rank A_p
-    that starts at zero, plus a bias of its own.
+    that starts at zero, plus a bias of its own. The gain signal is one per token, and starts at zero.
     """
 
     def __init__(
-        self, config: GaussianReadoutConfig, features: FeatureShape, video: VideoShape, n_units: int
+        self,
+        config: GaussianReadoutConfig,
+        features: FeatureShape,
+        video: VideoShape,
+        n_units: int,
+        *,
+        gain: bool = False,
     ) -> None:
         super().__init__()
         self.stride = features.stride
@@ -62,6 +71,7 @@ class DynamicGaussianReadout(nn.Module):
         self.phase_in = nn.Parameter(torch.randn(features.stride, channels, rank) * channels**-0.5)
         self.phase_out = nn.Parameter(torch.zeros(features.stride, rank, channels))
         self.phase_bias = nn.Parameter(torch.zeros(features.stride, n_units))
+        self.gain_weight: nn.Parameter | None = nn.Parameter(torch.zeros(n_units, channels)) if gain else None
 
     def centres_px(self) -> Float[Tensor, "units 2"]:
         """Row and column of each unit's centre in pixels of the stimulus (0 to height, 0 to width)."""
@@ -100,31 +110,43 @@ class DynamicGaussianReadout(nn.Module):
         self, features: Float[Tensor, "batch dim tokens rows columns"]
     ) -> Float[Tensor, "batch bins units"]:
         """Drive of every bin under every token: token j's phases 0 … stride-1 are consecutive bins."""
+        return self.signals(features)[:, :, 0]
+
+    def signals(
+        self, features: Float[Tensor, "batch dim tokens rows columns"]
+    ) -> Float[Tensor, "batch bins signals units"]:
+        """The drive of every bin, and after it the gain signal where there is one."""
         flat = features.flatten(3).permute(0, 2, 3, 1)  # (B, tokens, places, dim)
         masks = self.masks()
-        drives = []
+        weighed = []
         for start in range(0, len(masks), UNITS_AT_ONCE):
             slice_ = slice(start, start + UNITS_AT_ONCE)
-            arguments = (flat, masks[slice_], self._phase_weights(slice_))
+            arguments = (flat, masks[slice_], self._weights(slice_))
             if len(masks) > UNITS_AT_ONCE and torch.is_grad_enabled():
-                drives.append(checkpoint(_pool_and_weigh, *arguments, use_reentrant=False))
+                weighed.append(checkpoint(_pool_and_weigh, *arguments, use_reentrant=False))
             else:
-                drives.append(_pool_and_weigh(*arguments))
-        drive = torch.cat(drives, dim=-1) + self.phase_bias
-        return drive.flatten(1, 2)
+                weighed.append(_pool_and_weigh(*arguments))
+        phases, gains = torch.cat(weighed, dim=-1).tensor_split([self.stride], dim=2)
+        drive = phases + self.phase_bias
+        signals = torch.cat(
+            (drive[:, :, :, None], gains[:, :, None].expand(-1, -1, self.stride, -1, -1)), dim=3
+        )
+        return signals.flatten(1, 2)
 
-    def _phase_weights(self, units: slice) -> Float[Tensor, "phases units dim"]:
+    def _weights(self, units: slice) -> Float[Tensor, "weighings units dim"]:
+        """Those of the phases, and last those of the gain."""
         weight = self.weight[units]
-        return weight + (weight @ self.phase_in) @ self.phase_out
+        phases = weight + (weight @ self.phase_in) @ self.phase_out
+        return phases if self.gain_weight is None else torch.cat((phases, self.gain_weight[units][None]))
 
 
 def _pool_and_weigh(
     flat: Float[Tensor, "batch tokens places dim"],
     masks: Float[Tensor, "units places"],
-    weights: Float[Tensor, "phases units dim"],
-) -> Float[Tensor, "batch tokens phases units"]:
+    weights: Float[Tensor, "weighings units dim"],
+) -> Float[Tensor, "batch tokens weighings units"]:
     pooled = masks @ flat
-    return torch.einsum("btud,pud->btpu", pooled, weights.to(pooled.dtype))
+    return torch.einsum("btud,wud->btwu", pooled, weights.to(pooled.dtype))
 
 
 def _grid_px(features: FeatureShape) -> Float[Tensor, "places 2"]:

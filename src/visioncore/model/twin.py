@@ -17,7 +17,7 @@ from visioncore.config import Config
 from visioncore.errors import ConfigError, DataError
 from visioncore.model.adapter import Adapter, AdapterConfig, NoAdapterConfig
 from visioncore.model.cores import CoreConfig, NoCoreConfig
-from visioncore.model.linear import LinearConfig, LowRankLinear, NoLinearConfig
+from visioncore.model.linear import LinearConfig, LowRankLinear, LowRankLinearConfig, NoLinearConfig, gain
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
 from visioncore.model.outputs import OutputConfig, RateOutput, SoftplusOutputConfig, TraceOutput
 from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, ReadoutConfig
@@ -47,6 +47,17 @@ class TwinConfig(Config):
         if isinstance(self.convnet, NoCoreConfig) and not isinstance(self.modulator, NoModulatorConfig):
             raise ValueError("a modulator needs a core: set 'modulator: {type: none}' or choose a convnet")
         return self
+
+    @model_validator(mode="after")
+    def _gain_has_features(self) -> "TwinConfig":
+        if isinstance(self.convnet, NoCoreConfig) and self.core_sets_gain:
+            raise ValueError("the linear path's gain needs a core: leave 'gain' out or choose a convnet")
+        return self
+
+    @property
+    def core_sets_gain(self) -> bool:
+        """Whether the core scales the linear path."""
+        return isinstance(self.linear, LowRankLinearConfig) and self.linear.gain
 
     def build(self, spec: DataSpec, normalisation: Normalisation) -> "Twin":
         """The twin for these data, with fresh weights.
@@ -79,12 +90,12 @@ class TwinConfig(Config):
 
 
 class TwinState(NamedTuple):
-    """Everything that the past leaves behind; `pending` are drives of bins that are predicted but not yet due."""
+    """Everything that the past leaves behind; `pending` are what the readout says of bins that are not yet due."""
 
     core: Any
     modulator: Any
     linear: Tensor | None
-    pending: Float[Tensor, "batch ahead units"]
+    pending: Float[Tensor, "batch ahead signals units"]
 
 
 class Clip(NamedTuple):
@@ -119,7 +130,10 @@ class Twin(nn.Module):
         self._index = {session.id: str(i) for i, session in enumerate(spec.sessions)}
         sizes = {self._index[session.id]: len(session.unit_ids) for session in spec.sessions}
         self.readouts = nn.ModuleDict(
-            {key: config.readout.build(self.core.out_shape, video, n) for key, n in sizes.items()}
+            {
+                key: config.readout.build(self.core.out_shape, video, n, gain=config.core_sets_gain)
+                for key, n in sizes.items()
+            }
             if self.core
             else {}
         )
@@ -312,23 +326,26 @@ class Twin(nn.Module):
         key = self._index[session]
         output = self.output(session)
         batch, n_bins = len(x), x.shape[2]
-        pending = (
-            state.pending if state else x.new_full((batch, self.stride - 1, len(output.bias)), float("nan"))
-        )
+        if state is None:
+            n_signals = 1 + self.config.core_sets_gain
+            pending = x.new_zeros(batch, self.stride - 1, n_signals, len(output.bias))
+            pending[:, :, 0] = float("nan")
+        else:
+            pending = state.pending
         if features is None:
             drive = x.new_zeros(batch, n_bins, len(output.bias))
         else:
             readout = self.readouts[key]
             assert isinstance(readout, DynamicGaussianReadout)
-            new = readout.dense(features).to(x.dtype)
-            pending = torch.cat((pending, new), dim=1)
-            drive, pending = pending[:, :n_bins], pending[:, n_bins:]
+            signals = torch.cat((pending, readout.signals(features).to(x.dtype)), dim=1)
+            due, pending = signals[:, :n_bins], signals[:, n_bins:]
+            drive = due[:, :, 0]
         linear_state = None
         if self.linears:
             linear = self.linears[key]
             assert isinstance(linear, LowRankLinear)
             direct, linear_state = linear.advance(state.linear if state else None, x)
-            drive = drive + direct
+            drive = drive + (direct * gain(due[:, :, 1]) if self.config.core_sets_gain else direct)
         # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.
         unpredicted = drive.isnan()
         rates = output(drive.masked_fill(unpredicted, 0.0)).masked_fill(unpredicted, float("nan"))
