@@ -46,7 +46,9 @@ every_modulator = pytest.mark.parametrize(
     "config", [m for m in MODULATORS if not isinstance(m, NoModulatorConfig)], ids=lambda m: m.type
 )
 FEATURES = FeatureShape(4, 3, 5, 2, (0.0, 6.0), (0.0, 10.0))
-ABLATED = ViViTConfig.tiny().model_copy(update={"block": "serial", "feedforward": "gated", "rope": "raster"})
+ABLATED = ViViTConfig.tiny().model_copy(
+    update={"block": "serial", "feedforward": "gated", "rope": "raster", "rectify": False}
+)
 COMBINATIONS.append((ABLATED, MODULATORS[1]))
 
 
@@ -456,8 +458,10 @@ def test_the_parallel_block_has_one_norm_and_two_projections() -> None:
     }
 
 
-def test_the_tokenizer_is_the_convolution_it_says_it_is() -> None:
-    vivit = ViViTConfig.tiny().build(VideoShape(1, HEIGHT, WIDTH))
+@pytest.mark.parametrize("rectify", [False, True])
+def test_the_tokenizer_is_the_convolution_it_says_it_is(rectify: bool) -> None:
+    config = ViViTConfig.tiny().model_copy(update={"rectify": rectify})
+    vivit = config.build(VideoShape(1, HEIGHT, WIDTH))
     tokenizer = vivit.tokenizer
     video = torch.randn(2, 1, 8, HEIGHT, WIDTH)
     tokens, _ = tokenizer.advance(None, video)
@@ -466,7 +470,10 @@ def test_the_tokenizer_is_the_convolution_it_says_it_is() -> None:
     padded = torch.nn.functional.pad(
         video, (columns.pad_before, columns.pad_after, rows.pad_before, rows.pad_after, front, 0)
     )
-    expected = tokenizer.projection(tokenizer.norm(tokenizer.convolution(padded).permute(0, 2, 3, 4, 1)))
+    responses = tokenizer.convolution(padded).permute(0, 2, 3, 4, 1)
+    halves = torch.cat((responses.clamp(min=0), -responses.clamp(max=0)), dim=-1)
+    expected = tokenizer.projection(halves if tokenizer.norm is None else tokenizer.norm(responses))
+    assert (tokenizer.norm is None) == rectify
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -76,7 +76,7 @@ def test_the_core_costs_what_the_guide_says_and_training_three_times_that(name: 
 
 
 def test_a_depthwise_convolution_costs_twice_as_much_backwards_as_forwards() -> None:
-    raw = apply_overrides(read_yaml(CONFIGS / "x3d_small.yaml"), NO_OTHERS)
+    raw = apply_overrides(read_yaml(CONFIGS / "x3d.yaml"), NO_OTHERS)
     config = build_config(TwinConfig, raw, "x3d")
     assert isinstance(config.convnet, X3DConfig)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:

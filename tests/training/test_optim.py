@@ -114,12 +114,14 @@ def test_session_parts_have_a_learning_rate_of_their_own(twin: Twin, choice: Any
     assert groups[0]["lr"] == 0.01
 
 
-def test_muon_steers_the_cores_hidden_matrices_and_nothing_else(twin: Twin) -> None:
+def test_muon_steers_the_cores_matrices_and_nothing_else(twin: Twin) -> None:
     config = TrainingConfig(optimiser="muon", muon_learning_rate=0.02)
     *_, muon = parameter_groups(twin, config)
     blocks = ("spatial.0", "temporal.0", "temporal.1")
     expected = {f"core.{b}.project_{way}.weight" for b in blocks for way in ("in", "out")}
-    assert names(twin, muon) == expected | {"core.tokenizer.projection.weight"}
+    assert names(twin, muon) == expected | {
+        f"core.tokenizer.{part}.weight" for part in ("convolution", "projection")
+    }
     assert muon["lr"] == 0.02
     assert (
         parameter_groups(twin, TrainingConfig(optimiser="muon"))[-1]["lr"] == TrainingConfig().learning_rate
@@ -127,7 +129,7 @@ def test_muon_steers_the_cores_hidden_matrices_and_nothing_else(twin: Twin) -> N
 
 
 def test_muon_is_refused_where_it_has_nothing_to_steer() -> None:
-    with pytest.raises(ConfigError, match="no hidden matrices"):
+    with pytest.raises(ConfigError, match="no matrices"):
         optimiser(small_twin({"type": "none"}), TrainingConfig(optimiser="muon"))
     with pytest.raises(ConfigError, match="muon_learning_rate is set and optimiser is not 'muon'"):
         build_config(TrainingConfig, {"muon_learning_rate": 0.1}, "test")
@@ -247,10 +249,13 @@ def test_muon_takes_a_kernel_for_the_matrix_of_its_output_channels() -> None:
     torch.testing.assert_close(kernel.flatten(1), matrix)
 
 
-def test_muon_leaves_depthwise_kernels_and_the_layer_that_reads_the_video_to_adamw() -> None:
-    for tiny, kinds in ((ResNetConfig.tiny(), {"conv1", "conv2"}), (X3DConfig.tiny(), {"expand", "project"})):
+def test_muon_takes_every_kernel_of_a_rival_but_the_depthwise_ones() -> None:
+    for tiny, kinds in (
+        (ResNetConfig.tiny(), {"stem", "conv1", "conv2"}),
+        (X3DConfig.tiny(), {"stem", "expand", "project"}),
+    ):
         twin = small_twin(dump_config(tiny))
         *_, muon = parameter_groups(twin, TrainingConfig(optimiser="muon"))
         steered = names(twin, muon)
         assert all(any(kind in name for name in steered) for kind in kinds)
-        assert not any("depthwise" in name or "stem" in name for name in steered)
+        assert not any("depthwise" in name for name in steered)

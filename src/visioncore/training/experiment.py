@@ -50,7 +50,7 @@ class TrainingConfig(Config):
     cutmix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Share of the batches whose clips each get a box of another clip of their session (see `training/cutmix.py`)."""
     optimiser: Literal["adamw", "muon"] = "adamw"
-    """`muon` steers the core's hidden matrices and kernels, and AdamW the rest."""
+    """`muon` steers the core's matrices and kernels, and AdamW the rest."""
     learning_rate: PositiveFloat = 1e-3
     muon_learning_rate: PositiveFloat | None = None
     """Of Muon's matrices; `learning_rate` when left out, as both make updates of the same size."""

@@ -1,4 +1,4 @@
-"""Which parameters are trained how: AdamW, Muon for the core's hidden matrices, and a schedule in steps."""
+"""Which parameters are trained how: AdamW, Muon for the core's matrices, and a schedule in steps."""
 
 import math
 from collections.abc import Callable, MutableMapping
@@ -16,7 +16,6 @@ NEVER_DECAYED = {
     "bias", "phase_bias", "registers", "position", "log_width", "angle", "log_scale", "shift"
 }  # fmt: skip
 """Last names of parameters that are no weights, even where they are stored as a matrix."""
-FIRST_LAYERS = ("tokenizer.convolution.weight", "stem.convolution.weight")
 SESSION_PARTS = {"readouts", "linears", "outputs"}
 """Parts of the twin that each session has one of."""
 
@@ -91,7 +90,7 @@ def optimiser(twin: nn.Module, config: TrainingConfig) -> Optimizer:
     *adamw, muon = groups
     if not muon["params"]:
         raise ConfigError(
-            "training.optimiser is 'muon', and this model's core has no hidden matrices for it; use 'adamw'"
+            "training.optimiser is 'muon', and this model's core has no matrices for it; use 'adamw'"
         )
     return MuonWithAdamW([muon], adamw)
 
@@ -100,7 +99,7 @@ def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, 
     """Trainable parameters by learning rate and decay: the one place that decides.
 
     Decayed and undecayed ones of what all sessions share, the same of each session's own parts, and with Muon last
-    of all the hidden matrices of the core. Groups may be empty.
+    of all the matrices of the core. Groups may be empty.
     """
     groups: list[dict[str, Any]] = [
         {"params": [], "lr": factor * config.learning_rate, "weight_decay": decay}
@@ -115,12 +114,7 @@ def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, 
             continue
         part, last = name.partition(".")[0], name.rpartition(".")[2]
         is_weight = parameter.ndim >= 2 and last not in NEVER_DECAYED
-        if (
-            config.optimiser == "muon"
-            and part == "core"
-            and is_weight
-            and _mixes_hidden_channels(name, parameter)
-        ):
+        if config.optimiser == "muon" and part == "core" and is_weight and not _is_depthwise(twin, name):
             group = 4
         else:
             group = 2 * (part in SESSION_PARTS) + (not is_weight)
@@ -128,9 +122,9 @@ def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, 
     return groups
 
 
-def _mixes_hidden_channels(name: str, weight: nn.Parameter) -> bool:
-    """Whether Muon is for it: not for a depthwise kernel, nor for the layer that reads the video."""
-    return weight.shape[1] > 1 and not name.endswith(FIRST_LAYERS)
+def _is_depthwise(twin: nn.Module, name: str) -> bool:
+    """Whether this is the kernel of a convolution channel by channel: one row per channel, and no matrix."""
+    return getattr(twin.get_submodule(name.rpartition(".")[0]), "groups", 1) > 1
 
 
 def shortened_warmup(warmup_steps: int, max_steps: int) -> int:

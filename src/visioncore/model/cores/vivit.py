@@ -54,6 +54,8 @@ class ViViTConfig(ComponentConfig):
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
     initial_filters: InitialFilters = "random"
     """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
+    rectify: bool = False
+    """Whether tokens are projected from the parts of each filter's response above and below zero, not from its norm."""
     temporal_window: PositiveInt = 128
     """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
     num_registers: NonNegativeInt = 0
@@ -92,6 +94,7 @@ class ViViTConfig(ComponentConfig):
             patch_size=(3, 5, 5),
             stride=(2, 4, 4),
             padding="same",
+            rectify=True,
             temporal_window=4,
             num_registers=2,
         )
@@ -131,6 +134,7 @@ class ViViT(Core[ViViTState]):
             stride_frames=stride[0],
             dim=dim,
             initial_filters=config.initial_filters,
+            rectify=config.rectify,
         )
         self.patch_dropout = PatchDropout(config.patch_dropout)
         self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)

@@ -1,4 +1,4 @@
-"""From video to tubelet tokens: a causal 3-D convolution, a norm and a linear projection."""
+"""From video to tubelet tokens: a causal 3-D convolution, a norm or rectification, and a linear projection."""
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,12 @@ class PatchDropout(nn.Module):
 
 
 class UnfoldConv3d(StridedConv3d):
-    """Tubelet tokens (B, T_p, rows, columns, D) of a video, causally in time."""
+    """Tubelet tokens (B, T_p, rows, columns, D) of a video, causally in time.
+
+    The projection takes every filter's response, normalised over filters; or, with `rectify`, its parts above and below
+    zero, as they are. These are what simple cells of both polarities give to a motion-energy model (Adelson & Bergen
+    1985), with the contrast that a norm takes away, and no later nonlinearity finds them: a projection mixes filters.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class UnfoldConv3d(StridedConv3d):
         stride_frames: int,
         dim: int,
         initial_filters: InitialFilters,
+        rectify: bool = False,
     ) -> None:
         super().__init__(
             channels=channels,
@@ -46,8 +52,8 @@ class UnfoldConv3d(StridedConv3d):
             dim=dim,
             initial_filters=initial_filters,
         )
-        self.norm = nn.LayerNorm(dim)
-        self.projection = nn.Linear(dim, dim)
+        self.norm = None if rectify else nn.LayerNorm(dim)
+        self.projection = nn.Linear(2 * dim if rectify else dim, dim)
 
     def advance(
         self,
@@ -58,4 +64,7 @@ class UnfoldConv3d(StridedConv3d):
     ]:
         """Tokens whose newest frame lies in this chunk; the frames that later tokens still need are the state."""
         features, kept = self.convolve(recent, video)
-        return self.projection(self.norm(features.permute(0, 2, 3, 4, 1))), kept
+        responses = features.permute(0, 2, 3, 4, 1)
+        if self.norm is None:
+            return self.projection(torch.cat((responses, -responses), dim=-1).relu()), kept
+        return self.projection(self.norm(responses)), kept
