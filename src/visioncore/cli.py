@@ -113,7 +113,7 @@ def train(
         float | None,
         typer.Option(
             "--max-minutes",
-            help="Time a few steps, then train for as long as this.",
+            help="Find the pace in a short rehearsal, then train for as long as this.",
             min=0.1,
             callback=_finite,
         ),
