@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from visioncore.checkpoint import load_twin, save_twin
 from visioncore.errors import CheckpointError, ConfigError, DataError
@@ -47,7 +48,15 @@ every_modulator = pytest.mark.parametrize(
 )
 FEATURES = FeatureShape(4, 3, 5, 2, (0.0, 6.0), (0.0, 10.0))
 ABLATED = ViViTConfig.tiny().model_copy(
-    update={"block": "serial", "feedforward": "gated", "rope": "raster", "rectify": False}
+    update={
+        "block": "serial",
+        "feedforward": "gated",
+        "rope": "raster",
+        "rectify": False,
+        "num_filters": None,
+        "patch_size": (4, 5, 5),
+        "frames_per_tap": 2,
+    }
 )
 COMBINATIONS.append((ABLATED, MODULATORS[1]))
 
@@ -458,23 +467,34 @@ def test_the_parallel_block_has_one_norm_and_two_projections() -> None:
     }
 
 
-@pytest.mark.parametrize("rectify", [False, True])
-def test_the_tokenizer_is_the_convolution_it_says_it_is(rectify: bool) -> None:
-    config = ViViTConfig.tiny().model_copy(update={"rectify": rectify})
-    vivit = config.build(VideoShape(1, HEIGHT, WIDTH))
-    tokenizer = vivit.tokenizer
+@pytest.mark.parametrize(
+    "config", [ViViTConfig.tiny(), ABLATED], ids=["rectified", "normed, two frames a tap"]
+)
+def test_the_tokenizer_is_the_convolution_it_says_it_is(config: ViViTConfig) -> None:
+    tokenizer = config.build(VideoShape(1, HEIGHT, WIDTH)).tokenizer
     video = torch.randn(2, 1, 8, HEIGHT, WIDTH)
     tokens, _ = tokenizer.advance(None, video)
     rows, columns = tokenizer.rows, tokenizer.columns
     front = tokenizer.kernel_frames - tokenizer.stride_frames
-    padded = torch.nn.functional.pad(
+    padded = functional.pad(
         video, (columns.pad_before, columns.pad_after, rows.pad_before, rows.pad_after, front, 0)
     )
-    responses = tokenizer.convolution(padded).permute(0, 2, 3, 4, 1)
+    # A tap of several frames is as many equal taps, one for each.
+    tap = config.frames_per_tap
+    kernel = tokenizer.convolution.weight.repeat_interleave(tap, dim=2) / tap
+    stride = (tokenizer.stride_frames, rows.stride, columns.stride)
+    responses = functional.conv3d(padded, kernel, tokenizer.convolution.bias, stride).permute(0, 2, 3, 4, 1)
     halves = torch.cat((responses.clamp(min=0), -responses.clamp(max=0)), dim=-1)
     expected = tokenizer.projection(halves if tokenizer.norm is None else tokenizer.norm(responses))
-    assert (tokenizer.norm is None) == rectify
+    assert (tokenizer.norm is None) == config.rectify
+    assert len(kernel) == (config.num_filters or config.embedding_dim)
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_taps_that_do_not_fill_tubelet_and_stride_are_refused() -> None:
+    config = ViViTConfig.tiny().model_copy(update={"patch_size": (4, 5, 5), "stride": (3, 4, 4)})
+    with pytest.raises(ConfigError, match=r"patch 4 and stride 3 are not both multiples of frames_per_tap 2"):
+        config.model_copy(update={"frames_per_tap": 2}).build(VideoShape(1, HEIGHT, WIDTH))
 
 
 def test_gradient_checkpointing_changes_memory_and_nothing_else() -> None:

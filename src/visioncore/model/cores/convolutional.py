@@ -25,6 +25,8 @@ class StemConfig(Config):
     """Frames, pixels down, pixels across."""
     stride: tuple[PositiveInt, PositiveInt, PositiveInt]
     """Step between kernels; sizes that it does not divide are padded with grey."""
+    frames_per_tap: PositiveInt = 1
+    """Frames that are averaged for one tap of the kernel; divides the kernel's frames and their stride."""
     initial_filters: InitialFilters = "random"
     """What the kernels start from: noise, or a bank of drifting Gabors."""
 
@@ -46,6 +48,7 @@ class StemConfig(Config):
             kernel_frames=self.kernel[0],
             stride_frames=self.stride[0],
             dim=self.channels,
+            frames_per_tap=self.frames_per_tap,
             initial_filters=self.initial_filters,
         )
 

@@ -56,6 +56,10 @@ class ViViTConfig(ComponentConfig):
     """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
     rectify: bool = False
     """Whether tokens are projected from the parts of each filter's response above and below zero, not from its norm."""
+    num_filters: PositiveInt | None = None
+    """Of the tokenizer's convolution; embedding_dim when left out."""
+    frames_per_tap: PositiveInt = 1
+    """Frames that are averaged for one tap of the tokenizer's kernel; divides the tubelet's frames and their stride."""
     temporal_window: PositiveInt = 128
     """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
     num_registers: NonNegativeInt = 0
@@ -94,6 +98,7 @@ class ViViTConfig(ComponentConfig):
             patch_size=(3, 5, 5),
             stride=(2, 4, 4),
             padding="same",
+            num_filters=12,
             rectify=True,
             temporal_window=4,
             num_registers=2,
@@ -132,9 +137,11 @@ class ViViT(Core[ViViTState]):
             columns=columns,
             kernel_frames=patch[0],
             stride_frames=stride[0],
+            num_filters=config.num_filters or dim,
             dim=dim,
             initial_filters=config.initial_filters,
             rectify=config.rectify,
+            frames_per_tap=config.frames_per_tap,
         )
         self.patch_dropout = PatchDropout(config.patch_dropout)
         self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)

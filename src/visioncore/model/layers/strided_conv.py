@@ -69,6 +69,9 @@ def space_time_gabors(
     """Drifting Gabors in quadrature pairs, of random orientation, spatial period and speed; unit r.m.s. response
     to noise whose amplitude falls as 1/frequency, like that of natural images.
 
+    Their time runs as the square root of the time before the newest frame, so that each is strongest a quarter of the
+    patch ago, and rises faster than it fades, as V1's own kernels do.
+
     Source: Adelson & Bergen 1985, the filters of a motion-energy model.
     """
     frames, height, width = patch_size
@@ -77,7 +80,7 @@ def space_time_gabors(
     angle = torch.rand(n_pairs, generator=generator) * 2 * math.pi
     period = 0.5 * size * 3.0 ** torch.rand(n_pairs, generator=generator)
     cycles = 1.5 * torch.rand(n_pairs, generator=generator)
-    t = (torch.arange(frames) + 0.5) / frames
+    t = 1 - (1 - (torch.arange(frames) + 0.5) / frames).sqrt()
     y = torch.arange(height) + 0.5 - height / 2
     x = torch.arange(width) + 0.5 - width / 2
     envelope_t = torch.sin(math.pi * t) ** 2
@@ -97,7 +100,8 @@ class StridedConv3d(nn.Module):
     """Features (B, D, T_p, rows, columns) of a video, causally in time.
 
     Token j sees `kernel_frames` frames up to frame j·s + s - 1 (s the temporal stride). In front of the video stand
-    kernel_frames - s frames of mean grey, which is zero after the adapter.
+    kernel_frames - s frames of mean grey, which is zero after the adapter. The kernel has one tap for the mean of
+    every `frames_per_tap` frames, since a fast display says little new from frame to frame.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class StridedConv3d(nn.Module):
         stride_frames: int,
         dim: int,
         initial_filters: InitialFilters,
+        frames_per_tap: int = 1,
     ) -> None:
         super().__init__()
         if stride_frames > kernel_frames:
@@ -117,10 +122,17 @@ class StridedConv3d(nn.Module):
                 f"time: stride {stride_frames} is larger than patch {kernel_frames}, so frames would be skipped; "
                 "use stride <= patch"
             )
+        if kernel_frames % frames_per_tap or stride_frames % frames_per_tap:
+            raise ConfigError(
+                f"time: patch {kernel_frames} and stride {stride_frames} are not both multiples of frames_per_tap "
+                f"{frames_per_tap}; choose one that divides both (1 always does)"
+            )
         self.rows, self.columns = rows, columns
         self.kernel_frames, self.stride_frames = kernel_frames, stride_frames
-        kernel = (kernel_frames, rows.kernel, columns.kernel)
-        self.convolution = nn.Conv3d(channels, dim, kernel, (stride_frames, rows.stride, columns.stride))
+        self.frames_per_tap = frames_per_tap
+        kernel = (kernel_frames // frames_per_tap, rows.kernel, columns.kernel)
+        stride = (stride_frames // frames_per_tap, rows.stride, columns.stride)
+        self.convolution = nn.Conv3d(channels, dim, kernel, stride)
         if initial_filters == "gabor":
             # Drawn from torch's own state, which the run's seed decides.
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,), device="cpu")))
@@ -152,8 +164,8 @@ class StridedConv3d(nn.Module):
         n_tokens = (frames.shape[2] - overlap) // self.stride_frames
         kept = frames[:, :, n_tokens * self.stride_frames :]
         if n_tokens == 0:
-            out = self.out_shape
-            return frames.new_zeros(len(frames), out.channels, 0, out.rows, out.columns), kept
+            nothing = (len(frames), self.convolution.out_channels, 0, self.rows.tokens, self.columns.tokens)
+            return frames.new_zeros(nothing), kept
         used = frames[:, :, : n_tokens * self.stride_frames + overlap]
         padded = functional.pad(
             used, (self.columns.pad_before, self.columns.pad_after, self.rows.pad_before, self.rows.pad_after)
@@ -178,15 +190,17 @@ class StridedConv3d(nn.Module):
     def _convolve(
         self, padded: Float[Tensor, "batch channels time height width"]
     ) -> Float[Tensor, "batch dim tokens rows columns"]:
-        """The convolution with each stretch of `stride` frames taken as channels of one step.
+        """The convolution with each stretch of `stride` taps taken as channels of one step.
 
         On a CPU, convolutions over few channels are slow backwards (in bfloat16 by a factor of five), and a matrix
         product over unfolded patches copies every pixel several times (up to twice as slow as this).
         """
-        step = self.stride_frames
-        extra = -self.kernel_frames % step
+        taps, _, _ = self.convolution.kernel_size
+        step, _, _ = self.convolution.stride
+        extra = -taps % step
+        averaged = padded.unflatten(2, (-1, self.frames_per_tap)).mean(3)
         weight = functional.pad(self.convolution.weight, (0, 0, 0, 0, extra, 0))
-        frames = functional.pad(padded, (0, 0, 0, 0, extra, 0))
+        frames = functional.pad(averaged, (0, 0, 0, 0, extra, 0))
         return functional.conv3d(
             _stretches_as_channels(frames, step),
             _stretches_as_channels(weight, step),

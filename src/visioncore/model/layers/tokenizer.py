@@ -1,5 +1,7 @@
 """From video to tubelet tokens: a causal 3-D convolution, a norm or rectification, and a linear projection."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -39,9 +41,11 @@ class UnfoldConv3d(StridedConv3d):
         columns: Tiling,
         kernel_frames: int,
         stride_frames: int,
+        num_filters: int,
         dim: int,
         initial_filters: InitialFilters,
         rectify: bool = False,
+        frames_per_tap: int = 1,
     ) -> None:
         super().__init__(
             channels=channels,
@@ -49,11 +53,13 @@ class UnfoldConv3d(StridedConv3d):
             columns=columns,
             kernel_frames=kernel_frames,
             stride_frames=stride_frames,
-            dim=dim,
+            dim=num_filters,
             initial_filters=initial_filters,
+            frames_per_tap=frames_per_tap,
         )
-        self.norm = None if rectify else nn.LayerNorm(dim)
-        self.projection = nn.Linear(2 * dim if rectify else dim, dim)
+        self.norm = None if rectify else nn.LayerNorm(num_filters)
+        self.projection = nn.Linear(2 * num_filters if rectify else num_filters, dim)
+        self.out_shape = replace(self.out_shape, channels=dim)
 
     def advance(
         self,
