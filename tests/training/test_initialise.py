@@ -11,6 +11,7 @@ from visioncore.config import apply_overrides, read_yaml
 from visioncore.data import RecordingStore, prepare
 from visioncore.evaluation import evaluate
 from visioncore.model import Twin
+from visioncore.model.linear import LowRankLinear
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import Experiment, InitialiseConfig
 from visioncore.training.initialise import initialise
@@ -97,6 +98,24 @@ def test_the_linear_model_predicts_simple_cells_before_any_training(
     initialise(twin, store, InitialiseConfig())
     scores = evaluate(twin, store, split="validation", progress=False).to_json()
     assert scores["by_class"]["simple"]["fraction_of_ceiling"] > 0.3
+
+
+@pytest.mark.slow
+def test_filters_of_cells_that_none_drives_start_where_they_look(store: RecordingStore, folder: Path) -> None:
+    """They are noise, and all over the field there would be much of it for training to overfit."""
+    twin = fresh_twin(store, folder)
+    initialise(twin, store, InitialiseConfig())
+    linear, readout = twin.linear("A1"), twin.readout("A1")
+    assert isinstance(linear, LowRankLinear)
+    assert isinstance(readout, DynamicGaussianReadout)
+    with torch.no_grad():
+        power = linear.spatial.square().sum(1).unflatten(1, (store.spec.height, store.spec.width))
+        rows, columns = (torch.arange(n) + 0.5 for n in power.shape[1:])
+        row, column = (centre[:, None, None] for centre in readout.centres_px().T)
+        near = (rows[:, None] - row).square() + (columns - column).square() < 8**2
+        share = (power * near).sum((1, 2)) / power.sum((1, 2))
+    is_simple = np.array(store.sessions["A1"].unit_truth["cell_class"]) == "simple"
+    assert share[~is_simple].min() > 0.95
 
 
 @pytest.mark.slow
