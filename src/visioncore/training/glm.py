@@ -3,7 +3,8 @@
 First the time courses: with the spatial filters fixed, a unit's drive is linear in its temporal coefficients, and the
 likelihood of its responses is concave in them and the bias: a generalised linear model of a few dozen numbers, which
 L-BFGS solves in seconds. Then everything together by a few steps of gradient descent, each unit stopped where it
-predicts bins best that it has not seen.
+predicts bins best that it has not seen. Filters that hardly help there are left out: they are noise, and training, which
+sees other bins, would find uses for it.
 
 Source: Paninski 2004, "Maximum likelihood estimation of cascade point-process neural encoding models".
 """
@@ -22,6 +23,8 @@ SHRINKAGE = 1e-3
 """Of the squared coefficients, at unit variance of what they weigh; keeps those finite that the data leave open."""
 SHARES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 """Of the fit, chosen per unit on bins that it has not seen: none where the filters do not help."""
+LEAST_GAIN = 0.01
+"""Of the filters on bins that the unit has not seen, for them to stay: nats per spike, or share of a trace's variance."""
 REFINEMENTS = 40
 REFINEMENT_RATE = 0.05
 """Of Adam, relative to the size of a unit's filters."""
@@ -41,6 +44,8 @@ def fit_filters(
 ) -> Float[Tensor, "units rank pixels"]:
     """Set the temporal coefficients of `linear` and the bias of `output`, in place; returns the spatial filters.
 
+    Both are zero for units whose filters are left out. So they stay: where both are, neither has a gradient.
+
     Args:
         spatial: filters of unit length to begin with, at the frames' resolution.
         window: how far each pixel of a filter may move, from 0 to 1.
@@ -59,7 +64,9 @@ def fit_filters(
     coefficients = torch.zeros(units * rank, len(basis), device=device, requires_grad=True)
     offset = torch.zeros(units, device=device, requires_grad=True)
     is_count = isinstance(output, CountOutput)
-    events = (responses * fitted[:, None]).sum(0).clamp_min(1.0) if is_count else fitted.sum()
+
+    def events(bins: Float[Tensor, " time"]) -> Tensor:
+        return (responses * bins[:, None]).sum(0).clamp_min(1.0) if is_count else bins.sum()
 
     def history(spatial: Tensor) -> Float[Tensor, "1 filters time"]:
         return functional.pad((frames @ spatial.flatten(0, 1).T).T / scale, (slow_lags - 1, 0))[None]
@@ -82,7 +89,7 @@ def fit_filters(
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            loss = (losses(drive(projected, coefficients, offset), bins) / events).sum()
+            loss = (losses(drive(projected, coefficients, offset), bins) / events(fitted)).sum()
             loss = loss + SHRINKAGE * coefficients.square().sum()
             loss.backward(inputs=parameters)
             return loss
@@ -94,6 +101,7 @@ def fit_filters(
     with torch.no_grad():
         found = drive(projected, coefficients, offset)
         tests = torch.stack([losses(share * found, tested) for share in SHARES])
+        without = tests[-1]
         share = torch.tensor(SHARES, device=device)[tests.argmin(0)]
         coefficients.mul_(share.repeat_interleave(rank)[:, None])
     # Smaller filters leave another mean rate.
@@ -123,10 +131,12 @@ def fit_filters(
                 of_unit = kept.unflatten(0, (units, -1))
                 of_unit[better] = now.unflatten(0, (units, -1))[better]
         adam.zero_grad()
-        (losses(driven, fitted) / events).sum().backward(inputs=moves)
+        (losses(driven, fitted) / events(fitted)).sum().backward(inputs=moves)
         adam.step()
 
-    output.shift(best[2])
+    helps = (without - lowest) / events(tested) > LEAST_GAIN
+    output.shift(best[2] * helps)
     with torch.no_grad():
-        linear.temporal[:, :rank] = (best[1] / scale).unflatten(0, (units, rank))
-    return best[0]
+        temporal = (best[1] / scale).unflatten(0, (units, rank))
+        linear.temporal[:, :rank] = temporal * helps[:, None, None]
+    return best[0] * helps[:, None, None]

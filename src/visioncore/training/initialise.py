@@ -3,10 +3,10 @@
 Filters: ridge regression of the responses on the recent frames. The stimulus covariance is taken as the product of a
 spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For
 Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the filter of a linear-nonlinear cell up to its gain
-(Paninski 2004). Its strongest spatial components are where the likelihood starts from (`glm.py`).
+(Paninski 2004). Its strongest spatial components are where the likelihood starts from (`glm.py`), which also tells which
+units no filter drives.
 
-Units that no filter drives: the same regression on local contrast energy predicts them better. Their readouts are
-placed by it, and their filters, which are noise, kept to where they look.
+Positions: the same regression on local contrast energy, which also drives cells that have no linear filter.
 """
 
 import logging
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,7 +39,7 @@ FEWEST_PIECES = 5
 COVARIANCE_FRAMES = 10_000
 """About how many frames the spatial covariance is estimated from."""
 WINDOW = 0.15
-"""Standard deviation of the window that filters are cut out with, as a share of the field's height."""
+"""Standard deviation of the window that filters may be cut out with, as a share of the field's height."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out blocks."""
 
@@ -62,16 +62,14 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             )
             continue
         pixels = _Regression.fit(sample, sample.pixels, sample.pixel_grid, _lags(twin, sample))
-        energy = _Regression.fit(sample, sample.energy, (1, *sample.energy_grid), _lags(twin, sample))
-        is_linear = pixels.score > energy.score
-        centres = _centres(twin, sample, pixels, energy, is_linear)
         if wants_filters:
             assert isinstance(linear, LowRankLinear)
-            _set_filters(twin, id_, linear, sample, pixels, centres, is_linear)
+            _set_filters(twin, id_, linear, sample, pixels)
         if wants_positions:
             readout = twin.readout(id_)
             assert isinstance(readout, DynamicGaussianReadout)
-            readout.place(centres)
+            energy = _Regression.fit(sample, sample.energy, (1, *sample.energy_grid), _lags(twin, sample))
+            readout.place(_centres(twin, sample, pixels, energy))
         logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
 
 
@@ -256,26 +254,16 @@ def _correlation(x: Float[Tensor, "time units"], y: Float[Tensor, "time units"])
 
 
 def _set_filters(
-    twin: Twin,
-    session: str,
-    linear: LowRankLinear,
-    sample: _Sample,
-    regression: _Regression,
-    centres_px: Float[Tensor, "units 2"],
-    is_linear: Bool[Tensor, " units"],
+    twin: Twin, session: str, linear: LowRankLinear, sample: _Sample, regression: _Regression
 ) -> None:
     """The `rank` strongest spatial components of each unit's filter, and what the likelihood makes of them."""
     spec = twin.spec
-    _, rows, columns = sample.pixel_grid
-    window = _window(centres_px * torch.tensor([rows / spec.height, columns / spec.width]), sample.pixel_grid)
-    # Noise all over the field would be given a time course by training: the less of it the better.
-    kept = torch.where(is_linear[:, None], 1.0, window)
-    _, _, right = torch.linalg.svd(regression.weights * kept[:, None], full_matrices=False)
+    _, _, right = torch.linalg.svd(regression.weights, full_matrices=False)
     spatial = fit_filters(
         linear,
         twin.output(session),
         spatial=right[:, : linear.rank],
-        window=window,
+        window=_local_window(regression.weights, sample.pixel_grid),
         frames=sample.pixels,
         responses=sample.responses,
         fitted=sample.usable * (1 - sample.held_out),
@@ -293,34 +281,25 @@ def _set_filters(
 
 
 def _centres(
-    twin: Twin,
-    sample: _Sample,
-    pixels: _Regression,
-    energy: _Regression,
-    is_linear: Bool[Tensor, " units"],
+    twin: Twin, sample: _Sample, pixels: _Regression, energy: _Regression
 ) -> Float[Tensor, "units 2"]:
-    """Centre of mass of the power of the filter, or of that on energy, around its peak, in pixels of the stimulus."""
+    """Centre of mass of the better of the two filters' power around its peak, in pixels of the stimulus."""
     channels, rows, columns = sample.pixel_grid
     linear_power = pixels.weights.square().sum(1).view(-1, channels, rows, columns).sum(1)
     energy_power = energy.weights.clamp_min(0).square().sum(1).view(-1, *sample.energy_grid)
     height, width = twin.spec.height, twin.spec.width
     linear_centre = _peak(linear_power, height, width)
     energy_centre = _peak(energy_power, height, width)
-    return torch.where(is_linear[:, None], linear_centre, energy_centre)
+    return torch.where((pixels.score > energy.score)[:, None], linear_centre, energy_centre)
 
 
 def _local_window(
     weights: Float[Tensor, "units lags features"], grid: tuple[int, int, int]
 ) -> Float[Tensor, "units features"]:
     """A Gaussian around each filter's peak: far from it, ridge weights are mostly noise."""
-    _, rows, columns = grid
-    power = weights.square().sum(1).view(-1, *grid).sum(1)
-    return _window(_peak(power, rows, columns), grid)
-
-
-def _window(centre: Float[Tensor, "units 2"], grid: tuple[int, int, int]) -> Float[Tensor, "units features"]:
-    """A Gaussian around each centre, in places of the grid."""
     channels, rows, columns = grid
+    power = weights.square().sum(1).view(-1, *grid).sum(1)
+    centre = _peak(power, rows, columns)
     r = torch.arange(rows) + 0.5 - centre[:, :1]
     c = torch.arange(columns) + 0.5 - centre[:, 1:]
     distance = r.square()[:, :, None] + c.square()[:, None, :]
