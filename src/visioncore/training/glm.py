@@ -3,8 +3,8 @@
 First the time courses: with the spatial filters fixed, a unit's drive is linear in its temporal coefficients, and the
 likelihood of its responses is concave in them and the bias: a generalised linear model of a few dozen numbers, which
 L-BFGS solves in seconds. Then everything together by a few steps of gradient descent, each unit stopped where it
-predicts bins best that it has not seen. Filters that hardly help there are left out: they are noise, and training, which
-sees other bins, would find uses for it.
+predicts bins best that it has not seen. Filters that hardly help there are left out: they are noise, and training,
+which sees other bins, would find uses for it.
 
 Source: Paninski 2004, "Maximum likelihood estimation of cascade point-process neural encoding models".
 """
@@ -24,7 +24,7 @@ SHRINKAGE = 1e-3
 SHARES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 """Of the fit, chosen per unit on bins that it has not seen: none where the filters do not help."""
 LEAST_GAIN = 0.01
-"""Of the filters on bins that the unit has not seen, for them to stay: nats per spike, or share of a trace's variance."""
+"""What filters must bring on bins that the unit has not seen: nats per spike, or a share of a trace's variance."""
 REFINEMENTS = 40
 REFINEMENT_RATE = 0.05
 """Of Adam, relative to the size of a unit's filters."""

@@ -3,8 +3,8 @@
 Filters: ridge regression of the responses on the recent frames. The stimulus covariance is taken as the product of a
 spatial and a temporal one, so that the inverse is two small eigendecompositions and the whole takes seconds. For
 Gaussian stimuli, covariance⁻¹ · (spike-triggered mean) is the filter of a linear-nonlinear cell up to its gain
-(Paninski 2004). Its strongest spatial components are where the likelihood starts from (`glm.py`), which also tells which
-units no filter drives.
+(Paninski 2004). Its strongest spatial components are where the likelihood starts from (`glm.py`), which also tells
+which units no filter drives.
 
 Positions: the same regression on local contrast energy, which also drives cells that have no linear filter.
 """
