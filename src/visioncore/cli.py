@@ -118,14 +118,48 @@ def train(
             callback=_finite,
         ),
     ] = None,
+    pace: Annotated[
+        Path | None,
+        typer.Option(
+            "--pace", help="The pace for --max-minutes, as `visioncore pace` wrote it: no rehearsal."
+        ),
+    ] = None,
 ) -> None:
     """Train a twin, or resume the run in --out."""
     from visioncore.training.experiment import read_experiment
+    from visioncore.training.plan import read_pace
     from visioncore.training.run import train as run
 
+    if pace is not None and max_minutes is None:
+        raise ConfigError("--pace says how many steps --max-minutes has room for; give both, or neither")
     overrides = [*(override or []), *([f"training.precision={precision}"] if precision else [])]
-    twin = run(read_experiment(model, data, training, overrides), out, max_minutes)
+    experiment = read_experiment(model, data, training, overrides)
+    twin = run(experiment, out, max_minutes, None if pace is None else read_pace(pace))
     typer.echo(f"best twin: {twin}")
+
+
+@app.command()
+def pace(
+    model: ModelFile,
+    data: DataFile,
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, as for train.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="How long to time steps.", min=0.1, callback=_finite)
+    ] = 10.0,
+) -> None:
+    """Find out how fast a training would go on this machine, and write it for `train --pace`."""
+    from visioncore.config import dump_config
+    from visioncore.training.experiment import read_experiment
+    from visioncore.training.plan import write_record
+    from visioncore.training.run import find_pace
+
+    found = find_pace(read_experiment(model, data, training, override or []), seconds)
+    write_record(out, dump_config(found))
+    typer.echo(f"{found.step_s:.3f} s a step, {found.epoch_end_s:.1f} s for validation and checkpoint")
 
 
 RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from visioncore.training.plan import Pace, Plan, plan_for_minutes, plan_for_passes
+from visioncore.training.plan import Pace, Plan, plan_for_minutes, plan_for_passes, rehearsal_s
 from visioncore.training.rehearsal import Rehearsal
 
 PLAN = Plan(epochs=50, steps_per_epoch=100, batches_per_step=1, data_fingerprint="")
@@ -14,7 +14,7 @@ PLAN = Plan(epochs=50, steps_per_epoch=100, batches_per_step=1, data_fingerprint
 @pytest.mark.parametrize(("minutes", "step_s"), [(10.0, 0.1), (10.0, 0.37), (3.0, 0.002), (0.1, 0.1)])
 def test_a_run_fills_its_minutes(minutes: float, step_s: float) -> None:
     """To a step per epoch, however many epochs of the usual length that is."""
-    plan = plan_for_minutes(PLAN, minutes, Pace(step_s, epoch_end_s=2.0))
+    plan = plan_for_minutes(PLAN, minutes, Pace(step_s=step_s, epoch_end_s=2.0))
     taken_s = plan.max_steps * step_s + plan.epochs * 2.0
     assert 60 * minutes - plan.epochs * step_s <= taken_s <= 60 * minutes
     assert plan.steps_per_epoch <= 1.5 * PLAN.steps_per_epoch
@@ -36,7 +36,7 @@ def rehearsed(
     monkeypatch.setattr("visioncore.training.rehearsal.time.perf_counter", lambda: now)
     trainer: Any = SimpleNamespace(should_stop=False, strategy=SimpleNamespace(broadcast=lambda value: value))
     module: Any = None
-    rehearsal = Rehearsal(minutes, batches_per_step)
+    rehearsal = Rehearsal(rehearsal_s(minutes), batches_per_step)
     while not trainer.should_stop:
         now += step_s[n_steps] if n_steps < len(step_s) else then
         for batch in range(batches_per_step):

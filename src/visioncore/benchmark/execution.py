@@ -5,19 +5,16 @@ training starts, so that an entry of the suite that has changed since is noticed
 """
 
 import csv
-import fcntl
 import json
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
+from visioncore.benchmark.commands import command, only_here
+from visioncore.benchmark.pacing import find_paces
 from visioncore.benchmark.suite import PlannedRun
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun, compare
@@ -29,11 +26,7 @@ from visioncore.report import write_comparison
 from visioncore.run_folders import read_run
 from visioncore.training.plan import read_plan, write_record
 
-POLL_S = 0.5
-PATIENCE_S = 60.0
-"""How long a training that is asked to end may take, before it is ended."""
-
-State = Literal["waiting", "begun", "training", "evaluating", "finished", "failed"]
+State = Literal["waiting", "timing", "begun", "training", "evaluating", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +101,7 @@ class Benchmark:
         for run in chosen:
             if run in finished:
                 continue
+            self._find_paces(run, watch)
             if not self._carry_out(run, watch):
                 failed.append(run)
                 continue
@@ -115,9 +109,20 @@ class Benchmark:
             self._compare([other for other in self.planned if other in finished and other.data == run.data])
         return failed
 
+    def _find_paces(self, run: PlannedRun, watch: Watch) -> None:
+        """Before the first run in equal time on a recording: of all its models, so also of those not chosen now."""
+        if run.minutes is None:
+            return
+        alike = [other for other in self.planned if other.data == run.data]
+        timed = {other.entry for other in alike if other.pace_file.exists() or other.plan.exists()}
+        if run.entry in timed:
+            return
+        first = {other.entry: other for other in reversed(alike) if other.entry not in timed}
+        in_order = [other for other in alike if first.get(other.entry) is other]
+        find_paces(in_order, tick=lambda: watch(run, Progress("timing", 0.0, self._expected_s(run))))
+
     def _carry_out(self, run: PlannedRun, watch: Watch) -> bool:
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        with _only_here(run) as log:
+        with only_here(run.log, run.name) as log:
             record = _read_record(run) or RunRecord(run.settings(), wall_s=0.0, finished=False)
             write_record(run.record, vars(record))
             started, trained = time.monotonic(), _trained(run.folder)
@@ -127,8 +132,9 @@ class Benchmark:
 
             sound = False
             try:
-                sound = _command(["train", *run.train_arguments], log, lambda: tell("training"))
-                sound = sound and _command(
+                paced = ["--pace", str(run.pace_file)] if run.pace_file.exists() else []
+                sound = command(["train", *run.train_arguments, *paced], log, lambda: tell("training"))
+                sound = sound and command(
                     ["evaluate", str(run.folder), "--split", run.split], log, lambda: tell("evaluating")
                 )
             finally:
@@ -169,46 +175,6 @@ def last_words(run: PlannedRun) -> str:
     """The last line that a run printed: of one that failed, why."""
     lines = run.log.read_text(encoding="utf-8", errors="replace").split("\n") if run.log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-
-
-@contextmanager
-def _only_here(run: PlannedRun) -> Iterator[IO[bytes]]:
-    """The run's log, locked. Its process inherits the lock, and so keeps it should the benchmark itself be killed."""
-    with run.log.open("ab") as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{run.name} is being worked on by another process, maybe one that a killed benchmark left; wait "
-                f"for it or end it (its output: {run.log})"
-            ) from None
-        yield log
-
-
-def _command(arguments: Sequence[str], log: IO[bytes], tick: Callable[[], None]) -> bool:
-    """Run `visioncore` in a process of its own; whether it went well. It ends with us, whatever ends us."""
-    log.write(f"$ visioncore {shlex.join(arguments)}\n".encode())
-    log.flush()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "visioncore.cli", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        while process.poll() is None:
-            tick()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_S)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-    return process.returncode == 0
 
 
 def _trained(run_dir: Path) -> float:

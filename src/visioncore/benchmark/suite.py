@@ -1,5 +1,7 @@
 """The suite YAML, and the runs that it asks for."""
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -106,8 +108,8 @@ class PlannedRun:
     folder: Path
     """OUT/data/model/seed-N; beside it stand the log and the record of the same name."""
     minutes: float | None
-    train_arguments: tuple[str, ...] = field(repr=False)
-    """Of `visioncore train`."""
+    arguments: tuple[str, ...] = field(repr=False)
+    """Of `visioncore train` and `visioncore pace`: what is trained."""
     experiment: Experiment = field(repr=False)
     split: Split = "test"
 
@@ -115,6 +117,26 @@ class PlannedRun:
     def name(self) -> str:
         """How messages call it."""
         return f"{self.data}/{self.model}/seed-{self.seed}"
+
+    @property
+    def train_arguments(self) -> tuple[str, ...]:
+        """Of `visioncore train`: with where to, and for how long."""
+        budget = () if self.minutes is None else ("--max-minutes", repr(self.minutes))
+        return (*self.arguments, "--out", str(self.folder), *budget)
+
+    @property
+    def pace_file(self) -> Path:
+        """How fast the model goes here, with any seed and share; a model that has changed has another file."""
+        settings = self.settings()
+        for key in ("seed", "train_share"):
+            del settings["experiment"]["training"][key]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        return self.folder.parents[1] / f"{self.entry}.pace-{digest}.json"
+
+    @property
+    def plan(self) -> Path:
+        """How many steps the run takes, once it has begun."""
+        return self.folder / "plan.json"
 
     @property
     def log(self) -> Path:
@@ -172,11 +194,9 @@ def _planned(
         experiment = read_experiment(model, recording, training, overrides)
     except ConfigError as error:
         raise ConfigError(f"model '{name}' of the suite: {error}") from None
-    arguments = ["--model", str(model), "--data", str(recording), "--out", str(folder)]
+    arguments = ["--model", str(model), "--data", str(recording)]
     arguments += [] if training is None else ["--training", str(training)]
     arguments += [part for override in overrides for part in ("--set", override)]
-    if suite.minutes_per_run is not None:
-        arguments += ["--max-minutes", repr(suite.minutes_per_run)]
     return PlannedRun(
         data=data,
         entry=name,
@@ -184,7 +204,7 @@ def _planned(
         seed=seed,
         folder=folder,
         minutes=suite.minutes_per_run,
-        train_arguments=tuple(arguments),
+        arguments=tuple(arguments),
         experiment=experiment,
         split=suite.split,
     )

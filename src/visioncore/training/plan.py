@@ -3,16 +3,21 @@
 import json
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from visioncore.checkpoint import replace_durably
 from visioncore.config import Config, build_config, dump_config
 from visioncore.errors import CheckpointError, ConfigError
 
+C = TypeVar("C", bound=Config)
 logger = logging.getLogger(__name__)
+
+REHEARSED_SHARE = 0.05
+"""Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""
+SHORTEST_REHEARSAL_S = 5.0
 
 
 class Plan(Config):
@@ -42,14 +47,18 @@ def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": max(round(steps / epochs), 1)})
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(Config):
     """How fast a run goes on this machine, in seconds."""
 
-    step_s: float
+    step_s: PositiveFloat
     """An optimiser step."""
-    epoch_end_s: float
+    epoch_end_s: NonNegativeFloat
     """What follows the steps of an epoch: validation and checkpoint."""
+
+
+def rehearsal_s(minutes: float) -> float:
+    """How many seconds a run of this length is rehearsed for, to find its pace."""
+    return max(REHEARSED_SHARE * 60 * minutes, SHORTEST_REHEARSAL_S)
 
 
 def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
@@ -76,14 +85,25 @@ def write_record(path: Path, record: dict) -> None:
 
 def read_plan(path: Path) -> Plan | None:
     """The plan that a run folder recorded, or None before it did."""
-    if not path.exists():
-        return None
+    return _read_record(Plan, path, "delete the run folder and train again") if path.exists() else None
+
+
+def read_pace(path: Path) -> Pace:
+    """The pace that `visioncore pace` found.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds no pace.
+    """
+    return _read_record(Pace, path, "find the pace again")
+
+
+def _read_record(kind: type[C], path: Path, remedy: str) -> C:
     try:
-        return build_config(Plan, json.loads(path.read_text(encoding="utf-8")), str(path))
+        return build_config(kind, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: is not there; {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-        raise CheckpointError(
-            f"{path}: is damaged ({error}); delete the run folder and train again"
-        ) from None
+        raise CheckpointError(f"{path}: is damaged ({error}); {remedy}") from None
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -11,9 +11,6 @@ from lightning.pytorch.callbacks import Callback
 
 from visioncore.training.plan import Pace
 
-REHEARSED_SHARE = 0.05
-"""Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""
-SHORTEST_REHEARSAL_S = 5.0
 FEWEST_TIMED_STEPS = 5
 STRETCH = 10
 """Steps per stretch that is timed, as some work is done every tenth step only; the median is over stretches."""
@@ -23,11 +20,11 @@ class Rehearsal(Callback):
     """Ends the fit that it is part of once steps were timed for long enough; then `pace` is known, to every rank."""
 
     def __init__(
-        self, minutes: float, batches_per_step: int, watch: Callable[[float], None] = lambda done: None
+        self, seconds: float, batches_per_step: int, watch: Callable[[float], None] = lambda done: None
     ) -> None:
         """`watch` is told after every step how much of the rehearsal is done, from 0 to 1."""
         self._watch = watch
-        self._seconds = max(REHEARSED_SHARE * 60 * minutes, SHORTEST_REHEARSAL_S)
+        self._seconds = seconds
         self._batches_per_step = batches_per_step
         self._step_ends: list[float] = []
         self.pace: Pace | None = None
@@ -47,4 +44,6 @@ class Rehearsal(Callback):
         ends = self._step_ends
         stretch = max(min(STRETCH, (len(ends) - 1) // FEWEST_TIMED_STEPS), 1)
         step_s = median((end - start) / stretch for start, end in pairwise(ends[::stretch]))
-        self.pace = trainer.strategy.broadcast(Pace(step_s, time.perf_counter() - ends[-1]))
+        self.pace = trainer.strategy.broadcast(
+            Pace(step_s=step_s, epoch_end_s=time.perf_counter() - ends[-1])
+        )

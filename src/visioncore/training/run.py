@@ -45,6 +45,7 @@ from visioncore.training.plan import (
     plan_for_minutes,
     plan_for_passes,
     read_plan,
+    rehearsal_s,
     write_plan,
 )
 from visioncore.training.provenance import provenance
@@ -59,8 +60,14 @@ OUT_OF_MEMORY_REMEDIES = (
 )
 
 
-def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = None) -> Path:
+def train(
+    experiment: Experiment, run_dir: Path, max_minutes: float | None = None, pace: Pace | None = None
+) -> Path:
     """Train, or go on training, the twin of `run_dir`; returns the path of the best twin.
+
+    Args:
+        max_minutes: how long; else the experiment says how many epochs or passes.
+        pace: how fast, for `max_minutes`; found by a rehearsal when left out.
 
     Raises:
         ConfigError: the run folder holds another experiment, or configs and data disagree.
@@ -92,7 +99,12 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
 
     with _quiet_lightning(), _memory_advice():
         if plan is None:
-            plan = _plan(twin, experiment, store, max_minutes)
+            plan = _plan(experiment, store)
+            if max_minutes is not None:
+                pace = pace or _rehearsed(twin, experiment, store, plan, rehearsal_s(max_minutes))
+                plan = plan_for_minutes(plan, max_minutes, pace)
+            elif config.max_passes is not None:
+                plan = plan_for_passes(plan, config.max_passes, _steps_per_pass(config, store))
             write_plan(run_dir / "plan.json", plan)
         if (warmup := shortened_warmup(config.warmup_steps, plan.max_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
@@ -106,6 +118,20 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
             (last, resumed) if resumed else None,
         )
     return run_dir / "twin.safetensors"
+
+
+def find_pace(experiment: Experiment, seconds: float) -> Pace:
+    """How fast training goes here and now: some steps of it are timed for `seconds`, and what they learnt is dropped.
+
+    Raises:
+        ConfigError: configs and data disagree.
+        TrainingError: the loss is not finite, or memory ran out.
+    """
+    store = prepare(experiment.data, experiment.data_dir).with_train_share(experiment.training.train_share)
+    torch.manual_seed(experiment.training.seed)
+    twin = experiment.model.build(store.spec, store.normalisation)
+    with _quiet_lightning(), _memory_advice():
+        return _rehearsed(twin, experiment, store, _plan(experiment, store), seconds)
 
 
 def _claim(run_dir: Path, experiment: Experiment) -> None:
@@ -130,32 +156,31 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
     replace_durably(partial, path)
 
 
-def _plan(twin: Twin, experiment: Experiment, store: RecordingStore, max_minutes: float | None) -> Plan:
+def _plan(experiment: Experiment, store: RecordingStore) -> Plan:
+    """Of `max_epochs`, which passes or minutes may then change."""
     config = experiment.training
-    train_bins = sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
-    clips_per_step = config.batch_size * config.accumulate_grad_batches * config.devices
-    steps_per_pass = train_bins / (config.clip_frames * clips_per_step)
-    plan = Plan(
+    return Plan(
         epochs=config.max_epochs,
-        steps_per_epoch=config.steps_per_epoch or max(int(steps_per_pass), 1),
+        steps_per_epoch=config.steps_per_epoch or max(int(_steps_per_pass(config, store)), 1),
         batches_per_step=config.accumulate_grad_batches,
         data_fingerprint=store.fingerprint,
     )
-    if max_minutes is None:
-        return plan if config.max_passes is None else plan_for_passes(plan, config.max_passes, steps_per_pass)
-    return plan_for_minutes(plan, max_minutes, _pace(twin, experiment, store, plan, max_minutes))
 
 
-def _pace(twin: Twin, experiment: Experiment, store: RecordingStore, plan: Plan, max_minutes: float) -> Pace:
+def _steps_per_pass(config: TrainingConfig, store: RecordingStore) -> float:
+    train_bins = sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
+    clips_per_step = config.batch_size * config.accumulate_grad_batches * config.devices
+    return train_bins / (config.clip_frames * clips_per_step)
+
+
+def _rehearsed(twin: Twin, experiment: Experiment, store: RecordingStore, plan: Plan, seconds: float) -> Pace:
     """How fast the run goes: a copy of it is trained for a while, in a folder that is thrown away."""
     config = experiment.training
     endless = plan.model_copy(update={"epochs": 1, "steps_per_epoch": 10**9})
     module = LitTwin(copy.deepcopy(twin), config, endless, store)
     bar = Progress(console=Console(stderr=True), transient=True)
     task = bar.add_task("finding the pace", total=1.0)
-    rehearsal = Rehearsal(
-        max_minutes, plan.batches_per_step, watch=lambda done: bar.update(task, completed=done)
-    )
+    rehearsal = Rehearsal(seconds, plan.batches_per_step, watch=lambda done: bar.update(task, completed=done))
     with bar, tempfile.TemporaryDirectory() as folder:
         run_folder = RunFolder(experiment, store, Path(folder), initialise_s=0.0)
         callbacks = [*_callbacks(config), run_folder, rehearsal]
