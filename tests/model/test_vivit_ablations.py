@@ -79,7 +79,7 @@ def test_in_a_serial_block_the_feedforward_sees_what_attention_found() -> None:
     """A change at one place reaches another place's feedforward, which is nonlinear: not so side by side."""
     x, rotation = torch.randn(1, 6, DIM), axial_rotation(2, 3, 8, torch.device("cpu"))
     other = x.clone()
-    other[:, 0] += 1.0
+    other[:, 0] += torch.randn(DIM)  # no shift of all alike, which the norm takes away
     at_last_place = {}
     for block in ("parallel", "serial"):
         core = build(block=block).spatial[0]
