@@ -117,6 +117,17 @@ def test_cc_norm_is_undefined_without_signal_and_is_never_clipped() -> None:
     np.testing.assert_array_equal(np.isnan(metrics.cc_norm(shuffled, rates)), power <= 0)
 
 
+def test_a_constant_prediction_has_a_cc_norm_of_zero_and_a_broken_one_has_none() -> None:
+    rates, responses = poisson_cells(3, 300, 8, 0.5)
+    prediction = rates.copy()
+    prediction[:, 0] = 0.3
+    prediction[5, 1] = np.nan
+    silent, broken, healthy = metrics.cc_norm(responses, prediction)
+    assert silent == 0.0
+    assert np.isnan(broken)
+    assert healthy == metrics.cc_norm(responses, rates)[2]
+
+
 def test_signal_and_noise_power_recover_the_variances_of_a_known_process() -> None:
     rates, responses = poisson_cells(50, 4000, 8, 0.5)
     assert metrics.signal_power(responses).mean() == pytest.approx(rates.var(0).mean(), rel=0.03)

@@ -251,7 +251,7 @@ def cc_norm(
     """Correlation with the mean response over the best correlation any model could have; may exceed 1.
 
     Concatenate the repeats of several stimuli in time first: averaging the score over stimuli is biased.
-    NaN where the signal power is not positive or the prediction is constant.
+    NaN where the signal power is not positive; 0 for a constant prediction, as `Sums.correlation` has it.
 
     Source: Schoppe et al. 2016, CC_norm = Cov(mean r, p) / sqrt(Var(p) SP).
     """
@@ -264,8 +264,9 @@ def cc_norm(
     covariance = _ratio((mean * p * complete).sum(0), n - 1)
     variance = _ratio((p * p * complete).sum(0), n - 1)
     peak = np.abs(np.where(complete, prediction, 0.0)).max(0, initial=0.0)
-    defined = (power.signal > 0) & (variance > _CONSTANT_VARIANCE * peak**2)
-    return _ratio(covariance, np.sqrt(np.where(defined, variance * power.signal, np.nan)))
+    constant = variance <= _CONSTANT_VARIANCE * peak**2
+    signal = np.where(power.signal > 0, power.signal, np.nan)
+    return np.where(constant & (power.signal > 0), 0.0, _ratio(covariance, np.sqrt(variance * signal)))
 
 
 def correlation_to_average(
