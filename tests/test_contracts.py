@@ -576,6 +576,18 @@ def test_a_units_position_means_the_same_on_every_grid() -> None:
         torch.testing.assert_close(centre, where, atol=1.0, rtol=0.0)
 
 
+def test_no_weight_of_a_mask_is_subnormal_whatever_the_width() -> None:
+    """CPUs multiply subnormal numbers slowly: a tenth of a training step went there."""
+    widths = torch.linspace(0.005, 0.5, 200)
+    readout = readout_on(36, 64, n_units=len(widths))
+    with torch.no_grad():
+        readout.log_width.copy_(widths.log()[:, None].expand(-1, 2))
+    masks = readout.masks()
+    assert (masks == 0).any()
+    assert masks[masks > 0].min() > torch.finfo(masks.dtype).tiny
+    torch.testing.assert_close(masks.sum(dim=1), torch.ones(len(widths)))
+
+
 def test_a_unit_far_outside_or_very_narrow_keeps_its_mask_and_its_gradient() -> None:
     readout = readout_on(9, 16, n_units=2)
     with torch.no_grad():

@@ -112,28 +112,24 @@ def _number(value: float | None, form: str, unknown: str = "not defined") -> str
 def audit(result: "AuditResult") -> RenderableType:
     """Findings, and the controls' scores."""
     colours = {"pass": "green", "note": "yellow", "fail": "red"}
-    table = Table("check", "", "finding", "what to do")
+    remedies = any(finding.remedy for finding in result.findings)
+    table = Table("check", "", "finding", *(["what to do"] if remedies else []))
     for finding in result.findings:
         colour = colours[finding.level]
-        told = (escape(text) for text in (finding.sentence, finding.remedy))
+        told = (escape(text) for text in (finding.sentence, finding.remedy)[: 1 + remedies])
         table.add_row(finding.check, f"[{colour}]{finding.level}[/]", *told)
     counts = result.settings["response_kind"] == "counts"
     names = ["correlation", *(["bits_per_spike", "recalibrated_bits_per_spike"] if counts else [])]
     labels = {"correlation": "correlation", "bits_per_spike": "bits/spike"}
-    scores = Table(
-        "test split", "", *(label for n in names for label in (labels.get(n, "recalibrated"), "95 %"))
-    )
+    scores = Table("test split", "", *(f"{labels.get(name, 'recalibrated')} (95 %)" for name in names))
     for line in result.controls:
         cells = []
         for name in names:
-            low_high = line[name]["ci95"]
-            cells += [
-                _number(line[name]["mean"], "{:.3f}"),
-                "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
-            ]
+            low_high = _interval(line[name]["ci95"], "{:.3f}")
+            cells.append(_number(line[name]["mean"], "{:.3f}") + (low_high and f" ({low_high})"))
         scores.add_row(line["name"], line["role"], *cells)
     ran, of = result.settings["audited_test_blocks"], result.settings["test_blocks"]
-    conditions = (
-        f"controls on {ran} of {of} test blocks; recalibrated: rate' = a + b rate fitted on the scored counts"
-    )
+    conditions = f"controls on {ran} of {of} test blocks"
+    if counts:
+        conditions += "; recalibrated: rate' = a + b rate fitted on the scored counts"
     return Group(table, scores, conditions)

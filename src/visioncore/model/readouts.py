@@ -18,6 +18,9 @@ from visioncore.shapes import FeatureShape, VideoShape
 
 UNITS_AT_ONCE = 512
 """Pooled features are formed for this many units at a time, so that 8,000 units stay within memory."""
+FAINTEST = -60.0
+"""Natural logarithm of the least weight of a place beside a unit's greatest; lesser ones are zero. No rate would feel them,
+and near the end of float32's range (-87 to -103) they are subnormal, which CPUs take many times longer to multiply."""
 
 
 class GaussianReadoutConfig(ComponentConfig):
@@ -96,7 +99,9 @@ class DynamicGaussianReadout(nn.Module):
         along = torch.stack(
             (cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]), dim=-1
         )
-        return (-0.5 * (along / self.widths_px()[:, None]).square().sum(-1)).softmax(dim=-1)
+        exponent = -0.5 * (along / self.widths_px()[:, None]).square().sum(-1)
+        faint = exponent < exponent.detach().amax(dim=-1, keepdim=True) + FAINTEST
+        return exponent.masked_fill(faint, -math.inf).softmax(dim=-1)
 
     def forward(
         self,
