@@ -116,8 +116,8 @@ def audit(result: "AuditResult") -> RenderableType:
     table = Table("check", "", "finding", *(["what to do"] if remedies else []))
     for finding in result.findings:
         colour = colours[finding.level]
-        told = (escape(text) for text in (finding.sentence, finding.remedy)[: 1 + remedies])
-        table.add_row(finding.check, f"[{colour}]{finding.level}[/]", *told)
+        told = [finding.sentence, finding.remedy] if remedies else [finding.sentence]
+        table.add_row(finding.check, f"[{colour}]{finding.level}[/]", *map(escape, told))
     counts = result.settings["response_kind"] == "counts"
     names = ["correlation", *(["bits_per_spike", "recalibrated_bits_per_spike"] if counts else [])]
     labels = {"correlation": "correlation", "bits_per_spike": "bits/spike"}

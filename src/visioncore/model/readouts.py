@@ -19,8 +19,8 @@ from visioncore.shapes import FeatureShape, VideoShape
 UNITS_AT_ONCE = 512
 """Pooled features are formed for this many units at a time, so that 8,000 units stay within memory."""
 FAINTEST = -60.0
-"""Natural logarithm of the least weight of a place beside a unit's greatest; lesser ones are zero. No rate would feel them,
-and near the end of float32's range (-87 to -103) they are subnormal, which CPUs take many times longer to multiply."""
+"""Natural logarithm of the least weight of a place beside a unit's greatest; lesser ones are zero. No rate would feel
+them, and near the end of float32's range (-87 to -103) they are subnormal, which CPUs are slow to multiply."""
 
 
 class GaussianReadoutConfig(ComponentConfig):
