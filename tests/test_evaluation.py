@@ -51,6 +51,7 @@ class FakeSession(SessionStore):
         self.counts = rng.poisson(self.true_rates).astype(np.float32)
         self.is_valid = np.ones(self.counts.shape, bool)
         self.train_mean = np.full(len(unit_ids), 0.3)
+        self.silent_in_training = np.zeros(len(unit_ids), bool)
         self.unit_truth: dict[str, list[Any]] = {"cell_class": ["simple", "complex"] * (len(unit_ids) // 2)}
         self.samples: np.ndarray | None = None
         self.reads: list[int] = []

@@ -16,9 +16,16 @@ Axis names used in jaxtyping signatures throughout the package:
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from visioncore.config import Config
 
@@ -80,6 +87,20 @@ class Normalisation(Config):
     video_std: tuple[PositiveFloat, ...]
     behaviour_mean: tuple[float, ...] = ()
     behaviour_std: tuple[PositiveFloat, ...] = ()
+    count_scale: tuple[tuple[PositiveFloat, ...], ...] = ()
+    """Per session and unit, the mean count per bin where it is more than one, else 1; empty where all are 1."""
+
+    @model_serializer(mode="wrap")
+    def _without_scales_of_one(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files and digests of recordings with small counts are what they were before there were scales."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.count_scale:
+            del dumped["count_scale"]
+        return dumped
+
+    def count_scale_of(self, session: int) -> tuple[float, ...]:
+        """The count scales of the units of the session with this place in the spec; empty where all are 1."""
+        return self.count_scale[session] if self.count_scale else ()
 
 
 @dataclass(frozen=True)

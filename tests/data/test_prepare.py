@@ -195,10 +195,13 @@ def test_the_null_rate_counts_valid_training_bins_after_burn_in(tiny_store: Reco
 
 
 def test_a_silent_unit_has_a_null_rate_of_half_a_spike(one_session: Prepared) -> None:
-    arrays = {"spikes": np.zeros((N_BINS, 3), int), "ok": np.ones(N_BINS, bool)}
-    session = prepare(*one_session(arrays)).sessions["one"]
+    spikes = np.zeros((N_BINS, 3), int)
+    spikes[::2, 1] = 1
+    session = prepare(*one_session({"spikes": spikes, "ok": np.ones(N_BINS, bool)})).sessions["one"]
     bins = sum(block.n_bins - 6 for block in session.blocks_in("train"))
-    np.testing.assert_allclose(session.train_mean, 0.5 / bins, rtol=1e-12)
+    np.testing.assert_allclose(session.train_mean[[0, 2]], 0.5 / bins, rtol=1e-12)
+    assert session.silent_in_training.tolist() == [True, False, True]
+    assert session.valid(0, 9).any(0).tolist() == [False, True, False]
 
 
 def test_a_unit_that_is_never_valid_in_training_is_refused(one_session: Prepared) -> None:

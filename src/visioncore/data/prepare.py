@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import zarr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -32,7 +33,8 @@ from visioncore.data.store import (
     write_manifest,
 )
 from visioncore.data.stored_array import file_sha256
-from visioncore.data.train_statistics import fit_normalisation, train_mean
+from visioncore.data.train_statistics import fit_normalisation, train_response
+from visioncore.data.usability import require_usable
 from visioncore.errors import DataError
 from visioncore.shapes import DataSpec, SessionSpec
 
@@ -71,6 +73,7 @@ def _build_atomically(config: DataConfig, source: RecordingSource, fingerprint: 
     building = target.parent / f".building-{target.name}-{socket.gethostname()}-{os.getpid()}"
     try:
         _build(config, source, fingerprint, building)
+        require_usable(RecordingStore(building), f"{config.source.type} recording")
         try:
             building.rename(target)
         except OSError:
@@ -115,25 +118,28 @@ def _build(config: DataConfig, source: RecordingSource, fingerprint: str, folder
     burn_in_bins = round(config.burn_in_s * info.sampling_rate_hz)
     trials = {session.id: session.trials for session in sessions}
     blocks = assign_blocks(trials, info.sampling_rate_hz, burn_in_bins, config.split)
+    responses = [
+        train_response(
+            session.arrays,
+            blocks[session.id],
+            session.unit_ids,
+            burn_in_bins,
+            info.response_kind,
+            f"session '{session.id}'",
+        )
+        for session in sessions
+    ]
     manifests = tuple(
         SessionManifest(
             folder=session.folder.name,
             n_bins=session.n_bins,
             blocks=blocks[session.id],
-            train_mean=tuple(
-                train_mean(
-                    session.arrays,
-                    blocks[session.id],
-                    session.unit_ids,
-                    burn_in_bins,
-                    info.response_kind,
-                    f"session '{session.id}'",
-                ).tolist()
-            ),
+            train_mean=tuple(response.mean.tolist()),
+            silent_units=tuple(np.array(session.unit_ids)[response.silent].tolist()),
             unit_truth=session.unit_truth,
             arrays=session.manifests,
         )
-        for session in sessions
+        for session, response in zip(sessions, responses, strict=True)
     )
     groups = ["zarr.json", *(f"{session.folder.name}/zarr.json" for session in sessions)]
     manifest = StoreManifest(
@@ -146,7 +152,9 @@ def _build(config: DataConfig, source: RecordingSource, fingerprint: str, folder
         },
         burn_in_bins=burn_in_bins,
         spec=_data_spec(info, sessions),
-        normalisation=fit_normalisation([(s.arrays, blocks[s.id]) for s in sessions], info),
+        normalisation=fit_normalisation(
+            [(s.arrays, blocks[s.id]) for s in sessions], [response.mean for response in responses], info
+        ),
         sessions=manifests,
         group_sha256={name: file_sha256(folder / name) for name in groups},
     )

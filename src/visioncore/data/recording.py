@@ -59,6 +59,9 @@ class SessionRecording(Protocol):
     """Ground truth where it is known: expected counts per bin, or trace, given stimulus and behaviour."""
     unit_truth: dict[str, list[Any]]
     """Per-unit ground truth where known, JSON values, one per unit: `cell_class`, `rf_row_px`, `rf_column_px`, ..."""
+    missing: tuple[float, ...] | None
+    """Values that stood for missing samples, taken out already. None where nobody has said whether there are any: then
+    values that look like such codes are refused."""
 
     @property
     def n_bins(self) -> int:
@@ -102,6 +105,7 @@ class ArrayRecording:
     behaviour: Float32[np.ndarray, "time behaviours"] | None = None
     rates: Float32[np.ndarray, "time units"] | None = None
     unit_truth: dict[str, list[Any]] = field(default_factory=dict)
+    missing: tuple[float, ...] | None = None
 
     @property
     def n_bins(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 from jaxtyping import Bool, Shaped
 
+from visioncore.data.plausibility import FrameExtremes, require_counts, require_plausible
 from visioncore.data.recording import RecordingInfo, SessionRecording, Trial
 from visioncore.data.sources.checks import (
     checked_behaviour,
@@ -73,14 +74,16 @@ def write_session(
     shape = (recording.n_bins, info.channels, info.height, info.width)
     axes = ("time", "channels", "height", "width")
     manifests["video"] = write_array(folder / "video", shape, video_dtype, axes, frames)
+    video.finish()
     write("valid", valid, "units")
-    write(
-        "responses",
-        checked_responses(recording.responses, valid, info.response_kind, f"{where}, responses"),
-        "units",
-    )
+    write("responses", _responses(recording, info, f"{where}, responses"), "units")
     if recording.behaviour is not None:
-        write("behaviour", checked_behaviour(recording.behaviour, valid, f"{where}, behaviour"), "behaviours")
+        behaviour = checked_behaviour(recording.behaviour, valid, f"{where}, behaviour")
+        if recording.missing is None:
+            # Also where no unit is valid: later bins see these samples as their past.
+            everywhere = np.ones((len(behaviour), 1), bool)
+            require_plausible(behaviour, everywhere, info.behaviour_names, f"{where}, behaviour")
+        write("behaviour", behaviour, "behaviours")
     if recording.rates is not None:
         write("rates", checked_rates(recording.rates, valid, f"{where}, rates"), "units")
     arrays = {
@@ -100,15 +103,35 @@ def write_session(
     )
 
 
+def _responses(
+    recording: SessionRecording, info: RecordingInfo, where: str
+) -> Shaped[np.ndarray, "time units"]:
+    counts = info.response_kind == "counts"
+    responses = checked_responses(recording.responses, recording.valid, info.response_kind, where)
+    names = tuple(f"unit {unit}" for unit in recording.unit_ids)
+    if counts:
+        require_counts(responses, names, where)
+    if recording.missing is None:
+        require_plausible(responses, recording.valid, names, where, counts=counts)
+    return responses
+
+
 class _HeldVideo:
     """A session's video, read in order: checked, and frames that are missing hold the last good one."""
 
     def __init__(self, recording: SessionRecording, info: RecordingInfo, where: str) -> None:
         self._recording, self._info, self._where = recording, info, where
         self._last: Shaped[np.ndarray, "channels height width"] | None = None
+        self._extremes = FrameExtremes(recording.n_bins)
+
+    def finish(self) -> None:
+        """After the last frame: what only the whole video shows."""
+        if self._recording.missing is None:
+            self._extremes.require_plausible(f"{self._where}, video")
 
     def read(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
         piece = self._checked(start, stop)
+        self._extremes.add(piece, start)
         held = hold_frames(piece, self._last)
         if held is None:
             held = hold_frames(piece, self._first_good(stop, stop - start))

@@ -22,7 +22,8 @@ from visioncore.config import Config
 from visioncore.data.recording import Split
 from visioncore.data.splits import Block, spread_share
 from visioncore.data.stored_array import ArrayManifest, StoredArray, require_sha256
-from visioncore.data.train_statistics import fit_normalisation, train_mean
+from visioncore.data.trace_statistics import TraceStatistics, trace_statistics
+from visioncore.data.train_statistics import fit_normalisation, train_response
 from visioncore.errors import DataError
 from visioncore.shapes import DataSpec, Normalisation
 
@@ -40,6 +41,8 @@ class SessionManifest(Config):
     n_bins: int
     blocks: tuple[Block, ...]
     train_mean: tuple[float, ...]
+    silent_units: tuple[str, ...] = ()
+    """Units without a response in training; empty in stores of before they were told apart."""
     unit_truth: dict[str, list[JsonValue]]
     arrays: dict[str, ArrayManifest]
 
@@ -69,6 +72,11 @@ class SessionStore:
         self.blocks = manifest.blocks
         self.train_mean: Float64[np.ndarray, " units"] = np.array(manifest.train_mean, np.float64)
         """Mean response per valid training bin after burn-in; of counts, at least half a spike in total."""
+        silent = set(manifest.silent_units)
+        self.silent_in_training: Bool[np.ndarray, " units"] = np.array(
+            [u in silent for u in session.unit_ids]
+        )
+        """Units without a spike in training, or whose trace never changes there: none of their responses counts."""
         self.unit_truth: dict[str, list[Any]] = dict(manifest.unit_truth)
         self._arrays = {
             name: StoredArray(folder / name, array, f"session '{session.id}', {name}")
@@ -102,13 +110,18 @@ class SessionStore:
         return self._arrays["behaviour"].read(start, stop) if "behaviour" in self._arrays else None
 
     def valid(self, start: int, stop: int) -> Bool[np.ndarray, "time units"]:
-        """Which responses count; the burn-in of blocks is not masked here."""
-        valid = self._arrays["valid"].read(start, stop)
-        return np.array(np.broadcast_to(valid, (stop - start, len(self.unit_ids))))
+        """Which responses count, of units that are not silent in training; the burn-in of blocks is not masked here."""
+        return np.asarray(self._arrays["valid"].read(start, stop) & ~self.silent_in_training)
 
     def rates(self, start: int, stop: int) -> Float32[np.ndarray, "time units"] | None:
         """True expected counts per bin, where known."""
         return self._arrays["rates"].read(start, stop) if self.has_rates else None
+
+    def trace_statistics(self) -> TraceStatistics:
+        """Mean, spread and outliers of every unit's trace over the training blocks."""
+        return trace_statistics(
+            self._arrays["responses"], self._arrays["valid"], self.blocks, self.train_mean
+        )
 
     def with_train_share(self, share: float, spec: DataSpec, burn_in_bins: int) -> "SessionStore":
         """This session with so much of its training blocks, and the training mean of those."""
@@ -116,7 +129,7 @@ class SessionStore:
         kept = spread_share(self.blocks_in("train"), share)
         other.blocks = tuple(block for block in self.blocks if block.split != "train" or block in kept)
         where = f"session '{self.id}' with train_share {share:g}"
-        other.train_mean = train_mean(
+        other.train_mean, other.silent_in_training = train_response(
             self._arrays, kept, self.unit_ids, burn_in_bins, spec.response_kind, where
         )
         return other
@@ -170,7 +183,8 @@ class RecordingStore:
             for id_, session in self.sessions.items()
         }
         kept = [(session._arrays, session.blocks) for session in other.sessions.values()]
-        other.normalisation = fit_normalisation(kept, self.spec)
+        means = [session.train_mean for session in other.sessions.values()]
+        other.normalisation = fit_normalisation(kept, means, self.spec)
         return other
 
     @property

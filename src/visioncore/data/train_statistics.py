@@ -1,7 +1,7 @@
 """Constants fitted on training bins only, piece by piece: normalisation and the null model's mean rates."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Shaped, UInt8
@@ -59,9 +59,11 @@ def _moments_of_bytes(
 
 
 def fit_normalisation(
-    sessions: Sequence[tuple[dict[str, StoredArray], tuple[Block, ...]]], info: RecordingInfo | DataSpec
+    sessions: Sequence[tuple[dict[str, StoredArray], tuple[Block, ...]]],
+    train_means: Sequence[Float64[np.ndarray, " units"]],
+    info: RecordingInfo | DataSpec,
 ) -> Normalisation:
-    """Mean and spread of video channels and behaviour over all training bins of all sessions.
+    """Mean and spread of video channels and behaviour over all training bins of all sessions, and the count scales.
 
     A behaviour that never changes in training gets a spread of 1: there is nothing to scale it by.
 
@@ -87,38 +89,58 @@ def fit_normalisation(
         video_std=tuple(video.std.tolist()),
         behaviour_mean=tuple(behaviour.mean.tolist()),
         behaviour_std=tuple(np.where(behaviour.std > 0, behaviour.std, 1.0).tolist()),
+        count_scale=_count_scale(train_means) if info.response_kind == "counts" else (),
     )
 
 
-def train_mean(
+def _count_scale(train_means: Sequence[Float64[np.ndarray, " units"]]) -> tuple[tuple[float, ...], ...]:
+    """Nothing where no unit has more than one count per bin."""
+    if all((mean <= 1).all() for mean in train_means):
+        return ()
+    return tuple(tuple(np.maximum(mean, 1.0).tolist()) for mean in train_means)
+
+
+class TrainResponse(NamedTuple):
+    """Of each unit of a session, over its valid training bins after burn-in."""
+
+    mean: Float64[np.ndarray, " units"]
+    """The null model of bits per spike. Counts are at least half a spike in total: no test spike is impossible."""
+    silent: Bool[np.ndarray, " units"]
+    """Units without a spike, or whose trace never changes: nothing can be learnt of them."""
+
+
+def train_response(
     arrays: dict[str, StoredArray],
     blocks: tuple[Block, ...],
     unit_ids: tuple[str, ...],
     burn_in_bins: int,
     kind: Literal["counts", "trace"],
     where: str,
-) -> Float64[np.ndarray, " units"]:
-    """Mean response per valid training bin after burn-in, per unit: the null model of bits per spike.
-
-    Counts are floored at half a spike over those bins, so that no test spike is infinitely unlikely.
+) -> TrainResponse:
+    """Mean and silence of each unit.
 
     Raises:
         DataError: a unit has no valid training bin.
     """
     total = np.zeros(len(unit_ids))
     n_valid = np.zeros(len(unit_ids))
+    lowest, highest = np.full(len(unit_ids), np.inf), np.full(len(unit_ids), -np.inf)
     for start, stop in _train_pieces(blocks, arrays["responses"], burn_in_bins):
         valid: Bool[np.ndarray, "time valid_units"] = arrays["valid"].read(start, stop)
         responses = arrays["responses"].read(start, stop)
         total += np.where(valid, responses, 0).sum(axis=0, dtype=np.float64)
         n_valid += valid.sum(axis=0)
+        lowest = np.minimum(lowest, np.where(valid, responses, np.inf).min(axis=0))
+        highest = np.maximum(highest, np.where(valid, responses, -np.inf).max(axis=0))
     if (n_valid == 0).any():
         unit = unit_ids[int(np.flatnonzero(n_valid == 0)[0])]
         raise DataError(
             f"{where}: unit '{unit}' is valid in no training bin after burn-in; leave the unit out, "
             "or change the splits so that it can be fitted"
         )
-    return (np.maximum(total, 0.5) if kind == "counts" else total) / n_valid
+    if kind == "counts":
+        return TrainResponse(np.maximum(total, 0.5) / n_valid, total == 0)
+    return TrainResponse(total / n_valid, highest <= lowest)
 
 
 def _train_pieces(

@@ -78,7 +78,14 @@ def evaluate(
             f"{store.path}: the {split} split has no bin after a burn-in of {settings['burn_in_s']:g} s; "
             "choose another split, or a shorter burn-in"
         )
-    return _result(parts, settings)
+    result = _result(parts, settings)
+    if result.overall["n_units"] == 0:
+        reasons = sorted({row["excluded_reason"] for row in result.units})
+        raise DataError(
+            f"{store.path}: none of the {len(result.units)} units can be scored on the {split} split "
+            f"({'; '.join(reasons)}); choose another split, or divide the recording otherwise"
+        )
+    return result
 
 
 @dataclass(frozen=True)
@@ -318,7 +325,10 @@ def _rows(session: _Session, settings: Json) -> Iterator[Json]:
     counts = settings["response_kind"] == "counts"
     total = session.whole.model.map(lambda a: a.sum(0))
     ceiling = session.whole.ceiling.map(lambda a: a.sum(0)) if session.whole.ceiling and counts else None
-    reasons = exclusion_reasons(session.whole.model, counts)
+    silent = "no spikes in the training data" if counts else "the trace never changes in the training data"
+    reasons = np.where(
+        session.store.silent_in_training, silent, exclusion_reasons(session.whole.model, counts)
+    )
     classes = session.store.unit_truth.get("cell_class")
     bins = np.maximum(total.bins, 1)
     per_s = settings["sampling_rate_hz"] / settings["bins_summed"] if counts else 1.0

@@ -144,8 +144,10 @@ class Twin(nn.Module):
         )
         self.outputs = nn.ModuleDict(
             {
-                key: TraceOutput(n) if spec.response_kind == "trace" else config.output.build(n)
-                for key, n in sizes.items()
+                key: TraceOutput(n)
+                if spec.response_kind == "trace"
+                else config.output.build(n, normalisation.count_scale_of(i))
+                for i, (key, n) in enumerate(sizes.items())
             }
         )
 

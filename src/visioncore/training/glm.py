@@ -38,8 +38,8 @@ def fit_filters(
     window: Float[Tensor, "units pixels"],
     frames: Float[Tensor, "time pixels"],
     responses: Float[Tensor, "time units"],
-    fitted: Float[Tensor, " time"],
-    tested: Float[Tensor, " time"],
+    fitted: Float[Tensor, "time some"],
+    tested: Float[Tensor, "time some"],
     step: int,
 ) -> Float[Tensor, "units rank pixels"]:
     """Set the temporal coefficients of `linear` and the bias of `output`, in place; returns the spatial filters.
@@ -50,7 +50,8 @@ def fit_filters(
         spatial: filters of unit length to begin with, at the frames' resolution.
         window: how far each pixel of a filter may move, from 0 to 1.
         frames: the stimulus averaged over `step` bins of the twin, over which `responses` are summed.
-        fitted, tested: which bins (1 or 0) the likelihood is summed over, and which it is judged by.
+        fitted, tested: which bins (1 or 0) the likelihood is summed over, and which it is judged by; one column where
+            all units share them.
     """
     device = output.bias.device
     spatial, window, frames, responses, fitted, tested = (
@@ -65,8 +66,8 @@ def fit_filters(
     offset = torch.zeros(units, device=device, requires_grad=True)
     is_count = isinstance(output, CountOutput)
 
-    def events(bins: Float[Tensor, " time"]) -> Tensor:
-        return (responses * bins[:, None]).sum(0).clamp_min(1.0) if is_count else bins.sum()
+    def events(bins: Float[Tensor, "time some"]) -> Tensor:
+        return ((responses * bins).sum(0) if is_count else bins.sum(0)).clamp_min(1.0)
 
     def history(spatial: Tensor) -> Float[Tensor, "1 filters time"]:
         return functional.pad((frames @ spatial.flatten(0, 1).T).T / scale, (slow_lags - 1, 0))[None]
@@ -82,9 +83,9 @@ def fit_filters(
             each = predicted - responses * predicted.clamp_min(RATE_FLOOR).log()
         else:
             each = ((predicted - responses) / (step * output.scale)).square()
-        return (each * bins[:, None]).sum(0)
+        return (each * bins).sum(0)
 
-    def maximise(bins: Float[Tensor, " time"], *parameters: Tensor) -> None:
+    def maximise(bins: Float[Tensor, "time some"], *parameters: Tensor) -> None:
         optimiser = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
         def closure() -> Tensor:

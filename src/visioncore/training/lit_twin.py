@@ -75,7 +75,7 @@ class LitTwin(lightning.LightningModule):
                 prediction,
                 part.responses,
                 self._supervised(part),
-                self.twin.output(part.session).scale,
+                self.twin.output(part.session).response_scale,
             )
             for part, prediction in zip(batch, predictions, strict=True)
         ]
@@ -99,7 +99,7 @@ class LitTwin(lightning.LightningModule):
             prediction,
             batch.responses,
             valid,
-            self.evaluated.output(batch.session).scale,
+            self.evaluated.output(batch.session).response_scale,
         )
         self.log("validation/loss", loss, batch_size=len(prediction), on_epoch=True)
         for row in range(len(prediction)):

@@ -15,9 +15,11 @@ from pydantic import Field, PositiveFloat
 from visioncore.config import ComponentConfig, Config
 from visioncore.data.recording import RecordingInfo, SessionRecording, Split, Trial
 from visioncore.data.sources.checks import checked_behaviour, checked_frames, checked_rates, checked_responses
+from visioncore.data.sources.missing import is_missing, without_codes
 from visioncore.data.sources.npz import NpzFile, NpzStream
 from visioncore.errors import DataError
 
+_FRAMES_AT_ONCE = 256
 _KEYS = (
     "video",
     "responses",
@@ -49,6 +51,9 @@ class ArraysSessionConfig(Config):
     split: str | None = None
     stimulus_id: str | None = None
     rates: str | None = None
+    missing: tuple[float, ...] | None = None
+    """Values that stand for missing samples, in every array of numbers but a uint8 video. Bins with a missing frame or
+    behaviour are valid for no unit, those with a missing response not for that unit. `[]`: there are none."""
 
 
 class ArraysConfig(ComponentConfig):
@@ -105,6 +110,8 @@ class ArraysSource:
         for session, dumped in zip(self._config.sessions, settings["params"]["sessions"], strict=True):
             file = self._file(session)
             del dumped["path"]
+            if dumped["missing"] is None:
+                del dumped["missing"]  # as in fingerprints of before there was the key
             dumped["content"] = {
                 name: file.digest(key) for name in _KEYS if (key := getattr(session, name)) is not None
             }
@@ -154,6 +161,7 @@ class ArraysSession:
     rates: Float32[np.ndarray, "time units"] | None
     stream: NpzStream
     video_key: str
+    missing: tuple[float, ...] | None
     unit_truth: dict[str, list[Any]] = field(default_factory=dict)
 
     def video(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
@@ -161,6 +169,8 @@ class ArraysSession:
         frames = self.stream.read(start, stop)
         if frames.ndim == 3:
             frames = frames[:, None]
+        if self.missing and frames.dtype != np.uint8:
+            frames = without_codes(frames, self.missing)
         where = f"session '{self.id}', key '{self.video_key}'"
         return checked_frames(frames, np.asarray(self.valid[start:stop].any(axis=1)), start, where)
 
@@ -186,11 +196,17 @@ def _read_session(
             f"('{session.responses}'); time is the first axis of both, one frame per bin"
         )
     valid = _read_valid(file, session.valid, n_bins, n_units)
+    codes = session.missing or ()
+    if codes:
+        seen = ~_missing_frames(stream, codes)
+        if session.behaviour is not None:
+            seen &= ~is_missing(file.read(session.behaviour), codes).any(axis=-1)
+        valid = valid & seen[:, None] & ~is_missing(responses, codes)
     behaviour = None
     if session.behaviour is not None:
         names = _behaviour_names(session, file)
         raw = _aligned(file, session.behaviour, (n_bins, len(names)), "(time, signals)")
-        behaviour = checked_behaviour(raw, valid, where(session.behaviour))
+        behaviour = checked_behaviour(without_codes(raw, codes), valid, where(session.behaviour))
     rates = None
     if session.rates is not None:
         raw = _aligned(file, session.rates, (n_bins, n_units), "(time, units)")
@@ -207,7 +223,20 @@ def _read_session(
         rates=rates,
         stream=stream,
         video_key=session.video,
+        missing=session.missing,
     )
+
+
+def _missing_frames(stream: NpzStream, codes: tuple[float, ...]) -> Bool[np.ndarray, " time"]:
+    """Frames of a float video that hold a code in any pixel; reads the whole video."""
+    n_bins = stream.header.shape[0]
+    missing = np.zeros(n_bins, bool)
+    if stream.header.dtype == np.uint8:
+        return missing
+    for start in range(0, n_bins, _FRAMES_AT_ONCE):
+        frames = stream.read(start, min(start + _FRAMES_AT_ONCE, n_bins))
+        missing[start : start + len(frames)] = is_missing(frames, codes).reshape(len(frames), -1).any(axis=1)
+    return missing
 
 
 def _video_shape(file: NpzFile, key: str) -> tuple[int, int, int, int]:

@@ -37,14 +37,31 @@ def checked_responses(
         )
     fractional = values != np.floor(values)
     if fractional.any():
+        # A fraction here and there is a mistake; most counts being fractions is another unit.
+        step = _common_step(values) if fractional.sum() > np.count_nonzero(values) / 2 else None
+        remedy = "set response_kind: trace for traces or smoothed rates"
+        if step is not None:
+            remedy = (
+                f"all are multiples of {step:.10g}: they look like counts times a number, as spikes per second are; "
+                "divide them by it"
+            )
         raise DataError(
             f"{where}: {_count(fractional)} spike counts are not whole numbers, the first is "
-            f"{_first(values, fractional)}; set response_kind: trace for traces or smoothed rates"
+            f"{_first(values, fractional)}; {remedy}"
         )
     highest = int(values.max(initial=0))
     if highest > np.iinfo(np.uint32).max:
         raise DataError(f"{where}: a count of {highest} spikes in one bin cannot be right")
     return values.astype(np.min_scalar_type(highest))
+
+
+def _common_step(values: Shaped[np.ndarray, "time units"]) -> float | None:
+    """The number that all values are multiples of, if there is one."""
+    positive = np.unique(values[values > 0])
+    if not len(positive):
+        return None
+    multiples = positive / positive[0]
+    return float(positive[0]) if np.abs(multiples - np.round(multiples)).max() < 1e-3 else None
 
 
 def checked_rates(

@@ -1,0 +1,234 @@
+"""Values that cannot be what they claim: codes for missing samples, rates in the place of counts, scales that differ.
+
+Each is a legal number, so no check of types finds it, and each spoils a training in silence. What is found here is
+refused with the bin it stands at; a source's YAML can say that the values are real (`missing: []`).
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Shaped
+
+from visioncore.errors import DataError
+
+CODES = (
+    *(0.0, -1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0),
+    *(127.0, 255.0, -128.0, -32768.0, 32767.0, 65535.0, -2147483648.0, 2147483647.0, 4294967295.0),
+)
+"""What instruments and file formats write where they have no sample; and anything beyond `LARGEST`."""
+LARGEST = 1e15
+"""netCDF and the like fill with 1e20 or 9.97e36; no pixel, pupil or speed is so large."""
+MOST_MISSING = 0.45
+"""Share of a signal that may be a code; what is more common than that is the signal."""
+CODE_DISTANCE, REPEATED_DISTANCE, ANY_DISTANCE = 1.0, 3.0, 10.0
+"""How far from the rest, in widths of the rest, a known code, one value again and again, or any value must lie."""
+COUNT_DISTANCE = 20.0
+"""The same for counts, whose rest may be zeros and ones, so that it is one wider than it looks."""
+FEWEST_LEVELS = 10
+"""A signal with fewer different values is switched on and off: what lies far from the rest is one of its states."""
+SAMPLED_FRAMES = 64
+FEWEST_MULTIPLES = 20
+"""Bins with spikes that must all be multiples of one number to show that they are no counts."""
+IMPOSSIBLE_CONTRAST, DOUBTFUL_CONTRAST = 8.0, 2.0
+"""Ratio of the spreads of two sessions' videos."""
+IMPOSSIBLE_OFFSET, DOUBTFUL_OFFSET = 5.0, 1.0
+"""Difference of their means, in spreads."""
+_PIECE_BINS = 65_536
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stray:
+    """Values far from the rest that make most of a signal's variance."""
+
+    value: float
+    """The most common of them."""
+    at: Bool[np.ndarray, " samples"]
+    """Where they are."""
+    low: float
+    high: float
+    """Between which the rest lies."""
+
+
+def stray_values(values: Float64[np.ndarray, " samples"], *, counts: bool = False) -> Stray | None:
+    """What of a signal is not of one piece with the rest of it, if anything."""
+    levels, n = np.unique(values, return_counts=True)
+    if len(levels) < 2:
+        return None
+    width = 1.0 if counts else 0.0
+    gaps = np.diff(levels)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = gaps / (levels[:-1] - levels[0] + width)
+        below = gaps / (levels[-1] - levels[1:] + width)
+    before = np.cumsum(n)[:-1]
+    above[before < (1 - MOST_MISSING) * len(values)] = 0.0
+    below[before > MOST_MISSING * len(values)] = 0.0
+    cut = int(np.argmax(np.maximum(above, below)))
+    outer = levels > levels[cut] if above[cut] >= below[cut] else levels <= levels[cut]
+    strays, inner = levels[outer], levels[~outer]
+    value = float(strays[np.argmax(n[outer])])
+    distance = float(max(above[cut], below[cut]))
+    if not _is_far(value, distance, len(strays), int(n[outer].max()), len(inner), counts):
+        return None
+    at = np.isin(values, strays)
+    if not values.var() > 2 * values[~at].var():
+        return None
+    return Stray(value, at, float(inner[0]), float(inner[-1]))
+
+
+def _is_far(value: float, distance: float, n_values: int, repeats: int, n_levels: int, counts: bool) -> bool:
+    known = value in CODES or abs(value) >= LARGEST
+    if counts:
+        return distance >= (COUNT_DISTANCE / 4 if known and value > 100 else COUNT_DISTANCE)
+    if n_levels < FEWEST_LEVELS:
+        return known and value != 0 and abs(value) > 1 and distance >= ANY_DISTANCE
+    if n_values == 1 and repeats > 1:
+        return distance >= (CODE_DISTANCE if known else REPEATED_DISTANCE)
+    return distance >= ANY_DISTANCE
+
+
+def require_plausible(
+    values: Shaped[np.ndarray, "time signals"],
+    valid: Bool[np.ndarray, "time some"],
+    names: tuple[str, ...],
+    where: str,
+    *,
+    counts: bool = False,
+) -> None:
+    """Refuse columns that hold codes for missing samples in valid bins.
+
+    Raises:
+        DataError: naming the column, the value, where it stands and what to do.
+    """
+    for column in _suspects(values, counts):
+        good = valid[:, min(column, valid.shape[1] - 1)]
+        found = stray_values(values[good, column].astype(np.float64), counts=counts)
+        if found is not None:
+            first = int(np.flatnonzero(good)[np.argmax(found.at)])
+            raise DataError(
+                f"{where}, {names[column]}: {int(found.at.sum())} of {int(good.sum())} bins hold {found.value:.6g} or "
+                f"the like, the first at bin {first}, and all others {found.low:.4g} to {found.high:.4g}; {REMEDY}"
+            )
+
+
+REMEDY = (
+    "if that is a code for 'missing', name it in the session's YAML (missing: [VALUE]) and such samples are left out; "
+    "if the values are real, say missing: []"
+)
+
+
+def _suspects(values: Shaped[np.ndarray, "time signals"], counts: bool) -> list[int]:
+    """Columns whose extremes lie far from their bulk: only these are worth sorting."""
+    if not len(values):
+        return []
+    if counts:
+        return [int(column) for column in np.flatnonzero(values.max(axis=0) >= COUNT_DISTANCE)]
+    some = values[:: max(len(values) // 2000, 1)].astype(np.float64)
+    low, high = np.nanquantile(some, [0.25, 0.75], axis=0)
+    # Of a signal that mostly stands still, the bulk is a point.
+    width = np.maximum(high - low, 1e-3 * np.nanstd(some, axis=0))
+    outside = np.maximum(np.nanmax(values, axis=0) - high, low - np.nanmin(values, axis=0))
+    return [int(column) for column in np.flatnonzero(outside > 2 * width)]
+
+
+class FrameExtremes:
+    """The darkest and brightest pixel of every frame of a float video, as it passes by in pieces."""
+
+    def __init__(self, n_bins: int) -> None:
+        self._every = max(n_bins // SAMPLED_FRAMES, 1)
+        self._low: list[np.ndarray] = []
+        self._high: list[np.ndarray] = []
+        self._bins: list[np.ndarray] = []
+        self._sample: list[np.ndarray] = []
+
+    def add(self, frames: Shaped[np.ndarray, "time channels height width"], first: int) -> None:
+        """Take in the frames from bin `first` on; those that are not finite are left out."""
+        if frames.dtype == np.uint8:
+            return
+        flat = frames.reshape(len(frames), -1)
+        good = np.isfinite(flat).all(axis=1)
+        bins = first + np.flatnonzero(good)
+        flat = flat[good]
+        self._low.append(flat.min(axis=1, initial=np.inf))
+        self._high.append(flat.max(axis=1, initial=-np.inf))
+        self._bins.append(bins)
+        self._sample.append(flat[bins % self._every == 0])
+
+    def require_plausible(self, where: str) -> None:
+        """Refuse a video some of whose frames, or pixels of many frames, hold codes for missing samples.
+
+        Raises:
+            DataError: naming the value, the first frame and what to do.
+        """
+        if not self._bins:
+            return
+        low, high, bins = (np.concatenate(part) for part in (self._low, self._high, self._bins))
+        bottom, top = np.quantile(low, 0.05), np.quantile(high, 0.95)
+        for ends, outside in ((low, bottom - low), (high, high - top)):
+            known = np.isin(ends, CODES) & (ends != 0) | (np.abs(ends) >= LARGEST)
+            width = max(float(top - bottom), np.finfo(np.float32).tiny)
+            far = outside > np.where(known, CODE_DISTANCE, ANY_DISTANCE) * width
+            if far.any() and top > bottom:
+                at = int(np.argmax(far))
+                raise DataError(
+                    f"{where}: {int(far.sum())} of {len(bins)} frames hold pixels of {ends[at]:.6g} or the like, "
+                    f"the first at bin {bins[at]}, and those of nearly all others lie in {bottom:.4g} to {top:.4g}; "
+                    f"{REMEDY}"
+                )
+        found = stray_values(np.concatenate(self._sample).astype(np.float64).ravel())
+        if found is not None:
+            raise DataError(
+                f"{where}: {found.at.mean():.1%} of the pixels hold {found.value:.6g} or the like, and all others "
+                f"{found.low:.4g} to {found.high:.4g}; fill pixels outside of the screen with grey; {REMEDY}"
+            )
+
+
+def require_counts(counts: Shaped[np.ndarray, "time units"], names: tuple[str, ...], where: str) -> None:
+    """Refuse units whose counts are all multiples of one number: spikes per second, or counts times a gain.
+
+    Raises:
+        DataError: naming the unit, the number and what to do.
+    """
+    common = np.zeros(counts.shape[1], np.int64)
+    for start in range(0, len(counts), _PIECE_BINS):
+        piece = counts[start : start + _PIECE_BINS].astype(np.int64)
+        common = np.gcd(common, np.gcd.reduce(piece, axis=0))
+    n_active = np.count_nonzero(counts, axis=0)
+    # A handful of doublets is no proof; all of a unit's many bins are.
+    for unit in np.flatnonzero((common > 1) & (n_active >= FEWEST_MULTIPLES)):
+        raise DataError(
+            f"{where}, {names[unit]}: each of its {n_active[unit]} counts that is not zero is a multiple of "
+            f"{common[unit]}: these are not counts but rates, or counts times a number; divide them by {common[unit]}"
+        )
+
+
+def require_one_scale(videos: dict[str, tuple[float, float]], where: str) -> None:
+    """Refuse sessions whose videos, by mean and spread, are on different scales; say so where that is not sure.
+
+    Raises:
+        DataError: naming both sessions and their numbers.
+    """
+    faint = min(videos, key=lambda name: videos[name][1])
+    strong = max(videos, key=lambda name: videos[name][1])
+    low = min(videos, key=lambda name: videos[name][0])
+    high = max(videos, key=lambda name: videos[name][0])
+    contrast = videos[strong][1] / max(videos[faint][1], np.finfo(np.float32).tiny)
+    offset = (videos[high][0] - videos[low][0]) / max(videos[strong][1], np.finfo(np.float32).tiny)
+    one, other = (faint, strong) if contrast > DOUBTFUL_CONTRAST else (low, high)
+    told = " and ".join(
+        f"session '{name}' has a mean of {videos[name][0]:.4g} and a spread of {videos[name][1]:.4g}"
+        for name in (one, other)
+    )
+    if contrast > IMPOSSIBLE_CONTRAST or offset > IMPOSSIBLE_OFFSET:
+        raise DataError(
+            f"{where}: the sessions' videos are on different scales: {told}; bring all to one, such as 0 to 255"
+        )
+    if contrast > DOUBTFUL_CONTRAST or offset > DOUBTFUL_OFFSET:
+        logger.warning(
+            "%s: %s: if these are different scales for the same screen, bring all sessions to one; if the stimuli "
+            "differ, nothing needs doing",
+            where,
+            told,
+        )
