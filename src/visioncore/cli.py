@@ -43,16 +43,17 @@ def prepare(data: Annotated[Path, typer.Argument(help="Data YAML.")]) -> None:
     """Read the recordings that DATA describes, check them, and store them for training."""
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
+    from visioncore.data.splits import SPLITS
+    from visioncore.data.usability import usable_minutes
 
     store = prepare_store(load_data_config(data), data.parent)
     typer.echo(str(store.path))
     for session in store.sessions.values():
-        minutes = {
-            split: sum(b.stop - b.start for b in session.blocks_in(split)) / store.spec.sampling_rate_hz / 60
-            for split in ("train", "validation", "test")
-        }
-        parts = ", ".join(f"{split} {value:.1f} min" for split, value in minutes.items())
-        typer.echo(f"  {session.id} ({session.subject}): {len(session.unit_ids)} units; {parts}")
+        minutes = {split: usable_minutes(store, session, split) for split in SPLITS}
+        parts = ", ".join(f"{split} {left:.2g} of {all_:.2g}" for split, (all_, left) in minutes.items())
+        typer.echo(
+            f"  {session.id} ({session.subject}): {len(session.unit_ids)} units; minutes after burn-in: {parts}"
+        )
 
 
 @app.command()

@@ -63,8 +63,10 @@ def small_twin(convnet: dict[str, Any] = VIVIT) -> Twin:
         "adapter": {"type": "affine"},
     }
     config = build_config(TwinConfig, raw, "test")
-    behaviour = {"behaviour_mean": (0.0,), "behaviour_std": (1.0,)}
-    return config.build(SPEC, Normalisation(video_mean=(0.0,), video_std=(1.0,), **behaviour))
+    constants = Normalisation(
+        video_mean=(0.0,), video_std=(1.0,), behaviour_mean=(0.0,), behaviour_std=(1.0,)
+    )
+    return config.build(SPEC, constants)
 
 
 def names(twin: Twin, group: dict[str, Any]) -> set[str]:

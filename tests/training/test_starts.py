@@ -91,12 +91,12 @@ def test_units_that_are_held_part_of_the_time_are_fitted_on_the_bins_that_count(
     store = prepared(tmp_path / "held", {**arrays, "ok": held()}, kind=kind)
     parts = started(store)
     assert correlations(parts, truth).mean() > correlations(whole, truth).mean() - 0.12
-    # Were missing bins zeros, the prediction would be a third too low.
+    # Were missing bins zeros, the prediction would be nearly two fifths too low.
     predicted = parts.predict(arrays["stim"], session="s0")
     train = held() & (np.repeat(SPLITS, TRIAL_BINS) == "train")[:, None]
     for unit in range(N_UNITS):
         mean, std = (getattr(arrays["spikes"][train[:, unit], unit], name)() for name in ("mean", "std"))
-        assert abs(predicted[train[:, unit], unit].mean() - mean) < 0.1 * (mean if kind == "counts" else std)
+        assert abs(predicted[train[:, unit], unit].mean() - mean) < 0.25 * (mean if kind == "counts" else std)
 
 
 @pytest.mark.parametrize("counts_per_bin", [5, 500, 5000])

@@ -214,8 +214,9 @@ def require_one_scale(videos: dict[str, tuple[float, float]], where: str) -> Non
     strong = max(videos, key=lambda name: videos[name][1])
     low = min(videos, key=lambda name: videos[name][0])
     high = max(videos, key=lambda name: videos[name][0])
-    contrast = videos[strong][1] / max(videos[faint][1], np.finfo(np.float32).tiny)
-    offset = (videos[high][0] - videos[low][0]) / max(videos[strong][1], np.finfo(np.float32).tiny)
+    least = float(np.finfo(np.float32).tiny)
+    contrast = videos[strong][1] / max(videos[faint][1], least)
+    offset = (videos[high][0] - videos[low][0]) / max(videos[strong][1], least)
     one, other = (faint, strong) if contrast > DOUBTFUL_CONTRAST else (low, high)
     told = " and ".join(
         f"session '{name}' has a mean of {videos[name][0]:.4g} and a spread of {videos[name][1]:.4g}"

@@ -7,12 +7,14 @@ Its name holds a fingerprint of the source's content and of every setting that m
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import socket
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import zarr
@@ -38,6 +40,11 @@ from visioncore.data.usability import require_usable
 from visioncore.errors import DataError
 from visioncore.shapes import DataSpec, SessionSpec
 
+FIRST_PREPARATION, PREPARATION = 1, 2
+"""Raised when a recording may be prepared otherwise than before: stores are then made anew, under another name."""
+
+_logger = logging.getLogger(__name__)
+
 
 def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
     """The session store of a recording: opened where it exists, built where it does not.
@@ -49,12 +56,20 @@ def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
         DataError: the recording is inconsistent, or an existing store is damaged.
     """
     source = config.source.build(base_dir)
-    fingerprint = _fingerprint(config, source)
-    target = base_dir / config.store / f"{config.source.type}-{fingerprint[:16]}"
+    identity = Identity.of(config, source)
+    folder = base_dir / config.store
+    target = folder / f"{config.source.type}-{identity.now[:16]}"
     if not target.exists():
-        _build_atomically(config, source, fingerprint, target)
+        unchecked = folder / f"{config.source.type}-{identity.as_before[:16]}"
+        if unchecked.exists():
+            _logger.warning(
+                "%s was prepared with fewer checks than there are now: preparing anew; delete it when nothing of an "
+                "older version needs it",
+                unchecked,
+            )
+        _build_atomically(config, source, identity, target)
     store = RecordingStore(target, cache=config.cache)
-    if store.fingerprint != fingerprint:
+    if store.fingerprint not in (identity.now, identity.as_before):
         raise DataError(
             f"{target} holds another recording (fingerprint {store.fingerprint[:16]}); "
             "was it renamed? Move it away and prepare again"
@@ -62,17 +77,36 @@ def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
     return store
 
 
-def _fingerprint(config: DataConfig, source: RecordingSource) -> str:
-    content = [STORE_VERSION, source.fingerprint(), dump_config(config.split), config.burn_in_s]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+class Identity(NamedTuple):
+    """Names of a prepared recording: hex digests of the source's content and of every setting that matters.
+
+    What the first version of preparation made of a recording, this one makes too, or refuses it; only how groups of
+    trials are divided has changed, and only where they had not fitted. So a recording keeps the fingerprint by which
+    older runs know it, unless its trials are divided otherwise now.
+    """
+
+    as_before: str
+    now: str
+
+    @classmethod
+    def of(cls, config: DataConfig, source: RecordingSource) -> "Identity":
+        """The identity of what `source` yields, prepared by `config`."""
+        content = [source.fingerprint(), dump_config(config.split), config.burn_in_s]
+        versions = (FIRST_PREPARATION, PREPARATION)
+        return cls(
+            *(
+                hashlib.sha256(json.dumps([version, *content], sort_keys=True).encode()).hexdigest()
+                for version in versions
+            )
+        )
 
 
-def _build_atomically(config: DataConfig, source: RecordingSource, fingerprint: str, target: Path) -> None:
+def _build_atomically(config: DataConfig, source: RecordingSource, identity: Identity, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target.parent)
     building = target.parent / f".building-{target.name}-{socket.gethostname()}-{os.getpid()}"
     try:
-        _build(config, source, fingerprint, building)
+        _build(config, source, identity, building)
         require_usable(RecordingStore(building), f"{config.source.type} recording")
         try:
             building.rename(target)
@@ -111,7 +145,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _build(config: DataConfig, source: RecordingSource, fingerprint: str, folder: Path) -> None:
+def _build(config: DataConfig, source: RecordingSource, identity: Identity, folder: Path) -> None:
     info = source.info()
     zarr.create_group(str(folder))
     sessions = _write_sessions(source, info, folder)
@@ -144,7 +178,7 @@ def _build(config: DataConfig, source: RecordingSource, fingerprint: str, folder
     groups = ["zarr.json", *(f"{session.folder.name}/zarr.json" for session in sessions)]
     manifest = StoreManifest(
         store_version=STORE_VERSION,
-        fingerprint=fingerprint,
+        fingerprint=identity.as_before,
         settings={
             "source": dump_config(config.source),
             "split": dump_config(config.split),
