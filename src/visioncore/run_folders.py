@@ -23,6 +23,7 @@ from visioncore.evaluation import (
 )
 from visioncore.model import Twin
 from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, recorded_data
+from visioncore.training.identity import identity
 
 SEED_FOLDER = re.compile(r"seed-\d+")
 
@@ -102,18 +103,16 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     flops = None
     if steps is not None:
         cost = describe(twin.config, twin.spec, training.clip_frames).training_flops_per_clip
-        clips = training.batch_size * training.accumulate_grad_batches * training.devices
-        flops = float(cost) * clips * steps
+        flops = float(cost) * training.clips_per_step * steps
+    same = identity(experiment)
     return ScoredRun(
         model=name,
         where=str(run_dir),
         seed=training.seed,
         config={
-            "model": experiment["model"],
+            "model": same["model"],
             "training": {
-                key: value
-                for key, value in experiment["training"].items()
-                if key not in ("seed", "train_share")
+                key: value for key, value in same["training"].items() if key not in ("seed", "train_share")
             },
             "balance": experiment["data"]["balance"],
         },

@@ -69,11 +69,14 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import lightning
+import visioncore.training.clock as clock
 import visioncore.training.run as run
+import visioncore.training.saving as saving
 from visioncore.training.experiment import read_experiment
 from visioncore.training.lit_twin import LitTwin
 
 moment, number, folder, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+minutes = float(sys.argv[5]) or None
 
 def die_in_call(owner, name, before):
     whole, calls = getattr(owner, name), [0]
@@ -95,11 +98,13 @@ elif moment == "validation":
 elif moment == "checkpoint":
     die_in_call(lightning.Trainer, "save_checkpoint", half_written)
 elif moment == "rename":
-    die_in_call(run, "replace_durably", lambda *_: None)
+    die_in_call(saving, "replace_durably", lambda *_: None)
 elif moment == "twin":
-    die_in_call(run, "save_twin", lambda *_: None)
+    die_in_call(saving, "save_twin", lambda *_: None)
+elif moment == "corrected":
+    die_in_call(clock, "follow", lambda *_: None)
 files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-print(run.train(read_experiment(*files, sys.argv[5:]), out))
+print(run.train(read_experiment(*files, sys.argv[6:]), out, minutes))
 """
 
 
@@ -135,9 +140,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(
-    folder: Path, out: Path, moment: str = "never", number: int = 0, overrides: tuple[str, ...] = ()
+    folder: Path,
+    out: Path,
+    moment: str = "never",
+    number: int = 0,
+    overrides: tuple[str, ...] = (),
+    minutes: float = 0.0,
 ) -> int:
-    command = [sys.executable, "-c", SCRIPT, moment, str(number), str(folder), str(out), *overrides]
+    where = [moment, str(number), str(folder), str(out), str(minutes)]
+    command = [sys.executable, "-c", SCRIPT, *where, *overrides]
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
@@ -272,13 +283,45 @@ def test_a_damaged_point_of_resumption_is_refused(folder: Path, left_alone: Path
             train(read_experiment(*files), out)
 
 
+def planned_alike(run: Path, out: Path) -> Path:
+    """A fresh run folder with the experiment and the plan of `run`."""
+    out.mkdir()
+    for name in ("experiment.yaml", "plan.json"):
+        shutil.copy(run / name, out / name)
+    return out
+
+
 @pytest.mark.slow
-def test_a_run_planned_by_the_clock_is_the_run_of_that_many_steps(folder: Path, tmp_path: Path) -> None:
-    """What was learnt to find the pace leaves no trace."""
+def test_a_run_planned_by_the_clock_is_the_run_of_its_plan(folder: Path, tmp_path: Path) -> None:
+    """What was learnt to find the pace leaves no trace, and neither does having been put right on the way."""
     files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-    train(read_experiment(*files, list(EVERYTHING)), tmp_path / "clock", max_minutes=0.05)
-    plan = read_plan(tmp_path / "clock" / "plan.json")
+    clocked = tmp_path / "clock"
+    train(read_experiment(*files, list(EVERYTHING)), clocked, max_minutes=0.05)
+    plan = read_plan(clocked / "plan.json")
     assert plan is not None
-    length = [f"training.max_epochs={plan.epochs}", f"training.steps_per_epoch={plan.steps_per_epoch}"]
-    train(read_experiment(*files, [*EVERYTHING, *length]), tmp_path / "steps")
-    same_result(tmp_path / "clock", tmp_path / "steps")
+    assert int(rows(clocked)[-1]["step"]) == plan.max_steps
+    train(read_experiment(*files, list(EVERYTHING)), planned_alike(clocked, tmp_path / "steps"))
+    same_result(clocked, tmp_path / "steps")
+    before = (clocked / "twin.safetensors").read_bytes()
+    train(read_experiment(*files, list(EVERYTHING)), clocked)
+    assert int(rows(clocked)[-1]["step"]) == plan.max_steps
+    assert (clocked / "twin.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_its_plan_was_put_right_is_still_the_run_of_its_plan(
+    folder: Path, tmp_path: Path
+) -> None:
+    # Many short epochs: the first of them are a tenth of the time.
+    overrides = ("training.steps_per_epoch=2",)
+    out, minutes = tmp_path / "run", 0.15
+    assert start(folder, out, "corrected", 1, overrides, minutes) == -signal.SIGKILL
+    plan = read_plan(out / "plan.json")
+    assert plan is not None
+    assert plan.corrected_at is not None
+    assert start(folder, out, "step", 3, overrides, minutes) == -signal.SIGKILL
+    assert start(folder, out, overrides=overrides, minutes=minutes) == 0
+    assert read_plan(out / "plan.json") == plan
+    alone = planned_alike(out, tmp_path / "alone")
+    assert start(folder, alone, overrides=overrides) == 0
+    same_result(alone, out)

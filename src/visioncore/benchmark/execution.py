@@ -24,6 +24,7 @@ from visioncore.errors import CheckpointError, ConfigError
 from visioncore.evaluation import load_evaluation
 from visioncore.report import write_comparison
 from visioncore.run_folders import read_run
+from visioncore.training.identity import identity
 from visioncore.training.plan import read_plan, write_record
 
 State = Literal["waiting", "timing", "begun", "training", "evaluating", "finished", "failed"]
@@ -202,7 +203,11 @@ def _require_same_settings(run: PlannedRun) -> None:
     record = _read_record(run)
     if record is None:
         return
-    if different := sorted(differing_keys(record.settings, run.settings())):
+    recorded, now = (
+        {**settings, "experiment": identity(settings["experiment"])}
+        for settings in (record.settings, run.settings())
+    )
+    if different := sorted(differing_keys(recorded, now)):
         raise ConfigError(
             f"{run.name} was begun with other settings (different: {', '.join(different[:5])}); choose another --out, "
             f"bring the old settings back, or delete {run.folder} and {run.record} to train it anew"

@@ -15,6 +15,7 @@ from visioncore.data.recording import Split
 from visioncore.errors import ConfigError
 from visioncore.run_folders import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
+from visioncore.training.identity import identity
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "data")
@@ -127,7 +128,7 @@ class PlannedRun:
     @property
     def pace_file(self) -> Path:
         """How fast the model goes here, with any seed and share; a model that has changed has another file."""
-        settings = self.settings()
+        settings = {**self.settings(), "experiment": identity(self.experiment.resolved())}
         for key in ("seed", "train_share"):
             del settings["experiment"]["training"][key]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,6 +1,6 @@
 """Recordings in, session stores on disk, clips out. Training knows only what is exported here."""
 
-from visioncore.data.clips import Batch, ClipDataset, SessionClips, StepSampler
+from visioncore.data.clips import Balance, Batch, ClipDataset, SessionClips, StepSampler
 from visioncore.data.config import DataConfig, build_data_config, load_data_config
 from visioncore.data.prepare import prepare
 from visioncore.data.splits import Block, SplitConfig
@@ -8,6 +8,7 @@ from visioncore.data.store import RecordingStore, SessionStore, blocks_of
 from visioncore.data.validation import ValidationBlocks
 
 __all__ = [
+    "Balance",
     "Batch",
     "Block",
     "ClipDataset",

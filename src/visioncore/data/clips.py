@@ -60,6 +60,8 @@ class SessionClips:
 
 
 Batch = tuple[SessionClips, ...]
+Balance = Literal["subject", "session", "none"]
+"""What counts equally in training: subjects, sessions, or (none) bins."""
 
 
 class ClipDataset(Dataset[Batch]):
@@ -77,7 +79,7 @@ class ClipDataset(Dataset[Batch]):
         clip_frames: int,
         clips_per_batch: int,
         seed: int,
-        balance: Literal["subject", "session", "none"],
+        balance: Balance,
         split: Split = "train",
     ) -> None:
         self._burn_in_bins = store.burn_in_bins
@@ -157,7 +159,7 @@ class ClipDataset(Dataset[Batch]):
 
 
 def balance_weights(
-    subjects: tuple[str, ...], bins: tuple[int, ...], balance: Literal["subject", "session", "none"]
+    subjects: tuple[str, ...], bins: tuple[int, ...], balance: Balance
 ) -> Float64[np.ndarray, " sessions"]:
     """Share of the clips per session: equal for subjects, equal for sessions, or in proportion to bins.
 

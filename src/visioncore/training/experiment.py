@@ -73,11 +73,19 @@ class TrainingConfig(Config):
     """No float16: its range is too small for the gradients of rare spikes."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: PositiveInt = 1
+    """GPUs, or processes on CPUs, of each machine."""
+    num_nodes: PositiveInt = 1
+    """Machines; each starts its own processes, as `srun` and `torchrun` do."""
     num_workers: NonNegativeInt = 0
     """Processes that read clips while the model computes."""
     pretrained_core: str | None = None
     """A twin file or run folder whose core's weights are the start; relative to the working directory."""
     initialise: InitialiseConfig = InitialiseConfig()
+
+    @property
+    def clips_per_step(self) -> int:
+        """Clips of one optimiser step, over all forward passes, devices and machines."""
+        return self.batch_size * self.accumulate_grad_batches * self.devices * self.num_nodes
 
     @model_validator(mode="after")
     def _muon_is_there_for_its_learning_rate(self) -> "TrainingConfig":

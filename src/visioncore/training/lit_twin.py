@@ -10,8 +10,17 @@ import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from visioncore.data import Batch, RecordingStore, SessionClips
+from visioncore.data import (
+    Balance,
+    Batch,
+    ClipDataset,
+    RecordingStore,
+    SessionClips,
+    StepSampler,
+    ValidationBlocks,
+)
 from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
@@ -29,12 +38,16 @@ CUTMIX = 1
 class LitTwin(lightning.LightningModule):
     """Trains a twin. Every random draw of a step is a function of (seed, step), so a resumed run repeats none of it."""
 
-    def __init__(self, twin: Twin, config: TrainingConfig, plan: Plan, store: RecordingStore) -> None:
+    def __init__(
+        self, twin: Twin, config: TrainingConfig, plan: Plan, store: RecordingStore, balance: Balance
+    ) -> None:
         super().__init__()
         self.twin, self.config, self.plan = twin, config, plan
+        self._store, self._balance = store, balance
+        self.first_epoch = 0
+        """The epoch with which this process began."""
         self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
         self._train_mean = {id: session.train_mean for id, session in store.sessions.items()}
-        self._burn_in = store.burn_in_bins
         self._score = PopulationScore()
         self._losses: list[float] = []
         self._n_supervised = 0
@@ -47,9 +60,38 @@ class LitTwin(lightning.LightningModule):
         """The twin to validate, select and save."""
         return self.twin if self.average is None else self.average.twin
 
+    def train_dataloader(self) -> DataLoader:
+        """This rank's batches: asked of the trainer, which knows all ranks, however and wherever they were started."""
+        sampler = StepSampler(
+            self.plan.batches_per_epoch, rank=self.trainer.global_rank, world_size=self.trainer.world_size
+        )
+        # Lightning tells the sampler its epoch only after the first iterator of a run has been made.
+        sampler.set_epoch(len(self.history))
+        config = self.config
+        return DataLoader(
+            ClipDataset(
+                self._store, config.clip_frames, config.batch_size, config.seed, balance=self._balance
+            ),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=config.num_workers,
+            persistent_workers=config.num_workers > 0,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """All of validation, on every rank."""
+        blocks = ValidationBlocks(self._store, self.config.batch_size, self.config.validation_minutes)
+        return DataLoader(blocks, batch_size=None)
+
     def on_train_start(self) -> None:
+        self.first_epoch = len(self.history)
         self._resumed_at_s = self.history[-1]["wall_s"] if self.history else 0.0
         self._started = time.perf_counter()
+
+    def wall_s(self) -> float:
+        """Seconds of training and validation so far; neither what a kill threw away nor the time until it went on."""
+        return self._resumed_at_s + time.perf_counter() - self._started
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         number = self._global_batch(batch_idx)
@@ -138,8 +180,7 @@ class LitTwin(lightning.LightningModule):
                 "learning_rate": float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
                 "gradient_norm": float(metrics["train/gradient_norm"]),
                 "clips": self.global_step * self.plan.batches_per_step * self._clips_per_batch(),
-                # Training and validation; neither what a kill threw away nor the time until the run went on.
-                "wall_s": self._resumed_at_s + time.perf_counter() - self._started,
+                "wall_s": self.wall_s(),
             }
         )
         self._losses, self._n_supervised = [], 0
@@ -172,9 +213,12 @@ class LitTwin(lightning.LightningModule):
         config = self.config
         optimizer = optimiser(self.twin, config)
         factor = learning_rate_factor(
-            config.schedule, config.warmup_steps, self.plan.max_steps, config.final_learning_rate
+            config.schedule, config.warmup_steps, self.plan.scheduled_steps, config.final_learning_rate
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        # The plan is asked anew at every step, as it may be put right once.
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: factor(self.plan.scheduled_step(step))
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ class Throughput(Callback):
     """Logs clips per second (over the last epoch's training steps), learning rate and peak memory."""
 
     def __init__(self, clips_per_batch: int) -> None:
+        """`clips_per_batch`: of one rank."""
         self._clips_per_batch = clips_per_batch
         self._started = 0.0
         self._busy_s = 0.0
@@ -37,7 +38,7 @@ class Throughput(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._busy_s > 0:
-            speed = self._batches * self._clips_per_batch / self._busy_s
+            speed = self._batches * self._clips_per_batch * trainer.world_size / self._busy_s
             pl_module.log("train/clips_per_s", speed, batch_size=1)
             pl_module.log("train/peak_memory_gb", peak_memory_bytes() / 1e9, batch_size=1)
         self._busy_s, self._batches = 0.0, 0

@@ -134,11 +134,11 @@ def shortened_warmup(warmup_steps: int, max_steps: int) -> int:
 
 def learning_rate_factor(
     schedule: Literal["cosine", "linear", "constant"], warmup_steps: int, max_steps: int, final: float
-) -> Callable[[int], float]:
+) -> Callable[[float], float]:
     """Factor of the learning rate at a step: linear up (never 0), then down to `final` at `max_steps`, or level."""
     warmup = shortened_warmup(warmup_steps, max_steps)
 
-    def factor(step: int) -> float:
+    def factor(step: float) -> float:
         if step < warmup:
             return (step + 1) / (warmup + 1)
         progress = min((step - warmup) / max(max_steps - warmup, 1), 1.0)

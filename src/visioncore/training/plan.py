@@ -28,16 +28,68 @@ class Plan(Config):
     batches_per_step: PositiveInt
     data_fingerprint: str
     """Of the data the run began on; it goes on with no other."""
+    last_epoch_steps: PositiveInt | None = None
+    """Of the last epoch, where it is shorter than the others."""
+    minutes: PositiveFloat | None = None
+    """How long the run was to take, where the clock decided."""
+    corrected_at: PositiveInt | None = None
+    """The step at which the length was put right by what had really gone by, where it was."""
+    max_steps_before: PositiveInt | None = None
+    """How many steps there were to be until then."""
 
     @property
     def max_steps(self) -> int:
         """Optimiser steps in all."""
-        return self.epochs * self.steps_per_epoch
+        return (self.epochs - 1) * self.steps_per_epoch + (self.last_epoch_steps or self.steps_per_epoch)
 
     @property
     def batches_per_epoch(self) -> int:
         """Forward passes per epoch on each device."""
         return self.steps_per_epoch * self.batches_per_step
+
+    @property
+    def scheduled_steps(self) -> int:
+        """The length that the learning rate's schedule is drawn for: the one first planned."""
+        return self.max_steps_before or self.max_steps
+
+    def scheduled_step(self, step: int) -> float:
+        """Where on that schedule a step is: what is left of it is stretched over the steps that are left.
+
+        So the rate goes on from where it was when the plan was corrected, without a jump.
+        """
+        if self.corrected_at is None or self.max_steps_before is None or step <= self.corrected_at:
+            return step
+        left = max(self.max_steps - self.corrected_at, 1)
+        return self.corrected_at + (step - self.corrected_at) * (
+            (self.max_steps_before - self.corrected_at) / left
+        )
+
+
+def corrected(plan: Plan, *, step: int, taken_s: float, epochs: int, epoch_end_s: float) -> Plan:
+    """The plan with as many steps after `step` as fill what is left of its minutes.
+
+    Args:
+        taken_s: what the first `epochs` epochs took, from the first step to the end of the last validation.
+        epoch_end_s: what follows the steps of an epoch, of this.
+    """
+    assert plan.minutes is not None
+    epoch_s = taken_s / epochs
+    step_s = max((epoch_s - epoch_end_s) / plan.steps_per_epoch, 1e-9)
+    left_s = plan.minutes * 60 - taken_s
+    whole = max(int(left_s / epoch_s), 0)
+    rest_s = left_s - whole * epoch_s
+    part = min(max(int((rest_s - epoch_end_s) / step_s), 0), plan.steps_per_epoch)
+    if part == 0 and rest_s > (epoch_end_s + step_s) / 2:
+        # One step and what follows it overshoots by less than stopping falls short.
+        part = 1
+    return plan.model_copy(
+        update={
+            "epochs": epochs + whole + (part > 0),
+            "last_epoch_steps": part or None,
+            "corrected_at": step,
+            "max_steps_before": plan.max_steps,
+        }
+    )
 
 
 def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
@@ -73,7 +125,7 @@ def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
         epochs * steps_per_epoch,
         minutes,
     )
-    return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": steps_per_epoch})
+    return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": steps_per_epoch, "minutes": minutes})
 
 
 def write_record(path: Path, record: dict) -> None:

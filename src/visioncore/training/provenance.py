@@ -17,8 +17,13 @@ def provenance(
     plan: Plan,
     metrics: dict[str, float],
     initialise_s: float,
+    machines: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """JSON values that say how a twin was made."""
+    """JSON values that say how a twin was made.
+
+    Args:
+        machines: what it was trained on, from which step on; more than one where another machine went on with the run.
+    """
     return {
         "visioncore": visioncore.__version__,
         "commit": code_commit(),
@@ -30,5 +35,6 @@ def provenance(
         "burn_in_s": experiment.data.burn_in_s,
         "max_steps": plan.max_steps,
         "initialise_s": initialise_s,
+        "machines": machines,
         "metrics": metrics,
     }

@@ -14,10 +14,12 @@ from visioncore.training.plan import Pace
 FEWEST_TIMED_STEPS = 5
 STRETCH = 10
 """Steps per stretch that is timed, as some work is done every tenth step only; the median is over stretches."""
+VALIDATIONS = 3
+"""How many validations are timed, where they fit into the seconds; of one alone, what else ran just then decides."""
 
 
 class Rehearsal(Callback):
-    """Ends the fit that it is part of once steps were timed for long enough; then `pace` is known, to every rank."""
+    """Ends the fit that it is part of once steps were timed for long enough; `pace_of` then times more validations."""
 
     def __init__(
         self, seconds: float, batches_per_step: int, watch: Callable[[float], None] = lambda done: None
@@ -27,7 +29,9 @@ class Rehearsal(Callback):
         self._seconds = seconds
         self._batches_per_step = batches_per_step
         self._step_ends: list[float] = []
-        self.pace: Pace | None = None
+        self._validations: list[float] = []
+        self._validation_began = 0.0
+        self._epoch_end_s = 0.0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
         *_, batch_idx = arguments
@@ -40,10 +44,24 @@ class Rehearsal(Callback):
         enough = timed_s >= self._seconds and len(self._step_ends) > FEWEST_TIMED_STEPS
         trainer.should_stop = trainer.strategy.broadcast(enough)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_start(self, *_: Any) -> None:
+        self._validation_began = time.perf_counter()
+
+    def on_validation_end(self, *_: Any) -> None:
+        # The one before the first step is slow for being the first.
+        if self._step_ends:
+            self._validations.append(time.perf_counter() - self._validation_began)
+
+    def on_train_end(self, *_: Any) -> None:
+        self._epoch_end_s = time.perf_counter() - self._step_ends[-1]
+
+    def pace_of(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> Pace:
+        """The pace of the fit that has ended, the same for every rank."""
+        checkpoint_s = max(self._epoch_end_s - self._validations[0], 0.0)
+        while len(self._validations) < VALIDATIONS and sum(self._validations) < self._seconds:
+            trainer.validate(module, verbose=False)
         ends = self._step_ends
         stretch = max(min(STRETCH, (len(ends) - 1) // FEWEST_TIMED_STEPS), 1)
         step_s = median((end - start) / stretch for start, end in pairwise(ends[::stretch]))
-        self.pace = trainer.strategy.broadcast(
-            Pace(step_s=step_s, epoch_end_s=time.perf_counter() - ends[-1])
-        )
+        pace = Pace(step_s=step_s, epoch_end_s=median(self._validations) + checkpoint_s)
+        return trainer.strategy.broadcast(pace)

@@ -1,0 +1,68 @@
+"""Where to resume: `last.ckpt`, tensors and plain values only, so that a stranger's run folder runs no code."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from visioncore.errors import CheckpointError
+from visioncore.training.experiment import TrainingConfig
+
+LAST = "last.ckpt"
+
+
+class TensorsOnly(TorchCheckpointIO):
+    """The one door through which Lightning reads checkpoints, those included that it finds by itself."""
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The checkpoint of a run of ours.
+
+        Raises:
+            CheckpointError: it is no `last.ckpt`, is damaged, or holds anything but tensors and plain values.
+        """
+        if Path(path).name != LAST:
+            raise CheckpointError(f"{path}: is not what a run resumes from ({LAST}); delete it to go on")
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(last: Path) -> dict[str, Any]:
+    """The checkpoint in a file, checked against the checksums that it carries.
+
+    Raises:
+        CheckpointError: it is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        with zipfile.ZipFile(last) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} does not match its checksum")
+        checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint["history"], list):
+            raise TypeError("its history is no list")
+    except pickle.UnpicklingError:
+        # PyTorch's own text says how to run the code all the same.
+        raise CheckpointError(
+            f"{last}: cannot be resumed from: it holds more than tensors and plain values, and reading that could run "
+            "code of whoever wrote it. No run of VisionCore writes such a file; delete it to start again"
+        ) from None
+    except (
+        *(zipfile.BadZipFile, RuntimeError, KeyError, EOFError, ValueError, TypeError, OSError),
+        *(AttributeError, ImportError, IndexError, NotImplementedError),
+    ) as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(
+            f"{last}: cannot be resumed from ({reason}); delete it to start again"
+        ) from None
+    return checkpoint
+
+
+def stopped_early(checkpoint: dict[str, Any], config: TrainingConfig) -> bool:
+    """Whether early stopping had ended the run; Lightning itself would train one more epoch."""
+    states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
+    patience = config.early_stopping_patience
+    return patience is not None and any(state["wait_count"] >= patience for state in states)
