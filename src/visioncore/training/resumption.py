@@ -1,6 +1,7 @@
 """Where to resume: `last.ckpt`, tensors and plain values only, so that a stranger's run folder runs no code."""
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ def read_checkpoint(last: Path) -> dict[str, Any]:
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"{damaged} does not match its checksum")
-        checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that no run of ours wrote: they are refused below
+            checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint["history"], list):
             raise TypeError("its history is no list")
     except pickle.UnpicklingError:
