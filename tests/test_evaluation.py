@@ -83,6 +83,7 @@ class FakeStore(RecordingStore):
         self.path, self.fingerprint, self.burn_in_bins = Path("fake"), "f00d", BURN_IN
         self.fakes = {session.id: session for session in sessions}
         self.sessions = dict(self.fakes)
+        self.normalisation = Normalisation(video_mean=(0.0,), video_std=(1.0,))
         self.spec = DataSpec(
             channels=1,
             height=2,

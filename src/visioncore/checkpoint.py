@@ -7,7 +7,7 @@ normalisation constants and the provenance; a SHA-256 digest over all of it and 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from visioncore.config import build_config, dump_config
+from visioncore.config import apply_overrides, build_config, differing_keys, dump_config
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.model import Twin, TwinConfig
 from visioncore.shapes import DataSpec, Normalisation
 
 FORMAT_VERSION = 1
 _HEADER, _DIGEST = "visioncore", "sha256"
+OVERRIDABLE = (
+    *("flash_attention", "grad_checkpointing"),
+    *("patch_dropout", "mha_dropout", "ff_dropout", "drop_path"),
+)
+"""Settings of a core that change no rate: how it is computed, and what acts in training only."""
+EXAMPLE = "model.convnet.params.flash_attention=false"
 
 
 def save_twin(twin: Twin, path: Path, provenance: Mapping[str, Any]) -> None:
@@ -46,11 +52,16 @@ def save_twin(twin: Twin, path: Path, provenance: Mapping[str, Any]) -> None:
     replace_durably(partial, path)
 
 
-def load_twin(path: str | Path, device: str | torch.device = "cpu") -> Twin:
+def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()) -> Twin:
     """The twin in a `.safetensors` file or in a run folder, in evaluation mode. Needs no other file.
+
+    Args:
+        overrides: settings of the model as `--set` spells them, such as "model.convnet.params.flash_attention=false";
+            only those that change no rate (`OVERRIDABLE`).
 
     Raises:
         CheckpointError: the file is missing, damaged, of a newer format, or its weights do not fit its own config.
+        ConfigError: an override names no setting of this model, or one that would change its rates.
     """
     file = twin_path(Path(path))
     header, tensors = _read(file)
@@ -70,10 +81,27 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu") -> Twin:
         raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}\n(the file was written by an incompatible version)") from None
+    if overrides:
+        config = _overridden(config, overrides, file)
     twin = config.build(spec, normalisation)
     copy_weights(twin, tensors, str(file))
     twin.provenance = provenance
     return twin.eval().to(device)
+
+
+def _overridden(config: TwinConfig, overrides: Sequence[str], file: Path) -> TwinConfig:
+    recorded = {"model": dump_config(config)}
+    changed = apply_overrides(recorded, overrides)
+    if unknown := sorted(changed.keys() - {"model"}):
+        raise ConfigError(f"override of '{unknown[0]}': expected a setting of the model, such as {EXAMPLE}")
+    result = build_config(TwinConfig, changed["model"], f"override of {file.name}")
+    for key in sorted(differing_keys(recorded, {"model": dump_config(result)})):
+        if key.rpartition(".")[2] not in OVERRIDABLE:
+            raise ConfigError(
+                f"override of '{key}': the twin's weights were trained with another value and would give other rates; "
+                f"what may be overridden is {', '.join(OVERRIDABLE)}"
+            )
+    return result
 
 
 def load_pretrained_core(twin: Twin, path: Path) -> None:

@@ -103,6 +103,11 @@ class Normalisation(Config):
         return self.count_scale[session] if self.count_scale else ()
 
 
+def same_rate(one_hz: float, other_hz: float) -> bool:
+    """Whether two sampling rates are one: measured rates, such as 60000/1001, are written with few digits."""
+    return abs(one_hz - other_hz) <= 1e-4 * max(one_hz, other_hz)
+
+
 @dataclass(frozen=True)
 class VideoShape:
     """One frame of the video."""

@@ -205,10 +205,13 @@ def require_counts(counts: Shaped[np.ndarray, "time units"], names: tuple[str, .
 
 
 def require_one_scale(videos: dict[str, tuple[float, float]], where: str) -> None:
-    """Refuse sessions whose videos, by mean and spread, are on different scales; say so where that is not sure.
+    """Refuse videos that, by mean and spread, are on different scales; say so where that is not sure.
+
+    Args:
+        videos: mean and spread under a name for messages, such as "session 'a'".
 
     Raises:
-        DataError: naming both sessions and their numbers.
+        DataError: naming both and their numbers.
     """
     faint = min(videos, key=lambda name: videos[name][1])
     strong = max(videos, key=lambda name: videos[name][1])
@@ -219,17 +222,17 @@ def require_one_scale(videos: dict[str, tuple[float, float]], where: str) -> Non
     offset = (videos[high][0] - videos[low][0]) / max(videos[strong][1], least)
     one, other = (faint, strong) if contrast > DOUBTFUL_CONTRAST else (low, high)
     told = " and ".join(
-        f"session '{name}' has a mean of {videos[name][0]:.4g} and a spread of {videos[name][1]:.4g}"
+        f"{name} has a mean of {videos[name][0]:.4g} and a spread of {videos[name][1]:.4g}"
         for name in (one, other)
     )
     if contrast > IMPOSSIBLE_CONTRAST or offset > IMPOSSIBLE_OFFSET:
         raise DataError(
-            f"{where}: the sessions' videos are on different scales: {told}; bring all to one, such as 0 to 255"
+            f"{where}: the videos are on different scales: {told}; bring all to one, such as 0 to 255"
         )
     if contrast > DOUBTFUL_CONTRAST or offset > DOUBTFUL_OFFSET:
         logger.warning(
-            "%s: %s: if these are different scales for the same screen, bring all sessions to one; if the stimuli "
-            "differ, nothing needs doing",
+            "%s: %s: if these are different scales for the same screen, bring all to one; if the stimuli differ, "
+            "nothing needs doing",
             where,
             told,
         )

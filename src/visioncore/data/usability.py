@@ -32,7 +32,8 @@ def require_usable(store: RecordingStore, where: str) -> None:
         DataError: no unit responds in training, or the sessions' videos are on different scales.
     """
     _require_responses(store, where)
-    require_one_scale({name: _video_moments(session) for name, session in store.sessions.items()}, where)
+    videos = {f"session '{name}'": _video_moments(session) for name, session in store.sessions.items()}
+    require_one_scale(videos, where)
     _say_what_burn_in_takes(store)
     if store.spec.response_kind == "trace":
         for name, session in store.sessions.items():

@@ -1,17 +1,21 @@
 """The twin's predictions of recorded blocks, unit for unit beside what was recorded."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from visioncore.data.plausibility import require_one_scale
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, DataError
 from visioncore.model.twin import Twin
+from visioncore.shapes import Normalisation, same_rate
 
 Behaviour = Literal["recorded", "mean"]
 
@@ -26,11 +30,14 @@ def check_fit(twin: Twin, store: RecordingStore) -> None:
     facts = ["channels", "height", "width", "sampling_rate_hz", "response_kind"]
     for fact in facts + ["behaviour_names"] * twin.uses_behaviour:
         found, expected = getattr(store.spec, fact), getattr(twin.spec, fact)
-        if found != expected:
+        same = same_rate(found, expected) if fact == "sampling_rate_hz" else found == expected
+        if not same:
             raise DataError(
                 f"{store.path}: {fact} is {found}, but the twin was made for {expected}; "
                 "evaluate it on data prepared as in its training"
             )
+    for trained, here in zip(_videos(twin.normalisation), _videos(store.normalisation), strict=True):
+        require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
     for name, session in store.sessions.items():
         if name not in twin.sessions:
             raise CheckpointError(
@@ -43,6 +50,21 @@ def check_fit(twin: Twin, store: RecordingStore) -> None:
                     f"session '{name}': {holder} lacks {len(ids)} unit(s): {', '.join(sorted(ids)[:8])}; "
                     "units are matched by (session, unit id)"
                 )
+
+
+def _videos(constants: Normalisation) -> list[tuple[float, float]]:
+    """Mean and spread of each channel."""
+    return list(zip(constants.video_mean, constants.video_std, strict=True))
+
+
+@contextmanager
+def scale_was_checked() -> Iterator[None]:
+    """Without `predict`'s warning of another pixel scale: `check_fit` has compared the recording's, and one block of it
+    may well be dark.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the video has a mean of")
+        yield
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,8 @@ class BlockPredictor:
             digest.update(np.ascontiguousarray(samples).tobytes())
         key = digest.digest()
         if self._last[0] != key:
-            rates = self.twin.predict(video, samples, session=self.session.id)[:, self._columns]
+            with scale_was_checked():
+                rates = self.twin.predict(video, samples, session=self.session.id)[:, self._columns]
             if not np.isfinite(rates[self.twin.stride - 1 :]).all():
                 raise CheckpointError(
                     f"session '{self.session.id}', bins {block.start} to {block.stop}: the twin predicts "

@@ -4,7 +4,8 @@ One way through: `advance(state, chunk)`. Training is one chunk (the clip), stre
 video many chunks.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,12 +17,19 @@ from torch import Tensor, nn
 from visioncore.config import Config
 from visioncore.errors import ConfigError, DataError
 from visioncore.model.adapter import Adapter, AdapterConfig, NoAdapterConfig
+from visioncore.model.arguments import (
+    PixelScale,
+    bins_per_rate,
+    checked_behaviour,
+    checked_video,
+    raw_pixels,
+)
 from visioncore.model.cores import CoreConfig, NoCoreConfig
 from visioncore.model.linear import LinearConfig, LowRankLinear, LowRankLinearConfig, NoLinearConfig, gain
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
 from visioncore.model.outputs import OutputConfig, RateOutput, SoftplusOutputConfig, TraceOutput
 from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, ReadoutConfig
-from visioncore.shapes import DataSpec, Normalisation, VideoShape
+from visioncore.shapes import DataSpec, Normalisation, VideoShape, same_rate
 
 FRAMES_AT_ONCE = 480
 """Length of the chunks in which `predict` walks through a video."""
@@ -65,11 +73,11 @@ class TwinConfig(Config):
         Raises:
             ConfigError: sampling rate, channels or behaviour of config and data disagree, or the frame does not tile.
         """
-        if self.sampling_rate != spec.sampling_rate_hz:
+        if not same_rate(self.sampling_rate, spec.sampling_rate_hz):
             raise ConfigError(
-                f"the model is made for sampling_rate {self.sampling_rate:g}, the data have "
-                f"{spec.sampling_rate_hz:g} Hz; set model.sampling_rate={spec.sampling_rate_hz:g} (and look at the "
-                "tubelet's length in ms with 'visioncore describe')"
+                f"the model is made for sampling_rate {self.sampling_rate:.10g}, the data have "
+                f"{spec.sampling_rate_hz:.10g} Hz; set model.sampling_rate={spec.sampling_rate_hz:.10g} (and look at "
+                "the tubelet's length in ms with 'visioncore describe')"
             )
         if self.initial_input_channels != spec.channels:
             raise ConfigError(
@@ -84,7 +92,8 @@ class TwinConfig(Config):
         if spec.response_kind == "trace" and self.output != SoftplusOutputConfig():
             raise ConfigError(
                 f"output '{self.output.type}' is a nonlinearity for counts, and the data are traces, whose output is "
-                "an affine map; leave model.output out"
+                "an affine map; leave 'output' out of the model YAML, or set 'model.output={type: softplus}', which is "
+                "the same"
             )
         return Twin(self, spec, normalisation)
 
@@ -210,6 +219,8 @@ class Twin(nn.Module):
 
     def forward(self, clips: Sequence[Clip]) -> list[Float[Tensor, "batch time units"]]:
         """Rates of whole clips of several sessions, from fresh states; the core sees them as one batch."""
+        for clip in clips:
+            self._key(clip.session)
         if len(clips) == 1:
             only = clips[0]
             return [self.advance(None, only.video, only.behaviour, session=only.session)[0]]
@@ -238,7 +249,7 @@ class Twin(nn.Module):
     ) -> Float[Tensor, "batch time units"]:
         """What `predict` gives, as a tensor with gradient; the whole video is held in memory."""
         rates, _ = self.advance(None, video, behaviour, session=session)
-        return rates * self._per(unit)
+        return rates * bins_per_rate(unit, self.spec)
 
     @torch.no_grad()
     def predict(
@@ -257,37 +268,38 @@ class Twin(nn.Module):
             unit: expected counts per bin, or spikes per second (counts only).
 
         Raises:
-            DataError: video or behaviour do not fit the data the twin was trained on, or behaviour is missing.
+            DataError: video or behaviour do not fit the data the twin was trained on, are not finite, or behaviour
+                is missing.
+
+        Warns:
+            UserWarning: the video cannot be on the scale of the training data.
         """
-        per = self._per(unit)
-        frames = self._check_video(video)
-        signals = self._check_behaviour(behaviour, len(frames))
+        per = bins_per_rate(unit, self.spec)
+        frames = checked_video(video, self.spec)
+        signals = None
+        if self.uses_behaviour:
+            signals = checked_behaviour(behaviour, len(frames), self.spec, self.normalisation)
         device = self.behaviour_mean.device
-        was_training = self.training
-        self.eval()
+        scale = PixelScale(self.normalisation)
         state, chunks = None, [np.zeros((0, len(self.unit_ids(session))), np.float32)]
-        for start in range(0, len(frames), FRAMES_AT_ONCE):
-            chunk = torch.from_numpy(_raw_pixels(frames[start : start + FRAMES_AT_ONCE], start)).to(device)
-            samples = None
-            if signals is not None:
-                piece = np.ascontiguousarray(signals[start : start + FRAMES_AT_ONCE], dtype=np.float32)
-                samples = torch.from_numpy(piece).to(device)[None]
-            rates, state = self.advance(state, chunk.transpose(0, 1)[None], samples, session=session)
-            chunks.append(rates[0].float().cpu().numpy() * np.float32(per))
-        self.train(was_training)
+        with _evaluating(self):
+            for start in range(0, len(frames), FRAMES_AT_ONCE):
+                pixels = raw_pixels(frames[start : start + FRAMES_AT_ONCE], start)
+                scale.add(pixels)
+                chunk = torch.from_numpy(pixels).to(device)
+                samples = None
+                if signals is not None:
+                    piece = np.ascontiguousarray(signals[start : start + FRAMES_AT_ONCE], dtype=np.float32)
+                    samples = torch.from_numpy(piece).to(device)[None]
+                rates, state = self.advance(state, chunk.transpose(0, 1)[None], samples, session=session)
+                chunks.append(rates[0].float().cpu().numpy() * np.float32(per))
+        scale.warn()
         return np.concatenate(chunks)
 
     def _key(self, session: str) -> str:
         if session not in self._index:
             raise DataError(f"no session {session!r} in this twin; it has {', '.join(self._index)}")
         return self._index[session]
-
-    def _per(self, unit: str) -> float:
-        if unit not in ("count", "hz"):
-            raise DataError(f"unit is {unit!r}; expected 'count' or 'hz'")
-        if unit == "hz" and self.spec.response_kind != "counts":
-            raise DataError("unit='hz' is for spike counts; this twin predicts traces (use unit='count')")
-        return self.spec.sampling_rate_hz if unit == "hz" else 1.0
 
     def _behaviour(self, behaviour: Tensor | None, video: Tensor) -> Tensor | None:
         if not self.uses_behaviour:
@@ -325,7 +337,7 @@ class Twin(nn.Module):
         modulator_state: Any,
         session: str,
     ) -> tuple[Tensor, TwinState]:
-        key = self._index[session]
+        key = self._key(session)
         output = self.output(session)
         batch, n_bins = len(x), x.shape[2]
         if state is None:
@@ -353,44 +365,14 @@ class Twin(nn.Module):
         rates = output(drive.masked_fill(unpredicted, 0.0)).masked_fill(unpredicted, float("nan"))
         return rates, TwinState(core_state, modulator_state, linear_state, pending)
 
-    def _check_video(self, video: np.ndarray) -> np.ndarray:
-        if not isinstance(video, np.ndarray):
-            raise DataError(
-                f"video is {type(video).__name__}; expected a NumPy array (T, H, W) or (T, C, H, W)"
-            )
-        frames = video[:, None] if video.ndim == 3 else video
-        expected = (self.spec.channels, self.spec.height, self.spec.width)
-        if frames.ndim != 4 or frames.shape[1:] != expected:
-            raise DataError(
-                f"video has shape {video.shape}; expected (T, {expected[1]}, {expected[2]}) or "
-                f"(T, {expected[0]}, {expected[1]}, {expected[2]}), as in the training data"
-            )
-        return frames
 
-    def _check_behaviour(self, behaviour: np.ndarray | str | None, n_bins: int) -> np.ndarray | None:
-        if not self.uses_behaviour:
-            return None
-        n_signals = len(self.spec.behaviour_names)
-        if isinstance(behaviour, str):
-            if behaviour != "mean":
-                raise DataError(f"behaviour is {behaviour!r}; expected an array (T, {n_signals}) or 'mean'")
-            return np.broadcast_to(np.asarray(self.normalisation.behaviour_mean), (n_bins, n_signals))
-        if behaviour is None:
-            raise DataError(
-                f"this twin was built with behaviour ({n_signals} signals) and does not predict without it; "
-                "give behaviour=... or say behaviour='mean'"
-            )
-        if behaviour.shape != (n_bins, n_signals):
-            raise DataError(f"behaviour has shape {behaviour.shape}, expected {(n_bins, n_signals)}")
-        return behaviour
-
-
-def _raw_pixels(frames: np.ndarray, start: int) -> np.ndarray:
-    """A copy of a piece of video (the original may be read-only) as uint8 or float32."""
-    if frames.dtype == np.uint8:
-        return frames.copy()
-    pixels = frames.astype(np.float32)
-    broken = ~np.isfinite(pixels).all(axis=(1, 2, 3))
-    if broken.any():
-        raise DataError(f"frame {start + int(broken.argmax())} of the video holds values that are not finite")
-    return pixels
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; each of its parts then has the mode again that it had, whatever happens."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in modes.items():
+            part.training = was_training

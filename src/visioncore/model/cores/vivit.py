@@ -183,8 +183,8 @@ class ViViT(Core[ViViTState]):
         """
         if self.config.flash_attention:
             raise ConfigError(
-                "attention weights need the plain path: load the twin with 'flash_attention: false' "
-                "(the weights are the same)"
+                "attention weights need the plain path: "
+                "load_twin(path, overrides=['model.convnet.params.flash_attention=false']) has it (and the same rates)"
             )
         _, _, maps = self._advance(None, video, record=True)
         n_spatial = len(self.spatial)
