@@ -289,8 +289,9 @@ def test_missing_units_and_sessions_are_named() -> None:
     s.twin = ScriptedTwin(s.store.spec.model_copy(update={"sessions": (fewer, s.store.spec.sessions[1])}))
     with pytest.raises(CheckpointError, match=r"session 'a': the twin lacks 1 unit\(s\): a3"):
         s.score()
-    s.twin = ScriptedTwin(s.store.spec.model_copy(update={"sessions": s.store.spec.sessions[:1]}))
-    with pytest.raises(CheckpointError, match="no session 'b'"):
+    other = s.store.spec.sessions[0].model_copy(update={"id": "c"})
+    s.twin = ScriptedTwin(s.store.spec.model_copy(update={"sessions": (other,)}))
+    with pytest.raises(CheckpointError, match="no session 'a' of fake, nor any other of it; it has c"):
         s.score()
 
 

@@ -9,6 +9,7 @@ from visioncore.audit.findings import Finding, Json
 from visioncore.audit.scan import Moments, Scan
 from visioncore.data.splits import SPLITS
 from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.evaluation import trained_on
 from visioncore.model.twin import Twin
 
 TOLERANCE = 1e-4
@@ -20,7 +21,13 @@ _REMEDY = "prepare the recording with this version of VisionCore and train again
 def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Finding:
     """Recompute normalisation and null rates; a mismatch that all data would explain is named."""
     wrong: list[str] = []
-    for holder, norm in (("the store's", store.normalisation), ("the twin's", twin.normalisation)):
+    holders = [("the store's", store.normalisation)]
+    if gone := [name for name in twin.sessions if name not in store.sessions]:
+        untold = f" The twin's own also rest on {', '.join(gone)}, not here, and cannot be recomputed."
+    else:
+        untold = ""
+        holders.append(("the twin's", twin.normalisation))
+    for holder, norm in holders:
         for signal, moments in (("video", found.video), ("behaviour", found.behaviour)):
             if moments is None or (signal == "behaviour" and not norm.behaviour_mean):
                 continue
@@ -32,16 +39,19 @@ def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Find
                 why = any(_fits(whole, mean, std) for whole in (everything, in_blocks))
                 wrong.append(f"{holder} normalisation of {signal}{_origin(why)}")
     for name, session in store.sessions.items():
-        rate, over_all = null_rates(session, store)
-        if not np.allclose(session.train_mean, rate, rtol=TOLERANCE, atol=0):
-            why = np.allclose(session.train_mean, over_all, rtol=TOLERANCE, atol=0)
+        # Of silent units no bin counts, so that there is nothing to recompute from.
+        heard = ~session.silent_in_training
+        mean, rate, over_all = (rates[heard] for rates in (session.train_mean, *null_rates(session, store)))
+        if not np.allclose(mean, rate, rtol=TOLERANCE, atol=0):
+            why = np.allclose(mean, over_all, rtol=TOLERANCE, atol=0)
             wrong.append(f"the null rates of session {name}{_origin(bool(why))}")
     numbers: Json = {"mismatches": wrong}
     if wrong:
-        sentence = f"Not the training split's: {'; '.join(wrong)}."
+        sentence = f"Not the training split's: {'; '.join(wrong)}.{untold}"
         return Finding("constants", "fail", sentence, numbers, _REMEDY)
-    sentence = "Normalisation (the store's and the twin's) and null rates are those of the training bins, recomputed."
-    return Finding("constants", "pass", sentence, numbers)
+    whose = "the store's" if untold else "the store's and the twin's"
+    sentence = f"Normalisation ({whose}) and null rates are those of the training bins, recomputed.{untold}"
+    return Finding("constants", "note" if untold else "pass", sentence, numbers)
 
 
 def _origin(all_data: bool) -> str:
@@ -80,21 +90,29 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def training_data(store: RecordingStore, twin: Twin) -> Finding:
-    """Whether the twin was trained on this very preparation of the data."""
-    trained_on = twin.provenance.get("data_fingerprint")
-    numbers: Json = {"trained_on": trained_on, "evaluated_on": store.fingerprint}
-    if trained_on == store.fingerprint:
+    """Whether the twin was trained on this very preparation of the data, or on the sessions of it that it knows."""
+    fingerprint = twin.provenance.get("data_fingerprint")
+    numbers: Json = {"trained_on": fingerprint, "evaluated_on": store.fingerprint}
+    found = trained_on(twin, store)
+    if found == "these data":
         sentence = "The twin was trained on this very preparation of the data: its test split is this one."
         return Finding("training data", "pass", sentence, numbers)
-    if trained_on is None:
-        sentence = "The twin does not say which data it was trained on."
+    gained = [name for name in store.sessions if name not in twin.sessions]
+    lost = [name for name in twin.sessions if name not in store.sessions]
+    changes = [f"{verb} {', '.join(names)}" for verb, names in (("gained", gained), ("lost", lost)) if names]
+    since = f" The recording has {' and '.join(changes)} since." if changes else ""
+    if found == "these sessions":
+        sentence = f"The twin was trained on these very sessions: their test split is this one.{since}"
+        return Finding("training data", "note", sentence, numbers)
+    if found == "not known":
+        sentence = f"The twin does not say on which data of these sessions it was trained.{since}"
         remedy = (
             "only its maker can tell whether it has seen this test split; train it with 'visioncore train'"
         )
         return Finding("training data", "note", sentence, numbers, remedy)
     sentence = (
-        f"The twin was trained on other data (fingerprint {str(trained_on)[:12]}, here {store.fingerprint[:12]}): it "
-        "may have been trained on this test split."
+        f"The twin was trained on other data (fingerprint {str(fingerprint)[:12]}, here {store.fingerprint[:12]}): it "
+        f"may have been trained on this test split.{since}"
     )
     remedy = "evaluate on the data of its training, or on a recording that shares nothing with them"
     return Finding("training data", "fail", sentence, numbers, remedy)

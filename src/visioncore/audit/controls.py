@@ -102,11 +102,15 @@ class SessionControls:
             predictions.append(self._predict(audited.block, videos[audited.stimulus]()))
         return predictions
 
-    def scrambled(self) -> Predictions:
+    def scrambled(self) -> Predictions | None:
         """The twin on video whose pixels have changed places, the same way in every frame of a stimulus.
+
+        None where every frame is of one value all over: there is nothing to scramble.
 
         Each stimulus has an order of its own: under white noise, one order may by chance put much of a filter back.
         """
+        if not any(_has_contrast(self._video(audited.block)) for audited in self.blocks):
+            return None
         orders: dict[bytes, np.ndarray] = {}
         predictions = []
         for audited in self.blocks:
@@ -275,8 +279,13 @@ class SessionControls:
         return self._last[1][self._store.burn_in_bins :]
 
 
+def _has_contrast(video: Shaped[np.ndarray, "time channels height width"]) -> bool:
+    flat = video.reshape(*video.shape[:2], -1)
+    return bool((flat != flat[:, :, :1]).any())
+
+
 def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:
-    """Test blocks that the controls are run on: all of them, or every so manieth stimulus with its repeats."""
+    """Test blocks that the controls are run on: all of them, or one stimulus in several, with its repeats."""
     stimuli: dict[str, list[Block]] = {}
     for i, block in enumerate(session.blocks_in("test")):
         if block.n_bins > store.burn_in_bins:

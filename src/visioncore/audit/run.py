@@ -34,14 +34,14 @@ def audit(
         DataError: the store is not like the data the twin was made for, or has no test bin.
         CheckpointError: the twin lacks sessions or units of the store, or predicts NaN.
     """
-    check_fit(twin, store)
+    whole, store = store, check_fit(twin, store)
     tested = sum(len(audited_blocks(store, session)) for session in store.sessions.values())
     if not tested:
         raise DataError(
             f"{store.path}: the test split has no bin after burn-in, so there is nothing to audit"
         )
     with Progress(console=Console(stderr=True), transient=True, disable=not progress) as bar:
-        findings = leak_findings(twin, store, bar)
+        findings = leak_findings(twin, store, bar, whole)
         controls = bar.add_task("Audit: controls", total=len(store.sessions) * len(ROLES))
         lines = control_lines(twin, store, seed, lambda: bar.advance(controls))
     findings += about_controls(lines)
@@ -59,8 +59,14 @@ def audit(
     return AuditResult(settings, tuple(findings), as_json(lines))
 
 
-def leak_findings(twin: Twin, store: RecordingStore, bar: Progress) -> list[Finding]:
-    """What the data and the twin's file show by themselves."""
+def leak_findings(
+    twin: Twin, store: RecordingStore, bar: Progress, whole: RecordingStore | None = None
+) -> list[Finding]:
+    """What the data and the twin's file show by themselves.
+
+    Args:
+        whole: the recording with the sessions that the twin does not know; `store` where there are none.
+    """
     reading = bar.add_task("Audit: reading all video", total=sum(s.n_bins for s in store.sessions.values()))
     comparing = bar.add_task("Audit: comparing frames", total=3)
     found = scan(store, lambda n: bar.advance(reading, n))
@@ -70,7 +76,7 @@ def leak_findings(twin: Twin, store: RecordingStore, bar: Progress) -> list[Find
         repeats_astride(found),
         context(store, twin),
         constants_from_train(store, twin, found),
-        training_data(store, twin),
+        training_data(whole or store, twin),
         whole_counts(store),
     ]
 

@@ -175,7 +175,7 @@ def reduced(
 
 
 def _step(store: RecordingStore, split: str) -> int:
-    """Every how manieth frame of a block is sampled."""
+    """The step between the frames of a block that are sampled."""
     n_bins = sum(b.n_bins for s in store.sessions.values() for b in s.blocks if b.split == split)
     return max(round(store.spec.sampling_rate_hz / SAMPLED_HZ), math.ceil(n_bins / MAX_SAMPLED[split]), 1)
 
@@ -224,6 +224,8 @@ def _take(columns: _Columns, frames: np.ndarray, kept: np.ndarray, block: int, f
 
 
 def _hashes(frames: np.ndarray) -> UInt64[np.ndarray, " frames"]:
+    if not len(frames):
+        return np.empty(0, np.uint64)
     rows = np.ascontiguousarray(frames).reshape(len(frames), -1).view(np.uint8)
     digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, np.uint64)

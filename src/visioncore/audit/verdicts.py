@@ -17,6 +17,10 @@ SURVIVES: dict[str, tuple[str, ...]] = {
     "no input": ("time since onset",),
 }
 """The levels that each control may keep: what it does not take away."""
+NOT_RUN = {
+    **dict.fromkeys(SURVIVES, "Not run: the test split has no second stimulus or unit to exchange."),
+    "pixels scrambled": "Not run: every frame is of one value all over, so there is nothing to scramble.",
+}
 REMEDIES = {
     "video shifted": "the twin knows the responses by another way than the video; look for responses, or signals "
     "derived from them, in its inputs",
@@ -45,9 +49,7 @@ def about_controls(lines: dict[str, Line]) -> list[Finding]:
         return [Finding("stimulus", "note", sentence, {}, "train the twin, or look at its curves")]
     first = _about_stimulus(lines)
     return [first, *(_about_control(lines, name) for name in SURVIVES if name in lines)] + [
-        Finding(name, "note", "Not run: the test split has no second stimulus or unit to exchange.", {})
-        for name in SURVIVES
-        if name not in lines
+        Finding(name, "note", NOT_RUN[name], {}) for name in SURVIVES if name not in lines
     ]
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,6 +20,7 @@ from pydantic import JsonValue, ValidationError
 
 from visioncore.config import Config
 from visioncore.data.recording import Split
+from visioncore.data.session_fingerprint import session_fingerprint
 from visioncore.data.splits import Block, spread_share
 from visioncore.data.stored_array import ArrayManifest, StoredArray, require_sha256
 from visioncore.data.trace_statistics import TraceStatistics, trace_statistics
@@ -78,6 +79,10 @@ class SessionStore:
         )
         """Units without a spike in training, or whose trace never changes there: none of their responses counts."""
         self.unit_truth: dict[str, list[Any]] = dict(manifest.unit_truth)
+        self.fingerprint = session_fingerprint(
+            self.id, self.unit_ids, manifest.blocks, manifest.train_mean, manifest.arrays
+        )
+        """Of the session as it was prepared, whatever share of it is trained on."""
         self._arrays = {
             name: StoredArray(folder / name, array, f"session '{session.id}', {name}")
             for name, array in manifest.arrays.items()
@@ -177,13 +182,24 @@ class RecordingStore:
         """
         if share == 1:
             return self
+        return self._with(
+            {
+                id_: session.with_train_share(share, self.spec, self.burn_in_bins)
+                for id_, session in self.sessions.items()
+            }
+        )
+
+    def only(self, names: Collection[str]) -> "RecordingStore":
+        """This recording as if it had these sessions alone; the constants come from them."""
+        return self._with({id_: session for id_, session in self.sessions.items() if id_ in names})
+
+    def _with(self, sessions: dict[str, SessionStore]) -> "RecordingStore":
         other = copy.copy(self)
-        other.sessions = {
-            id_: session.with_train_share(share, self.spec, self.burn_in_bins)
-            for id_, session in self.sessions.items()
-        }
-        kept = [(session._arrays, session.blocks) for session in other.sessions.values()]
-        means = [session.train_mean for session in other.sessions.values()]
+        other.sessions = sessions
+        specs = tuple(session for session in self.spec.sessions if session.id in sessions)
+        other.spec = self.spec.model_copy(update={"sessions": specs})
+        kept = [(session._arrays, session.blocks) for session in sessions.values()]
+        means = [session.train_mean for session in sessions.values()]
         other.normalisation = fit_normalisation(kept, means, self.spec)
         return other
 

@@ -4,7 +4,7 @@ A block of the split is predicted from a fresh state. Its burn-in, bins that are
 are not valid leave every score, the ceiling's included. One block's video is in memory at a time.
 """
 
-from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit
+from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit, trained_on
 from visioncore.evaluation.record import (
     Purpose,
     TestEvaluations,
@@ -31,6 +31,7 @@ __all__ = [
     "read_test_evaluations",
     "record_test_evaluation",
     "selection_metric",
+    "trained_on",
     "twin_digest",
     "write_atomically",
 ]

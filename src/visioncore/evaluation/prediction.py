@@ -1,6 +1,7 @@
 """The twin's predictions of recorded blocks, unit for unit beside what was recorded."""
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +20,15 @@ from visioncore.shapes import Normalisation, same_rate
 
 Behaviour = Literal["recorded", "mean"]
 
+_logger = logging.getLogger(__name__)
 
-def check_fit(twin: Twin, store: RecordingStore) -> None:
-    """Whether the twin's predictions can be held against this store, unit for unit.
+
+def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
+    """What of this store the twin's predictions can be held against, unit for unit: the sessions that both have.
 
     Raises:
         DataError: frame, sampling rate, response kind or behaviour differ from what the twin was made for.
-        CheckpointError: the twin lacks a session or units of the store.
+        CheckpointError: no session is the twin's, or the units of one differ.
     """
     facts = ["channels", "height", "width", "sampling_rate_hz", "response_kind"]
     for fact in facts + ["behaviour_names"] * twin.uses_behaviour:
@@ -36,13 +39,23 @@ def check_fit(twin: Twin, store: RecordingStore) -> None:
                 f"{store.path}: {fact} is {found}, but the twin was made for {expected}; "
                 "evaluate it on data prepared as in its training"
             )
+    known = [name for name in store.sessions if name in twin.sessions]
+    if not known:
+        first = next(iter(store.sessions))
+        raise CheckpointError(
+            f"the twin has no session '{first}' of {store.path}, nor any other of it; it has {', '.join(twin.sessions)}"
+        )
+    if len(known) < len(store.sessions):
+        _logger.warning(
+            "%s: the twin does not know %s; only %s can be scored",
+            store.path,
+            ", ".join(f"session '{name}'" for name in store.sessions if name not in known),
+            ", ".join(known),
+        )
+        store = store.only(known)
     for trained, here in zip(_videos(twin.normalisation), _videos(store.normalisation), strict=True):
         require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
     for name, session in store.sessions.items():
-        if name not in twin.sessions:
-            raise CheckpointError(
-                f"the twin has no session '{name}' of {store.path}; it has {', '.join(twin.sessions)}"
-            )
         mine, theirs = set(twin.unit_ids(name)), set(session.unit_ids)
         for ids, holder in ((theirs - mine, "the twin"), (mine - theirs, str(store.path))):
             if ids:
@@ -50,6 +63,25 @@ def check_fit(twin: Twin, store: RecordingStore) -> None:
                     f"session '{name}': {holder} lacks {len(ids)} unit(s): {', '.join(sorted(ids)[:8])}; "
                     "units are matched by (session, unit id)"
                 )
+    return store
+
+
+Acquaintance = Literal["these data", "these sessions", "not known", "other data"]
+
+
+def trained_on(twin: Twin, store: RecordingStore) -> Acquaintance:
+    """What the twin was trained on: this very recording; its sessions as they are here, though the recording has gained
+    or lost others since; cannot be told; or something else.
+    """
+    whole = twin.provenance.get("data_fingerprint")
+    if whole is None or whole == store.fingerprint:
+        return "not known" if whole is None else "these data"
+    then: dict[str, str] | None = twin.provenance.get("session_fingerprints")
+    shared = [session for name, session in store.sessions.items() if name in twin.sessions]
+    if then is not None:
+        return "these sessions" if all(then.get(s.id) == s.fingerprint for s in shared) else "other data"
+    # Twins of before sessions had fingerprints: of the same sessions, something else has changed.
+    return "other data" if set(store.sessions) == set(twin.sessions) else "not known"
 
 
 def _videos(constants: Normalisation) -> list[tuple[float, float]]:

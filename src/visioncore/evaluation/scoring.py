@@ -17,12 +17,14 @@ from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation.population import Part, exclusion_reasons, number, section_of
 from visioncore.evaluation.prediction import (
+    Acquaintance,
     Behaviour,
     BlockPrediction,
     BlockPredictor,
     Repeats,
     check_fit,
     repeats_together,
+    trained_on,
 )
 from visioncore.evaluation.result import EvaluationResult, Json, twin_digest
 from visioncore.evaluation.session_sums import SessionSums
@@ -58,8 +60,9 @@ def evaluate(
         CheckpointError: the twin lacks sessions or units of the store, or predicts NaN.
         ConfigError: `bin_ms` is no whole multiple of the store's bin.
     """
-    check_fit(twin, store)
-    settings = _settings(twin, store, split, burn_in_s, bin_ms, behaviour)
+    acquaintance = trained_on(twin, store)
+    store = check_fit(twin, store)
+    settings = _settings(twin, store, split, burn_in_s, bin_ms, behaviour, acquaintance)
     parts = []
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not progress) as bar:
@@ -250,6 +253,7 @@ def _settings(
     burn_in_s: float | None,
     bin_ms: float | None,
     behaviour: Behaviour,
+    acquaintance: Acquaintance,
 ) -> Json:
     rate_hz = store.spec.sampling_rate_hz
     base_ms = 1000 / rate_hz
@@ -262,8 +266,7 @@ def _settings(
             f"can be summed without inventing data; the nearest is {bins_summed * base_ms:.4g}"
         )
     burn_in_bins = store.burn_in_bins if burn_in_s is None else math.ceil(burn_in_s * rate_hz - 1e-9)
-    trained_on = twin.provenance.get("data_fingerprint")
-    if trained_on is not None and trained_on != store.fingerprint:
+    if acquaintance == "other data":
         _logger.warning(
             "%s is not the prepared recording that the twin was trained on: its %s split may hold data that "
             "the twin has seen",
@@ -286,7 +289,7 @@ def _settings(
         "n_sessions": len(store.sessions),
         "twin_digest": twin_digest(twin),
         "data_fingerprint": store.fingerprint,
-        "trained_on_these_data": None if trained_on is None else trained_on == store.fingerprint,
+        "trained_on_these_data": None if acquaintance == "not known" else acquaintance != "other data",
     }
 
 

@@ -32,6 +32,7 @@ def provenance(
         "experiment": experiment.resolved(),
         "seed": experiment.training.seed,
         "data_fingerprint": store.fingerprint,
+        "session_fingerprints": {id_: session.fingerprint for id_, session in store.sessions.items()},
         "burn_in_s": experiment.data.burn_in_s,
         "max_steps": plan.max_steps,
         "initialise_s": initialise_s,

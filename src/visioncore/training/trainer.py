@@ -11,7 +11,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from visioncore.errors import ConfigError, TrainingError
 from visioncore.training.experiment import TrainingConfig
