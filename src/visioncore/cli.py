@@ -67,8 +67,8 @@ def describe(
 ) -> None:
     """Print the shape after each stage, parameters, training cost, time span and staleness of a model."""
     from rich.console import Console
-    from rich.table import Table
 
+    from visioncore import tables
     from visioncore.config import load_config
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
@@ -83,7 +83,7 @@ def describe(
         typer.echo(json.dumps(found.as_json(), indent=2))
         return
     console = Console(highlight=False)
-    table = Table("stage", "shape", "parameters")
+    table = tables.table("stage", "shape", "parameters")
     table.columns[2].justify = "right"
     for stage in found.stages:
         table.add_row(stage.stage, stage.shape, f"{stage.parameters:,}" if stage.parameters else "")

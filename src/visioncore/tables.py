@@ -3,19 +3,46 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from visioncore.audit import AuditResult
+
+
+LONGEST_NAME = 14
+"""Characters that leave room for a row's numbers in 80 columns; longer names of models stand in a legend."""
+
+
+def table(*headings: str) -> Table:
+    """A table that fits any terminal: what is too wide for its column goes on in the next line, and nothing is cut."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    return made
+
+
+def _short_names(names: list[str]) -> tuple[dict[str, str], list[RenderableType]]:
+    """What to call the models in the rows, and the legend that says who is who where that is not their name."""
+    if max(map(len, names), default=0) <= LONGEST_NAME:
+        return {name: name for name in names}, []
+    letters = {name: chr(ord("A") + i) if i < 26 else f"A{i - 25}" for i, name in enumerate(names)}
+    legend = Table(box=None, pad_edge=False, show_header=False)
+    legend.add_column(no_wrap=True)
+    legend.add_column(overflow="fold")
+    for name, letter in letters.items():
+        legend.add_row(letter, Text(name))
+    return letters, [legend]
 
 
 def scores(evaluation: dict[str, Any]) -> RenderableType:
     """An evaluation's JSON: overall, and per session, kind of stimulus and class of cell."""
     settings = evaluation["settings"]
     counts = settings["response_kind"] == "counts"
-    table = Table(
+    told = table(
         "", *(["bits/spike", "95 % interval", "of ceiling"] if counts else []), "correlation", "units"
     )
     rows = [("overall", evaluation["overall"])]
@@ -33,14 +60,13 @@ def scores(evaluation: dict[str, Any]) -> RenderableType:
                 "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
                 _number(share, "{:.1%}"),
             ]
-        table.add_row(
-            name, *cells, _number(section["correlation"]["mean"], "{:.3f}"), str(section["n_units"])
-        )
+        cells += [_number(section["correlation"]["mean"], "{:.3f}"), str(section["n_units"])]
+        told.add_row(Text(name), *cells)
     conditions = (
         f"{settings['split']} split, bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of "
         f"every block left out; null: {settings['null']}; causal"
     )
-    return Group(table, conditions)
+    return Group(told, conditions)
 
 
 def comparison(compared: dict[str, Any]) -> RenderableType:
@@ -49,17 +75,18 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
     reference, metric = settings["reference"], settings["selection_metric"]
     label = "bits/spike" if metric == "bits_per_spike" else metric
     counts = metric == "bits_per_spike"
-    scores = Table(
-        "",
-        *(label, "95 % interval", f"less {reference}", "paired 95 % interval", "better units"),
-    )
-    facts = Table(
-        "",
-        *(["of ceiling", "correlation"] if counts else []),
-        *("CC_norm", "seeds", "seed SD", "parameters", "TFLOP", "minutes"),
-    )
     overall = compared["overall"]
     means = {name: own[metric]["mean"] for name, own in overall["models"].items()}
+    called, legend = _short_names(list(means))
+    scores = table(
+        "",
+        *(label, "95 % interval", f"less {called[reference]}", "paired 95 % interval", "better units"),
+    )
+    facts = table(
+        "",
+        *(["of ceiling", "correlation"] if counts else []),
+        *("CC_norm", "seeds", "seed SD", "params", "TFLOP", "min"),
+    )
     for name in sorted(
         means, key=lambda name: -math.inf if means[name] is None else means[name], reverse=True
     ):
@@ -74,31 +101,30 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
                 _interval(difference["ci95"], "{:+.3f}"),
                 _number(difference["better_units"], "{:.0%}"),
             ]
-        scores.add_row(
-            *(escape(name), _number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}")),
-            *less,
-        )
+        cells = [_number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}"), *less]
+        scores.add_row(Text(called[name]), *cells)
         flops, wall_s = of_model["training_flops"], of_model["wall_s"]
         of_counts = [
             _number(own["fraction_of_ceiling"], "{:.1%}"),
             _number(own["correlation"]["mean"], "{:.3f}"),
         ]
-        facts.add_row(
-            *(escape(name), *(of_counts if counts else [])),
+        cells = [
+            *(of_counts if counts else []),
             _number(of_model["cc_norm"], "{:.2f}"),
             str(len(of_model["seeds"])),
             _number(score["seed_sd"], "{:.3f}", ""),
             f"{of_model['parameters']:,}",
             _number(None if flops is None else flops / 1e12, "{:.3g}", "not known"),
             _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
-        )
+        ]
+        facts.add_row(Text(called[name]), *cells)
     sessions = settings["n_sessions"]
     conditions = (
         f"{settings['n_units']} units of {sessions} session{'s' if sessions != 1 else ''}; {settings['split']} split, "
         f"bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of every block left out; null: "
         f"{settings['null']}; causal; intervals resample {settings['resampled']}, the same for all models"
     )
-    return Group(scores, facts, conditions)
+    return Group(scores, facts, *legend, conditions)
 
 
 def _interval(value: tuple[float, float] | None, form: str) -> str:
@@ -113,15 +139,15 @@ def audit(result: "AuditResult") -> RenderableType:
     """Findings, and the controls' scores."""
     colours = {"pass": "green", "note": "yellow", "fail": "red"}
     remedies = any(finding.remedy for finding in result.findings)
-    table = Table("check", "", "finding", *(["what to do"] if remedies else []))
+    findings = table("check", "", "finding", *(["what to do"] if remedies else []))
     for finding in result.findings:
         colour = colours[finding.level]
         told = [finding.sentence, finding.remedy] if remedies else [finding.sentence]
-        table.add_row(finding.check, f"[{colour}]{finding.level}[/]", *map(escape, told))
+        findings.add_row(finding.check, f"[{colour}]{finding.level}[/]", *map(escape, told))
     counts = result.settings["response_kind"] == "counts"
     names = ["correlation", *(["bits_per_spike", "recalibrated_bits_per_spike"] if counts else [])]
     labels = {"correlation": "correlation", "bits_per_spike": "bits/spike"}
-    scores = Table("test split", "", *(f"{labels.get(name, 'recalibrated')} (95 %)" for name in names))
+    scores = table("test split", "", *(f"{labels.get(name, 'recalibrated')} (95 %)" for name in names))
     for line in result.controls:
         cells = []
         for name in names:
@@ -132,4 +158,4 @@ def audit(result: "AuditResult") -> RenderableType:
     conditions = f"controls on {ran} of {of} test blocks"
     if counts:
         conditions += "; recalibrated: rate' = a + b rate fitted on the scored counts"
-    return Group(table, scores, conditions)
+    return Group(findings, scores, conditions)

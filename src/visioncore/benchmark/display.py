@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.text import Text
 
 from visioncore.benchmark.execution import Benchmark, Progress, Watch
 from visioncore.benchmark.suite import PlannedRun
+from visioncore.tables import table as fitting_table
 
 
 @contextlib.contextmanager
@@ -38,11 +39,11 @@ def bars(work: Benchmark, chosen: Sequence[PlannedRun]) -> Iterator[Watch]:
 
 def table(work: Benchmark, chosen: Sequence[PlannedRun]) -> RenderableType:
     """A line per run: its state, and the time that it still needs."""
-    rows = Table("recording", "model", "seed", "state", "time needed")
+    rows = fitting_table("recording", "model", "seed", "state", "time needed")
     states = [work.progress(run) for run in chosen]
     for run, state in zip(chosen, states, strict=True):
         begun = f"begun ({state.fraction:.0%})" if state.state == "begun" else state.state
-        rows.add_row(run.data, run.model, str(run.seed), begun, _duration(state.remaining_s))
+        rows.add_row(Text(run.data), Text(run.model), str(run.seed), begun, _duration(state.remaining_s))
     done = sum(state.state == "finished" for state in states)
     summary = f"{done} of {len(chosen)} runs finished; {_all_that_remains(states)}"
     return Group(rows, summary)

@@ -9,9 +9,9 @@ from typing import Literal
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from visioncore.errors import ConfigError, TrainingError
 from visioncore.training.experiment import TrainingConfig
