@@ -95,8 +95,11 @@ def test_clips_hold_what_was_recorded_in_blocks_of_their_split(
 
 
 def test_short_blocks_are_padded_and_occur(tiny_store: RecordingStore) -> None:
-    dataset = ClipDataset(tiny_store, 130, 5, seed=3, balance="none", split="validation")
+    longest = max(b.n_bins for s in tiny_store.sessions.values() for b in s.blocks_in("train"))
+    dataset = ClipDataset(tiny_store, 10 * longest, 40, seed=3, balance="none")
     assert any(not clips.valid[:, -1].any() for clips in dataset[0])
+    # No longer than any block: what followed would be padding for all.
+    assert {clips.video.shape[2] for clips in dataset[0]} == {longest}
 
 
 def test_every_training_bin_is_drawn_and_no_other(tiny_store: RecordingStore) -> None:
