@@ -67,11 +67,10 @@ Balance = Literal["subject", "session", "none"]
 class ClipDataset(Dataset[Batch]):
     """Endless batches of clips: `dataset[i]` depends on the seed and i alone, in any process and any order.
 
-    A clip is a window of `clip_frames` bins inside one block, drawn uniformly within a block that is drawn
-    in proportion to its length; a shorter block is padded at its end, to at most the longest block's length.
-    Sessions get their share of clips by systematic sampling of the weights, within a batch and from batch to batch,
-    instead of by chance. Use with `DataLoader(dataset, batch_size=None, sampler=StepSampler(...))`;
-    `clips_per_batch` counts all sessions.
+    A clip is a window of `clip_frames` bins inside one block, drawn uniformly within a block that is drawn in
+    proportion to its length; a shorter block is padded at its end. Sessions get their share of clips by
+    systematic sampling of the weights, within a batch and from batch to batch, instead of by chance. Use with
+    `DataLoader(dataset, batch_size=None, sampler=StepSampler(...))`; `clips_per_batch` counts all sessions.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class ClipDataset(Dataset[Batch]):
                 f"clips of {clip_frames} frames are all burn-in (burn_in_s is {self._burn_in_bins} bins); "
                 "make the clips longer or burn_in_s shorter"
             )
-        self._clip_frames = clip_length(store, clip_frames, split)
+        self._clip_frames = clip_frames
         self._clips_per_batch = clips_per_batch
         self._seed = seed
         blocks = {session.id: self._usable(session, split) for session in store.sessions.values()}
@@ -159,9 +158,9 @@ class ClipDataset(Dataset[Batch]):
         return stacked
 
 
-def clip_length(store: RecordingStore, clip_frames: int, split: Split = "train") -> int:
-    """Frames of a clip: as asked, but no more than the longest block has, as what follows would be padding."""
-    longest = max(block.n_bins for session in store.sessions.values() for block in session.blocks_in(split))
+def clip_length(store: RecordingStore, clip_frames: int) -> int:
+    """Frames of a training clip: as asked, but no more than the longest block has, as what follows would be padding."""
+    longest = max(block.n_bins for session in store.sessions.values() for block in session.blocks_in("train"))
     return min(clip_frames, longest)
 
 

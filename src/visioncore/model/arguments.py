@@ -127,7 +127,7 @@ class PixelScale:
                 f"{spread[c] * self._std[c]:.4g}, the training data {self._mean[c]:.4g} and {self._std[c]:.4g}: give "
                 "raw pixels on the scale of the training data",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,  # of whoever called `predict`, past its decorator
             )
 
 

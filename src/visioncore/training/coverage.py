@@ -3,6 +3,7 @@
 import logging
 
 from visioncore.data import RecordingStore
+from visioncore.data.splits import SPLITS
 from visioncore.errors import ConfigError
 from visioncore.model import Twin
 
@@ -20,8 +21,8 @@ def require_predicted_bins(twin: Twin, store: RecordingStore) -> None:
     if twin.core is None or twin.stride == 1:
         return
     remedy = f"set {twin.core.stride_setting(1)}"
-    for split in ("train", "validation", "test"):
-        lengths = [b.n_bins for s in store.sessions.values() for b in s.blocks_in(split)]  # type: ignore[arg-type]
+    for split in SPLITS:
+        lengths = [b.n_bins for s in store.sessions.values() for b in s.blocks_in(split)]
         usable = sum(max(n - store.burn_in_bins, 0) for n in lengths)
         predicted = sum(max(n - max(store.burn_in_bins, twin.stride - 1), 0) for n in lengths)
         if usable and not predicted:
