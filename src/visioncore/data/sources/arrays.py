@@ -113,8 +113,8 @@ class ArraysSource:
 
     def _require_different_recordings(self) -> None:
         """Trained on under one id, a recording would be tested on under the other."""
-        for session, other in combinations(self._config.sessions, 2):
-            one, two = self._content(session), self._content(other)
+        contents = [(session, self._content(session)) for session in self._config.sessions]
+        for (session, one), (other, two) in combinations(contents, 2):
             if one["responses"] != two["responses"]:
                 continue
             told = (
