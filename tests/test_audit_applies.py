@@ -11,8 +11,9 @@ from rich.progress import Progress
 from flawed import LINEAR, N_BINS, RATE_HZ, SPLITS, TRIAL_BINS, prepared, recording, started
 from visioncore.audit import Finding
 from visioncore.audit.controls import LEAST_SHIFT_S, SessionControls
-from visioncore.audit.run import leak_findings
+from visioncore.audit.run import control_lines, leak_findings
 from visioncore.audit.scan import LEAST_CHANGES, scan
+from visioncore.audit.verdicts import about_controls
 from visioncore.config import build_config
 from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.model import TwinConfig
@@ -155,3 +156,17 @@ def test_one_unit_has_no_other_to_be_read_out_as(tmp_path: Path) -> None:
     intact = own.intact()
     assert own.other_readout(intact) is None
     assert own.shared(intact) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_honest_twin_with_two_test_blocks_is_not_judged_by_them(seed: int, tmp_path: Path) -> None:
+    store = prepared(tmp_path, recording(seed=seed))
+    found = about_controls(control_lines(started(store), store))
+    assert [(finding.check, finding.level) for finding in found] == [("stimulus", "note")]
+    assert "Too few blocks" in found[0].sentence
+
+
+def test_six_test_blocks_are_enough_to_judge_by(tmp_path: Path) -> None:
+    split = np.array(["train", "test"] * 5 + ["validation", "test"])
+    store = prepared(tmp_path, {**recording(), "split": split})
+    assert len(about_controls(control_lines(started(store), store))) > 1
