@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from visioncore.errors import CheckpointError, ConfigError, DataError, VisionCoreError
+from visioncore.errors import CheckpointError, ConfigError, DataError, TrainingError, VisionCoreError
 
 if TYPE_CHECKING:
     from visioncore.checkpoint import load_twin, save_twin
@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "TrainingError",
     "Twin",
     "TwinConfig",
     "VisionCoreError",

@@ -7,7 +7,9 @@ of its defaults. Slots (`convnet: {type: vivit, params: {...}}`) derive from `Co
 import difflib
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -89,7 +91,10 @@ def parse_yaml(text: str, where: str) -> Any:
     yaml.version = (1, 2)
     try:
         value = yaml.load(io.StringIO(text))
+        _require_plain(value, where, [])
         return json.loads(json.dumps(value, allow_nan=False))
+    except ConfigError:
+        raise
     except DuplicateKeyError as error:
         found = str(error.problem).partition(" with value")[0]
         raise ConfigError(
@@ -105,6 +110,36 @@ def parse_yaml(text: str, where: str) -> Any:
         ) from None
     except (AttributeError, KeyError, IndexError, AssertionError) as error:
         raise ConfigError(f"{where}: not valid YAML ({type(error).__name__}: {error})") from None
+
+
+def _require_plain(value: Any, where: str, path: list[str]) -> None:
+    """Refuse what is legal YAML and no value of ours: dates, sets, bytes, infinite numbers, keys that are no text.
+
+    Raises:
+        ConfigError: naming the key and the value.
+    """
+    key = ".".join(path) or "(top level)"
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ConfigError(
+                    f"{where}: under '{key}' stands the key {name}, which YAML reads as {type(name).__name__}; "
+                    f"put it in quotes: '{name}'"
+                )
+            _require_plain(inner, where, [*path, name])
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _require_plain(inner, where, [*path, str(number)])
+    elif isinstance(value, date):
+        raise ConfigError(
+            f"{where}: '{key}' is {value}, which YAML reads as a date; put it in quotes: '{value}'"
+        )
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: '{key}' is {value}; expected a finite number")
+    elif not isinstance(value, str | int | float | None):
+        raise ConfigError(
+            f"{where}: '{key}' is a {type(value).__name__}; expected a number, text, a list or a mapping"
+        )
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -219,9 +254,26 @@ def _explain(config_class: type[Config], raw: Any, detail: ErrorDetails) -> str:
     if kind in ("model_type", "model_attributes_type"):
         tags = " | ".join(_tags_at(config_class, detail["loc"]))
         return f"'{key}' is {_short(found)}; expected a mapping" + (f" with type: {tags}" if tags else "")
+    return _explain_value(key if location else "", detail)
+
+
+def _explain_value(key: str, detail: ErrorDetails) -> str:
+    found = detail["input"]
+    if detail["type"] == "string_type" and not isinstance(found, Mapping | Sequence):
+        shown = "null" if found is None else str(found).lower() if isinstance(found, bool) else str(found)
+        return (
+            f"'{key}' is {shown}, which YAML reads as {_yaml_kind(found)}; expected text: put it in quotes, "
+            "as it is written in the file"
+        )
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"'{key}': {message} (got {_short(found)})" if location else message
+    return f"'{key}': {message} (got {_short(found)})" if key else message
+
+
+def _yaml_kind(value: Any) -> str:
+    if value is None:
+        return "no value"
+    return "a truth value" if isinstance(value, bool) else "a number"
 
 
 def _short(value: Any) -> str:

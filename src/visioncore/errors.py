@@ -1,4 +1,4 @@
-"""The three mistakes a user can make, each with its own exception.
+"""What can be wrong with a user's settings, data, files or training, each with its own exception.
 
 A message says what was found, what was expected and what to do. The command line prints it without a traceback.
 """

@@ -214,12 +214,6 @@ def signal_power(responses: Real[np.ndarray, "repeats time units"]) -> Float64[n
     return _Power.of(responses).signal
 
 
-def noise_power(responses: Real[np.ndarray, "repeats time units"]) -> Float64[np.ndarray, " units"]:
-    """Variance over time of one repeat less the signal power."""
-    power = _Power.of(responses)
-    return power.single - power.signal
-
-
 def signal_power_error(
     responses: Real[np.ndarray, "repeats time units"],
     segment_bins: int,
@@ -315,16 +309,15 @@ def jackknife_oracle(responses: Real[np.ndarray, "repeats time units"]) -> Float
 
 @dataclass(frozen=True)
 class _Power:
-    """Signal power, and the mean variance of a single repeat."""
+    """Signal power, and the sums that it is made of, which add up over stretches of time."""
 
     signal: np.ndarray
-    single: np.ndarray
 
     @classmethod
     def of(cls, responses: Real[np.ndarray, "repeats time units"]) -> "_Power":
         if len(responses) < 2:
             nothing = np.full(responses.shape[-1], np.nan)
-            return cls(nothing, nothing)
+            return cls(nothing)
         return cls.from_sums(*cls.sums(responses))
 
     @staticmethod
@@ -339,7 +332,7 @@ class _Power:
         n_repeats = each.shape[-2]
         of_sum = _ratio(square - _ratio(each.sum(-2) ** 2, n), n - 1)
         sum_of = _ratio(squares - _ratio((each**2).sum(-2), n), n - 1)
-        return cls((of_sum - sum_of) / (n_repeats * (n_repeats - 1)), sum_of / n_repeats)
+        return cls((of_sum - sum_of) / (n_repeats * (n_repeats - 1)))
 
 
 @dataclass(frozen=True)

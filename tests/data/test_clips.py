@@ -20,7 +20,7 @@ from visioncore.data import (
     build_data_config,
     prepare,
 )
-from visioncore.data.clips import balance_weights
+from visioncore.data.clips import balance_weights, clip_length
 from visioncore.data.recording import Split
 from visioncore.errors import DataError
 
@@ -172,3 +172,9 @@ def test_a_recording_without_behaviour_gives_clips_without(tiny_config: tuple[Da
     store = prepare(build_data_config(raw, "still.yaml"), folder)
     assert _dataset(store)[0][0].behaviour is None
     assert store.normalisation.behaviour_mean == ()
+
+
+def test_clips_for_training_are_no_longer_than_any_block(tiny_store: RecordingStore) -> None:
+    longest = max(b.n_bins for s in tiny_store.sessions.values() for b in s.blocks_in("train"))
+    assert clip_length(tiny_store, longest - 1) == longest - 1
+    assert clip_length(tiny_store, 10 * longest) == longest

@@ -69,6 +69,32 @@ def test_codes_in_one_of_several_traces_are_refused(
         prepared(tmp_path, flawed, kind="trace")
 
 
+@pytest.mark.parametrize("value", [0, 255])
+def test_single_frames_that_are_black_or_white_all_over_are_said(
+    value: int, clean: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = clean["stim"].copy()
+    video[[100, 700, 701, 1500]] = value
+    prepared(tmp_path, {**clean, "stim": video})
+    assert f"4 of {N_BINS} frames are {value} all over, the first at bin 100" in caplog.text
+
+
+@pytest.mark.parametrize("blank", ["black between trials", "grey frames", "flicker"])
+def test_blanks_that_are_shown_are_not_said(
+    blank: str, clean: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = clean["stim"].copy()
+    if blank == "black between trials":
+        for start in range(0, N_BINS, 240):
+            video[start : start + 10] = 0
+    elif blank == "grey frames":
+        video[[100, 700]] = 127
+    else:
+        video[:] = video[:, :1, :1]
+    prepared(tmp_path, {**clean, "stim": video})
+    assert "all over" not in caplog.text
+
+
 def test_codes_that_the_yaml_names_are_left_out_and_held(clean: dict[str, Any], tmp_path: Path) -> None:
     flawed = {**clean, "stim": clean["stim"].astype(np.float32), "speed": clean["speed"].copy()}
     flawed["spikes"] = clean["spikes"].astype(np.int64)

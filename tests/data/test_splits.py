@@ -18,7 +18,7 @@ CONFIG = SplitConfig(block_s=20.0, split_gap_s=1.0)
 def _assign(
     trials: dict[str, tuple[Trial, ...]], config: SplitConfig = CONFIG, burn_in_bins: int = 2
 ) -> dict[str, tuple[Block, ...]]:
-    return assign_blocks(trials, RATE_HZ, burn_in_bins, config)
+    return assign_blocks(trials, RATE_HZ, burn_in_bins, config).blocks
 
 
 def _share(blocks: tuple[Block, ...], split: Split) -> float:
@@ -178,3 +178,100 @@ def test_a_share_of_blocks_is_met_to_half_a_block_spread_over_time_and_part_of_e
     gaps = np.diff([0, *(block.start for block in kept), int(ends[-1])])
     assert gaps.max() < 3 * ends[-1] / len(kept)
     assert spread_share(all_blocks[:1], 0.1) == tuple(all_blocks[:1])
+
+
+def _shown(ids: list[int], n_bins: int = 20) -> tuple[Trial, ...]:
+    return tuple(Trial(k * n_bins, (k + 1) * n_bins, stimulus_id=str(i)) for k, i in enumerate(ids))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [8, 2, *[1] * 10],
+        [8, *[1] * 12],
+        [5, 5, *[1] * 10],
+        [12, 4, *[1] * 4],
+        [10, *[1] * 10],
+        [6, 6, 1, 1, *[2] * 3],
+        [40, 3, 3, *[1] * 14],
+    ],
+    ids=str,
+)
+def test_a_stimulus_shown_often_does_not_fill_a_split_far_beyond_its_share(
+    sizes: list[int], seed: int
+) -> None:
+    ids = [i for i, size in enumerate(sizes) for _ in range(size)]
+    np.random.default_rng(seed).shuffle(ids)
+    blocks = _assign({"s": _shown(ids)}, SplitConfig(test=0.2, validation=0.1, seed=seed))["s"]
+    trial = 1 / len(ids)
+    assert 0.1 - trial <= _share(blocks, "test") <= 0.3 + trial
+    assert 0.05 - trial <= _share(blocks, "validation") <= 0.15 + trial
+    assert {block.split for block in blocks} == set(SPLITS)
+
+
+@pytest.mark.parametrize("sizes", [[7, 7, 7], [10, 1, 1], [3, 9, 3, 9], [20, 10, 5]], ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_every_split_is_filled_where_there_are_three_stimuli(sizes: list[int], seed: int) -> None:
+    ids = [i for i, size in enumerate(sizes) for _ in range(size)]
+    blocks = _assign({"s": _shown(ids)}, SplitConfig(seed=seed))["s"]
+    assert {block.split for block in blocks} == set(SPLITS)
+
+
+def test_a_share_that_whole_groups_miss_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    _assign({"s": _shown([0] * 7 + [1] * 7 + [2] * 7)})
+    assert "session 's': 33 % of it is in the test split, and 20 % was asked" in caplog.text
+    caplog.clear()
+    _assign({"s": _trials(92, n_repeated=2)})
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("n_stimuli", "told"), [(1, "all trials show one stimulus"), (2, "all trials show 2 stimuli")]
+)
+def test_too_few_stimuli_to_differ_are_told_with_remedies_that_apply(n_stimuli: int, told: str) -> None:
+    with pytest.raises(DataError, match=rf"{told}.*cannot differ in stimulus") as caught:
+        _assign({"s": _shown([k % n_stimuli for k in range(12)])})
+    assert "block_s" not in str(caught.value)
+
+
+def test_given_splits_that_lack_one_are_told_so() -> None:
+    trials = tuple(Trial(k * 20, k * 20 + 20, split="train", stimulus_id=str(k)) for k in range(6))
+    with pytest.raises(DataError, match="give at least one trial to every split"):
+        _assign({"s": trials})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_rules_are_known_to_agree_only_where_they_do(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 12, rng.integers(3, 15))
+    ids = [i for i, size in enumerate(sizes) for _ in range(size)]
+    rng.shuffle(ids)
+    config = SplitConfig(seed=seed)
+    division = assign_blocks({"s": _shown(ids)}, RATE_HZ, 2, config)
+    before = _divided_by_the_first_rules(_shown(ids), config)
+    if division.as_before:
+        assert [block.split for block in division.blocks["s"]] == before
+
+
+def _divided_by_the_first_rules(trials: tuple[Trial, ...], config: SplitConfig) -> list[Split]:
+    """An independent telling of how version 1 chose, for one session of groups alone."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(str(trial.stimulus_id), []).append(trial)
+    names = list(groups)
+    order = list(np.random.default_rng([config.seed, 0]).permutation(len(names)))
+    order.sort(key=lambda number: len(groups[names[number]]) == 1)
+    total = sum(trial.stop - trial.start for trial in trials)
+    has = {"test": 0, "validation": 0, "train": 0}
+    chosen: dict[str, Split] = {}
+    for number in order:
+        name = names[number]
+        size = sum(trial.stop - trial.start for trial in groups[name])
+        chosen[name] = "train"
+        for split, share in (("test", config.test), ("validation", config.validation)):
+            if has[split] == 0 or share * total - has[split] >= size / 2:
+                chosen[name] = split  # type: ignore[assignment]
+                break
+        has[chosen[name]] += size
+    return [chosen[str(trial.stimulus_id)] for trial in trials]

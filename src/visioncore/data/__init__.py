@@ -1,6 +1,6 @@
 """Recordings in, session stores on disk, clips out. Training knows only what is exported here."""
 
-from visioncore.data.clips import Balance, Batch, ClipDataset, SessionClips, StepSampler
+from visioncore.data.clips import Balance, Batch, ClipDataset, SessionClips, StepSampler, clip_length
 from visioncore.data.config import DataConfig, build_data_config, load_data_config
 from visioncore.data.prepare import prepare
 from visioncore.data.splits import Block, SplitConfig
@@ -21,6 +21,7 @@ __all__ = [
     "ValidationBlocks",
     "blocks_of",
     "build_data_config",
+    "clip_length",
     "load_data_config",
     "prepare",
 ]

@@ -158,6 +158,12 @@ class ClipDataset(Dataset[Batch]):
         return stacked
 
 
+def clip_length(store: RecordingStore, clip_frames: int) -> int:
+    """Frames of a training clip: as asked, but no more than the longest block has, as what follows would be padding."""
+    longest = max(block.n_bins for session in store.sessions.values() for block in session.blocks_in("train"))
+    return min(clip_frames, longest)
+
+
 def balance_weights(
     subjects: tuple[str, ...], bins: tuple[int, ...], balance: Balance
 ) -> Float64[np.ndarray, " sessions"]:

@@ -28,6 +28,8 @@ COUNT_DISTANCE = 20.0
 FEWEST_LEVELS = 10
 """A signal with fewer different values is switched on and off: what lies far from the rest is one of its states."""
 SAMPLED_FRAMES = 64
+RARE = 0.05
+"""Share of the frames below which uniform ones are an accident."""
 FEWEST_MULTIPLES = 20
 """Bins with spikes that must all be multiples of one number to show that they are no counts."""
 IMPOSSIBLE_CONTRAST, DOUBTFUL_CONTRAST = 8.0, 2.0
@@ -134,7 +136,7 @@ def _suspects(values: Shaped[np.ndarray, "time signals"], counts: bool) -> list[
 
 
 class FrameExtremes:
-    """The darkest and brightest pixel of every frame of a float video, as it passes by in pieces."""
+    """The darkest and brightest pixel of every frame of a video, as it passes by in pieces."""
 
     def __init__(self, n_bins: int) -> None:
         self._every = max(n_bins // SAMPLED_FRAMES, 1)
@@ -142,17 +144,19 @@ class FrameExtremes:
         self._high: list[np.ndarray] = []
         self._bins: list[np.ndarray] = []
         self._sample: list[np.ndarray] = []
+        self._bytes = False
 
     def add(self, frames: Shaped[np.ndarray, "time channels height width"], first: int) -> None:
         """Take in the frames from bin `first` on; those that are not finite are left out."""
-        if frames.dtype == np.uint8:
-            return
+        self._bytes = frames.dtype == np.uint8
         flat = frames.reshape(len(frames), -1)
         good = np.isfinite(flat).all(axis=1)
         bins = first + np.flatnonzero(good)
         flat = flat[good]
-        self._low.append(flat.min(axis=1, initial=np.inf))
-        self._high.append(flat.max(axis=1, initial=-np.inf))
+        if not len(flat):
+            return
+        self._low.append(flat.min(axis=1))
+        self._high.append(flat.max(axis=1))
         self._bins.append(bins)
         self._sample.append(flat[bins % self._every == 0])
 
@@ -165,6 +169,9 @@ class FrameExtremes:
         if not self._bins:
             return
         low, high, bins = (np.concatenate(part) for part in (self._low, self._high, self._bins))
+        _say_lonely_frames(low, high, bins, where)
+        if self._bytes:
+            return
         bottom, top = np.quantile(low, 0.05), np.quantile(high, 0.95)
         for ends, outside in ((low, bottom - low), (high, high - top)):
             known = np.isin(ends, CODES) & (ends != 0) | (np.abs(ends) >= LARGEST)
@@ -183,6 +190,27 @@ class FrameExtremes:
                 f"{where}: {found.at.mean():.1%} of the pixels hold {found.value:.6g} or the like, and all others "
                 f"{found.low:.4g} to {found.high:.4g}; fill pixels outside of the screen with grey; {REMEDY}"
             )
+
+
+def _say_lonely_frames(low: np.ndarray, high: np.ndarray, bins: np.ndarray, where: str) -> None:
+    """Frames that are black or white all over, one or two at a time among frames with contrast, were hardly shown."""
+    uniform = low == high
+    extreme = uniform & ((low == low.min()) | (high == high.max()))
+    # A blank between stimuli lasts longer.
+    padded = np.pad(extreme, 2)
+    long = padded[:-4] & padded[1:-3] | padded[1:-3] & padded[3:-1] | padded[3:-1] & padded[4:]
+    lonely = extreme & ~long
+    if 0 < lonely.sum() <= RARE * len(bins) and uniform.mean() <= RARE:
+        at = int(np.argmax(lonely))
+        logger.warning(
+            "%s: %d of %d frames are %.6g all over, the first at bin %d, alone among frames with contrast: if they stand "
+            "for lost frames, put the frame before in their place",
+            where,
+            lonely.sum(),
+            len(bins),
+            low[at],
+            bins[at],
+        )
 
 
 def require_counts(counts: Shaped[np.ndarray, "time units"], names: tuple[str, ...], where: str) -> None:

@@ -151,7 +151,8 @@ def _build(config: DataConfig, source: RecordingSource, identity: Identity, fold
     sessions = _write_sessions(source, info, folder)
     burn_in_bins = round(config.burn_in_s * info.sampling_rate_hz)
     trials = {session.id: session.trials for session in sessions}
-    blocks = assign_blocks(trials, info.sampling_rate_hz, burn_in_bins, config.split)
+    division = assign_blocks(trials, info.sampling_rate_hz, burn_in_bins, config.split)
+    blocks = division.blocks
     responses = [
         train_response(
             session.arrays,
@@ -178,7 +179,7 @@ def _build(config: DataConfig, source: RecordingSource, identity: Identity, fold
     groups = ["zarr.json", *(f"{session.folder.name}/zarr.json" for session in sessions)]
     manifest = StoreManifest(
         store_version=STORE_VERSION,
-        fingerprint=identity.as_before,
+        fingerprint=identity.as_before if division.as_before else identity.now,
         settings={
             "source": dump_config(config.source),
             "split": dump_config(config.split),

@@ -1,6 +1,5 @@
 """One session to disk: checked against what the recording says of itself, then written signal by signal."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 
 from visioncore.data.plausibility import FrameExtremes, require_counts, require_plausible
 from visioncore.data.recording import RecordingInfo, SessionRecording, Trial
+from visioncore.data.repeats import require_equal_repeats
 from visioncore.data.sources.checks import (
     checked_behaviour,
     checked_frames,
@@ -21,8 +21,6 @@ from visioncore.data.sources.checks import (
 )
 from visioncore.data.stored_array import ArrayManifest, StoredArray, write_array
 from visioncore.errors import DataError
-
-_COMPARED_BINS = 256
 
 
 @dataclass(frozen=True)
@@ -158,37 +156,6 @@ class _HeldVideo:
             )
         seen = np.asarray(self._recording.valid[start:stop].any(axis=1))
         return checked_frames(piece, seen, start, f"{self._where}, video")
-
-
-def require_equal_repeats(
-    trials: tuple[Trial, ...], video: StoredArray, valid: Bool[np.ndarray, "time valid_units"], where: str
-) -> None:
-    """Trials with equal stimulus ids show the same video, over their common length, wherever both are valid.
-
-    Raises:
-        DataError: naming both trials and the first bin that differs.
-    """
-    repeats: dict[str, list[Trial]] = defaultdict(list)
-    for trial in trials:
-        if trial.stimulus_id is not None:
-            repeats[trial.stimulus_id].append(trial)
-    seen = np.asarray(valid.any(axis=1))
-    for stimulus_id, shown in repeats.items():
-        longest = max(shown, key=lambda trial: trial.stop - trial.start)
-        for other in shown:
-            length = other.stop - other.start
-            for offset in range(0, length if other is not longest else 0, _COMPARED_BINS):
-                n_bins = min(_COMPARED_BINS, length - offset)
-                a, b = longest.start + offset, other.start + offset
-                differs = (video.read(a, a + n_bins) != video.read(b, b + n_bins)).any(axis=(1, 2, 3))
-                differs &= seen[a : a + n_bins] & seen[b : b + n_bins]
-                if differs.any():
-                    first = int(np.flatnonzero(differs)[0])
-                    raise DataError(
-                        f"{where}: stimulus_id '{stimulus_id}' names different videos: bins {a + first} and "
-                        f"{b + first} (bin {offset + first} of the trials starting at {longest.start} and "
-                        f"{other.start}) differ; give different stimuli different ids"
-                    )
 
 
 def _require_shapes(recording: SessionRecording, info: RecordingInfo, where: str) -> None:

@@ -4,8 +4,7 @@ The rules and their reasons stand in docs/decisions/0004-splits-and-burn-in.md.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import get_args
@@ -15,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 
 from visioncore.config import Config
 from visioncore.data.recording import Split, Trial
+from visioncore.data.split_groups import Budget, Piece, assign_groups, linked, names_of
 from visioncore.errors import DataError
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -77,28 +77,22 @@ def spread_share(blocks: Sequence[Block], share: float) -> tuple[Block, ...]:
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A trial, or one time block of a long trial, on its way to a split."""
+class Division:
+    """The blocks of every session, in order of time."""
 
-    session: str
-    start: int
-    stop: int
-    trial: Trial
-    split: Split | None
-
-    @property
-    def n_bins(self) -> int:
-        return self.stop - self.start
+    blocks: dict[str, tuple[Block, ...]]
+    as_before: bool
+    """Whether the first version of these rules, which gave an empty split the next group of any size, agrees."""
 
 
 def assign_blocks(
     trials: Mapping[str, tuple[Trial, ...]], sampling_rate_hz: float, burn_in_bins: int, config: SplitConfig
-) -> dict[str, tuple[Block, ...]]:
-    """The blocks of every session, in order of time.
+) -> Division:
+    """How a recording is divided.
 
     Given splits stand. Trials with a stimulus id or a group are assigned whole groups at a time, groups with
-    repeats to the test split first; an id names the same stimulus in every session. All other trials are cut
-    into time blocks, which are spread over the session.
+    repeats to the test split first; an id names the same stimulus in every session. A group much larger than a split's
+    share trains. All other trials are cut into time blocks, which are spread over the session.
 
     Raises:
         DataError: a group straddles given splits, or a split would be empty.
@@ -106,8 +100,9 @@ def assign_blocks(
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
     pieces = [p for session, own in trials.items() for trial in own for p in _cut(session, trial, block_bins)]
-    budget = _Budget(pieces, config)
-    assigned = _assign_groups(pieces, budget, np.random.default_rng([config.seed, 0]))
+    budget = Budget(pieces, {"validation": config.validation, "test": config.test})
+    free = {p.session for p in pieces if p.split is None and not names_of(p)}
+    assigned, as_before = assign_groups(pieces, budget, free, np.random.default_rng([config.seed, 0]))
     for number, session in enumerate(trials):
         own_pieces = [p for p in assigned if p.session == session and p.split is None]
         spread = _spread(own_pieces, budget, np.random.default_rng([config.seed, 1, number]))
@@ -115,121 +110,24 @@ def assign_blocks(
     blocks = {
         session: _with_gaps([p for p in assigned if p.session == session], gap_bins) for session in trials
     }
-    _require_every_split(blocks, burn_in_bins)
-    return blocks
+    n_groups = sum(all(p.split is None for p in group) for group in linked(pieces))
+    _require_every_split(blocks, n_groups, bool(free), burn_in_bins)
+    budget.say_what_was_missed()
+    return Division(blocks, as_before)
 
 
-def _cut(session: str, trial: Trial, block_bins: int) -> list[_Piece]:
+def _cut(session: str, trial: Trial, block_bins: int) -> list[Piece]:
     """Time blocks of about equal length where the trial is long and nothing holds it together."""
     free = trial.split is None and trial.stimulus_id is None and trial.group is None
     n_pieces = max(1, round((trial.stop - trial.start) / block_bins)) if free else 1
     edges = [trial.start + (trial.stop - trial.start) * k // n_pieces for k in range(n_pieces + 1)]
-    return [_Piece(session, start, stop, trial, trial.split) for start, stop in pairwise(edges)]
+    return [Piece(session, start, stop, trial, trial.split) for start, stop in pairwise(edges)]
 
 
-class _Budget:
-    """Bins that each split of each session should have, and has."""
-
-    def __init__(self, pieces: Iterable[_Piece], config: SplitConfig) -> None:
-        self._total: dict[str, int] = defaultdict(int)
-        self._has: dict[tuple[str, Split], int] = defaultdict(int)
-        self._share: dict[Split, float] = {"validation": config.validation, "test": config.test}
-        for piece in pieces:
-            self._total[piece.session] += piece.n_bins
-            if piece.split is not None:
-                self.add(piece, piece.split)
-
-    def add(self, piece: _Piece, split: Split) -> None:
-        self._has[piece.session, split] += piece.n_bins
-
-    def missing(self, session: str, split: Split) -> float:
-        return self._share[split] * self._total[session] - self._has[session, split]
-
-    def is_empty(self, session: str, split: Split) -> bool:
-        return self._has[session, split] == 0
-
-
-def _assign_groups(pieces: list[_Piece], budget: _Budget, rng: np.random.Generator) -> list[_Piece]:
-    groups = _linked(pieces)
-    given: dict[int, Split] = {}
-    for number, group in enumerate(groups):
-        splits = {p.split for p in group if p.split is not None}
-        if len(splits) > 1:
-            raise DataError(_straddles(group))
-        if splits:
-            given[number] = splits.pop()
-    order = [int(number) for number in rng.permutation(len(groups)) if int(number) not in given]
-    order.sort(key=lambda number: not _has_repeats(groups[number]))
-    for number in given:
-        for piece in groups[number]:
-            if piece.split is None:
-                budget.add(piece, given[number])
-    for number in order:
-        given[number] = _choose(groups[number], budget)
-        for piece in groups[number]:
-            budget.add(piece, given[number])
-    chosen = {(p.session, p.start): given[number] for number, group in enumerate(groups) for p in group}
-    return [replace(p, split=chosen.get((p.session, p.start), p.split)) for p in pieces]
-
-
-def _choose(group: list[_Piece], budget: _Budget) -> Split:
-    sessions = {p.session for p in group}
-    for split in ("test", "validation"):
-        missing = sum(budget.missing(session, split) for session in sessions)
-        starved = all(budget.is_empty(session, split) for session in sessions)
-        if starved or missing >= sum(p.n_bins for p in group) / 2:
-            return split
-    return "train"
-
-
-def _linked(pieces: list[_Piece]) -> list[list[_Piece]]:
-    """Pieces that share a stimulus id or a group, directly or through others (union-find)."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(name: tuple[str, str]) -> tuple[str, str]:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for piece in pieces:
-        names = _names(piece)
-        for other in names[1:]:
-            parent[root(other)] = root(names[0])
-    groups: dict[tuple[str, str], list[_Piece]] = defaultdict(list)
-    for piece in pieces:
-        if names := _names(piece):
-            groups[root(names[0])].append(piece)
-    return list(groups.values())
-
-
-def _names(piece: _Piece) -> list[tuple[str, str]]:
-    named = (("stimulus_id", piece.trial.stimulus_id), ("group", piece.trial.group))
-    return [(what, name) for what, name in named if name is not None]
-
-
-def _has_repeats(group: list[_Piece]) -> bool:
-    shown = [(p.session, p.trial.stimulus_id) for p in group if p.trial.stimulus_id is not None]
-    return len(set(shown)) < len(shown)
-
-
-def _straddles(group: list[_Piece]) -> str:
-    first = next(p for p in group if p.split is not None)
-    other = next(p for p in group if p.split not in (None, first.split))
-    shared = [f"{what} '{name}'" for what, name in _names(first) if (what, name) in _names(other)]
-    link = " and ".join(shared) or "a chain of shared stimulus ids and groups"
-    return (
-        f"session '{first.session}' bins {first.start} to {first.stop} ({first.split}) and "
-        f"session '{other.session}' bins {other.start} to {other.stop} ({other.split}) share {link}; "
-        "a stimulus belongs to one split: change the given splits, or the ids if these are different stimuli "
-        "(ids count across sessions)"
-    )
-
-
-def _spread(pieces: list[_Piece], budget: _Budget, rng: np.random.Generator) -> dict[tuple[str, int], _Piece]:
+def _spread(pieces: list[Piece], budget: Budget, rng: np.random.Generator) -> dict[tuple[str, int], Piece]:
     """Splits for time blocks: a test block somewhere in each of equal stretches, validation alike."""
     left = sorted(pieces, key=lambda p: p.start)
-    chosen: dict[tuple[str, int], _Piece] = {}
+    chosen: dict[tuple[str, int], Piece] = {}
     for split in ("test", "validation"):
         if not left:
             break
@@ -247,13 +145,13 @@ def _spread(pieces: list[_Piece], budget: _Budget, rng: np.random.Generator) -> 
     return chosen | {(p.session, p.start): replace(p, split="train") for p in left}
 
 
-def _with_gaps(pieces: list[_Piece], gap_bins: int) -> tuple[Block, ...]:
+def _with_gaps(pieces: list[Piece], gap_bins: int) -> tuple[Block, ...]:
     """Blocks with gaps between a trial's pieces of different splits; neighbours that train are joined.
 
     The gap comes out of the training side where there is one: the other splits are scarcer.
     """
     blocks: list[Block] = []
-    before: _Piece | None = None
+    before: Piece | None = None
     for piece in sorted(pieces, key=lambda p: p.start):
         assert piece.split is not None
         trial = piece.trial
@@ -270,11 +168,30 @@ def _with_gaps(pieces: list[_Piece], gap_bins: int) -> tuple[Block, ...]:
     return tuple(block for block in blocks if block.n_bins > 0)
 
 
-def _require_every_split(blocks: Mapping[str, tuple[Block, ...]], burn_in_bins: int) -> None:
-    remedy = (
-        "label more trials, or make split.block_s shorter so that the session has at least three blocks, "
-        "or change split.validation and split.test"
-    )
+def _require_every_split(
+    blocks: Mapping[str, tuple[Block, ...]], n_groups: int, some_are_free: bool, burn_in_bins: int
+) -> None:
+    """Refuse a division that lacks a split, with the remedy for its case.
+
+    Args:
+        n_groups: how many groups of trials share a stimulus id or a group.
+        some_are_free: whether there are trials of no group without a split of their own.
+    """
+    if some_are_free:
+        remedy = (
+            "label more trials, or make split.block_s shorter so that the session has at least three blocks, "
+            "or change split.validation and split.test"
+        )
+    elif n_groups:
+        stimuli = "one stimulus" if n_groups == 1 else f"{n_groups} stimuli"
+        remedy = (
+            f"all trials show {stimuli} (by their stimulus_id and group), and a stimulus belongs to one split, so "
+            "training, validation and test cannot differ in stimulus: at least three are needed. Record more, or cut "
+            "the stimulus into parts with ids of their own; without ids its repeats are divided, and a test score "
+            "then says nothing about other stimuli"
+        )
+    else:
+        remedy = "give at least one trial to every split: train, validation and test"
     for session, own in blocks.items():
         if not any(block.split == "train" for block in own):
             raise DataError(f"session '{session}': nothing is left to train on; {remedy}")

@@ -82,10 +82,6 @@ class EvaluationResult:
                 )
         return result
 
-    def table(self) -> list[Json]:
-        """One row per unit, excluded ones too."""
-        return self.units
-
     def write_to(self, run_dir: Path) -> None:
         """Write evaluation_SPLIT.npz and then evaluation_SPLIT.json into a run folder."""
         path = run_dir / f"evaluation_{self.settings['split']}.json"

@@ -20,6 +20,7 @@ from visioncore.data import (
     SessionClips,
     StepSampler,
     ValidationBlocks,
+    clip_length,
 )
 from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
@@ -70,7 +71,11 @@ class LitTwin(lightning.LightningModule):
         config = self.config
         return DataLoader(
             ClipDataset(
-                self._store, config.clip_frames, config.batch_size, config.seed, balance=self._balance
+                self._store,
+                clip_length(self._store, config.clip_frames),
+                config.batch_size,
+                config.seed,
+                balance=self._balance,
             ),
             batch_size=None,
             sampler=sampler,

@@ -24,10 +24,11 @@ from rich.progress import Progress
 
 from visioncore.checkpoint import load_pretrained_core, replace_durably
 from visioncore.config import dump_yaml, read_yaml
-from visioncore.data import RecordingStore, prepare
+from visioncore.data import RecordingStore, clip_length, prepare
 from visioncore.errors import ConfigError
 from visioncore.model import Twin
 from visioncore.training.clock import Clock
+from visioncore.training.coverage import require_predicted_bins
 from visioncore.training.experiment import EXPERIMENT_FILE, Experiment, TrainingConfig
 from visioncore.training.identity import differences
 from visioncore.training.initialise import initialise
@@ -69,6 +70,7 @@ def train(
     store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
     torch.manual_seed(config.seed)
     twin = experiment.model.build(store.spec, store.normalisation)
+    require_predicted_bins(twin, store)
     last, plan_path = run_dir / LAST, run_dir / "plan.json"
     resumed = read_checkpoint(last) if last.exists() else None
     plan = read_plan(plan_path)
@@ -157,7 +159,7 @@ def _plan(experiment: Experiment, store: RecordingStore) -> Plan:
 
 def _steps_per_pass(config: TrainingConfig, store: RecordingStore) -> float:
     train_bins = sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
-    return train_bins / (config.clip_frames * config.clips_per_step)
+    return train_bins / (clip_length(store, config.clip_frames) * config.clips_per_step)
 
 
 def _require_same_data(plan: Plan, store: RecordingStore, run_dir: Path) -> None:

@@ -10,6 +10,8 @@ import tokenize
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -31,11 +33,20 @@ _DAMAGE = (
     MemoryError,
     SyntaxError,
     tokenize.TokenError,
-    UserWarning,  # numpy on a header that only an old Python could have written
+    UserWarning,  # numpy on a header that it has to guess at
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
 )
+
+
+@contextmanager
+def _python_2_is_fine() -> Iterator[None]:
+    """Any warning of NumPy's is a damage, but that a header was written by Python 2 (its shapes read `2880L`)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*required additional header parsing.*", UserWarning)
+        yield
 
 
 @runtime_checkable
@@ -104,7 +115,8 @@ class NpzFile:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 content = archive.read(self._member(key))
-            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            with _python_2_is_fine():
+                return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         except _DAMAGE as error:
             raise self._damaged(key, error) from None
 
@@ -121,8 +133,7 @@ class NpzFile:
         return self._members[key]
 
     def _read_header(self, stream: _ByteStream, key: str) -> MemberHeader:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with _python_2_is_fine():
             version = np.lib.format.read_magic(stream)
             if version == (1, 0):
                 shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)

@@ -28,6 +28,10 @@ class Core(nn.Module, ABC, Generic[S]):
     ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], S]:
         """Features of the tokens that this chunk completes, and the state for the next chunk."""
 
+    def stride_setting(self, frames: int) -> str:
+        """The override, as `--set` spells it, with which a token comes every so many frames."""
+        return f"the core's temporal stride to {frames}"
+
     def history_frames(self) -> int | None:
         """How many frames back a token's features can depend on; None without bound."""
         return None

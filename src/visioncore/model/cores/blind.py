@@ -55,6 +55,9 @@ class Blind(Core[Tensor]):
         features = self.features[:, None, None, None].expand(batch, -1, n_tokens, 1, 1)
         return features, video.new_zeros(batch, left)
 
+    def stride_setting(self, frames: int) -> str:
+        return f"model.convnet.params.stride={frames}"
+
     def history_frames(self) -> int:
         return 0
 

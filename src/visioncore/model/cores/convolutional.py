@@ -102,6 +102,10 @@ class ConvolutionalCore(Core[ConvolutionalState]):
             new.append(kept)
         return self.activation(self.norm(x)), ConvolutionalState(frames, tuple(new))
 
+    def stride_setting(self, frames: int) -> str:
+        down, across = self.stem.rows.stride, self.stem.columns.stride
+        return f"model.convnet.params.stem.stride=[{frames},{down},{across}]"
+
     def history_frames(self) -> int:
         steps = sum(kernel[0] - 1 for block in self._blocks() for kernel in block.kernels)
         return self.stem.kernel_frames + steps * self.stem.stride_frames

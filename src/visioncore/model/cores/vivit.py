@@ -190,6 +190,10 @@ class ViViT(Core[ViViTState]):
         n_spatial = len(self.spatial)
         return maps[:n_spatial], maps[n_spatial:]
 
+    def stride_setting(self, frames: int) -> str:
+        _, down, across = self.config.stride or self.config.patch_size
+        return f"model.convnet.params.stride=[{frames},{down},{across}]"
+
     def history_frames(self) -> int:
         stride, patch = self.tokenizer.stride_frames, self.tokenizer.kernel_frames
         tokens = len(self.temporal) * (self.config.temporal_window - 1) + 1

@@ -7,8 +7,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-Heads = Float[Tensor, "batch heads positions head_dim"]
-
 
 def fused_attention(
     query: Float[Tensor, "batch heads queries head_dim"],

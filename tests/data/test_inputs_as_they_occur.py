@@ -1,0 +1,161 @@
+"""Files and YAMLs as labs write them: read where they can be, and else told what to change."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flawed import N_BINS, N_UNITS, TRIAL_BINS, prepared, recording
+from visioncore.config import apply_overrides, build_config, parse_yaml
+from visioncore.data import build_data_config, prepare
+from visioncore.data.sources.arrays import ArraysConfig
+from visioncore.data.sources.npz import NpzFile
+from visioncore.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def clean() -> dict[str, Any]:
+    return recording()
+
+
+def written_by_python_2(source: Path, target: Path, key: str, header: bytes) -> None:
+    """The same file, with one header as NumPy of Python 2 wrote it."""
+    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(target, "w") as old:
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name == f"{key}.npy":
+                length = int.from_bytes(content[8:10], "little")
+                content = (
+                    content[:8]
+                    + (118).to_bytes(2, "little")
+                    + header.ljust(117)
+                    + b"\n"
+                    + content[10 + length :]
+                )
+            old.writestr(name, content)
+
+
+@pytest.mark.parametrize("key", ["spikes", "stim"])
+def test_a_file_written_by_python_2_is_read_as_any_other(
+    key: str, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "new.npz", stim=clean["stim"], spikes=clean["spikes"].astype(np.int64))
+    shape, descr = {
+        "spikes": (f"({N_BINS}L, {N_UNITS}L)", "<i8"),
+        "stim": (f"({N_BINS}L, 9L, 12L)", "|u1"),
+    }[key]
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    written_by_python_2(tmp_path / "new.npz", tmp_path / "old.npz", key, header)
+    new, old = (NpzFile(tmp_path / name, "s") for name in ("new.npz", "old.npz"))
+    assert old.header(key) == new.header(key)
+    np.testing.assert_array_equal(old.read(key), new.read(key))
+    np.testing.assert_array_equal(old.stream(key).read(3, 9), new.stream(key).read(3, 9))
+
+
+SESSION = "{id: %s, subject: %s, path: %s, video: v, responses: r}"
+ARRAYS = "sampling_rate_hz: 60\nresponse_kind: counts\nsessions:\n  - " + SESSION
+
+
+@pytest.mark.parametrize(
+    ("value", "read_as"),
+    [
+        ("26872", "a number"),
+        ("0804", "a number"),
+        ("1e5", "a number"),
+        ("true", "a truth value"),
+        ("null", "no value"),
+    ],
+)
+@pytest.mark.parametrize("key", ["id", "subject", "path"])
+def test_text_that_yaml_reads_as_something_else_is_to_be_quoted(key: str, value: str, read_as: str) -> None:
+    values = tuple(value if name == key else "name" for name in ("id", "subject", "path"))
+    with pytest.raises(ConfigError, match=rf"'sessions\.0\.{key}' is .*reads as {read_as}.*put it in quotes"):
+        build_config(ArraysConfig, parse_yaml(ARRAYS % values, "d.yaml"), "d.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2023-05-01", "is 2023-05-01, which YAML reads as a date; put it in quotes: '2023-05-01'"),
+        ("2023-05-01T10:00:00", ".*reads as a date; put it in quotes"),
+        (".inf", "is inf; expected a finite number"),
+        (".nan", "is nan; expected a finite number"),
+        ("!!set {a, b}", "is a .*set.*; expected a number, text"),
+        ("!!binary aGk=", "is a bytes; expected a number, text"),
+    ],
+)
+def test_values_that_no_setting_has_are_told_with_their_key(value: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=rf"d\.yaml: 'sessions\.0\.id' {expected}"):
+        parse_yaml(ARRAYS % (value, "m", "p"), "d.yaml")
+    with pytest.raises(ConfigError, match=expected):
+        apply_overrides({}, [f"params.x={value}"])
+
+
+def test_a_key_that_is_no_text_is_told_with_where_it_stands() -> None:
+    with pytest.raises(ConfigError, match=r"under 'params\.subjects' stands the key 2023-05-01.*quotes"):
+        parse_yaml("params:\n  subjects:\n    2023-05-01: mouse\n", "d.yaml")
+
+
+def test_trial_starts_that_are_counted_from_one_are_refused(clean: dict[str, Any], tmp_path: Path) -> None:
+    starts = np.arange(0, N_BINS, TRIAL_BINS)
+    with pytest.raises(DataError, match=r"starts at bin 1, as if bins were counted from 1.*subtract 1"):
+        prepared(tmp_path, {**clean, "starts": starts + 1})
+    late = np.array([0, *starts[1:-1], N_BINS])
+    with pytest.raises(DataError, match=rf"trial start {N_BINS} is outside.*counted from 1\? Subtract 1"):
+        prepared(tmp_path, {**clean, "starts": late})
+
+
+def test_a_bin_before_all_trials_can_be_said_with_labels(clean: dict[str, Any], tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(12), TRIAL_BINS).astype(float)
+    labels[0] = np.nan
+    store = prepared(tmp_path, {**clean, "labels": labels}, trial="labels", trial_start=None)
+    assert store.sessions["s0"].blocks[0].start == 1
+
+
+def test_trials_of_one_group_never_straddle_two_splits(clean: dict[str, Any], tmp_path: Path) -> None:
+    pictures = np.array(["cat", "dog", "cat", "sea", "dog", "sky", "sky", "sea", "cat", "elm", "elm", "ash"])
+    store = prepared(tmp_path, {**clean, "pictures": pictures}, group="pictures", split=None)
+    blocks = store.sessions["s0"].blocks
+    assert [block.group for block in blocks] == pictures.tolist()
+    for picture in set(pictures.tolist()):
+        assert len({block.split for block in blocks if block.group == picture}) == 1
+
+
+def test_a_recording_under_two_ids_is_refused_naming_both(clean: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"session 's1' \(1\.npz\).*same responses as session 's0' \(0\.npz"):
+        prepared(tmp_path, clean, clean)
+    with pytest.raises(DataError, match="same responses as session 's0'"):
+        # The stimulus written anew does not make it another recording.
+        prepared(tmp_path, clean, {**clean, "stim": 255 - clean["stim"]})
+
+
+def test_a_recording_has_the_fingerprint_that_runs_of_version_1_know_it_by(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (2400, 4, 5), dtype=np.uint8)
+    np.savez(tmp_path / "0.npz", stim=video, spikes=rng.integers(0, 3, (2400, 2)))
+    session = {"id": "s", "subject": "m", "path": "0.npz", "video": "stim", "responses": "spikes"}
+
+    def fingerprint(**keys: Any) -> str:
+        params = {"sampling_rate_hz": 60, "response_kind": "counts", "sessions": [session | keys]}
+        raw = {"type": "arrays", "params": params, "split": {"block_s": 4.0, "split_gap_s": 0.5}}
+        return prepare(build_data_config(raw, "d"), tmp_path).fingerprint
+
+    # What commit 1c068a0 gave it.
+    assert fingerprint() == "e599df6b038c38bb56f95aaf38b9e107e082e8c384a1217102c431a58c7b4ee2"
+    assert fingerprint(missing=[]) != fingerprint()
+
+
+def test_a_recording_that_is_divided_otherwise_than_before_has_another_fingerprint(
+    clean: dict[str, Any], tmp_path: Path
+) -> None:
+    often = np.array([0] * 6 + [1, 2, 3, 4, 5, 6])
+    video = clean["stim"].copy()
+    for k in range(1, 6):
+        video[k * TRIAL_BINS : (k + 1) * TRIAL_BINS] = video[:TRIAL_BINS]
+    shown = {**clean, "stim": video, "ids": often}
+    before = prepared(tmp_path / "often", shown, stimulus_id="ids", split=None)
+    assert before.path.name.endswith(before.fingerprint[:16])
+    usual = prepared(tmp_path / "usual", clean)
+    assert not usual.path.name.endswith(usual.fingerprint[:16])
