@@ -203,8 +203,8 @@ def _say_lonely_frames(low: np.ndarray, high: np.ndarray, bins: np.ndarray, wher
     if 0 < lonely.sum() <= RARE * len(bins) and uniform.mean() <= RARE:
         at = int(np.argmax(lonely))
         logger.warning(
-            "%s: %d of %d frames are %.6g all over, the first at bin %d, alone among frames with contrast: if they stand "
-            "for lost frames, put the frame before in their place",
+            "%s: %d of %d frames are %.6g all over, the first at bin %d, alone among frames with contrast: if they "
+            "stand for lost frames, put the frame before in their place",
             where,
             lonely.sum(),
             len(bins),

@@ -92,7 +92,7 @@ class TwinConfig(Config):
         if spec.response_kind == "trace" and self.output != SoftplusOutputConfig():
             raise ConfigError(
                 f"output '{self.output.type}' is a nonlinearity for counts, and the data are traces, whose output is "
-                "an affine map; leave 'output' out of the model YAML, or set 'model.output={type: softplus}', which is "
+                "an affine map; leave model.output out of the YAML, or set 'model.output={type: softplus}', which is "
                 "the same"
             )
         return Twin(self, spec, normalisation)

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat
 
@@ -32,6 +34,8 @@ _KEYS = (
     "group",
     "rates",
 )
+
+_logger = logging.getLogger(__name__)
 
 
 class ArraysConfig(ComponentConfig):
@@ -86,14 +90,11 @@ class ArraysSource:
         """Digest of the settings and of the files' own checksums; where the files lie makes no difference."""
         settings = self._config.model_dump(mode="json")
         for session, dumped in zip(self._config.sessions, settings["params"]["sessions"], strict=True):
-            file = self._file(session)
             del dumped["path"]
             for newer in ("missing", "group"):
                 if dumped[newer] is None:
                     del dumped[newer]  # as in fingerprints of before there was the key
-            dumped["content"] = {
-                name: file.digest(key) for name in _KEYS if (key := getattr(session, name)) is not None
-            }
+            dumped["content"] = self._content(session)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def sessions(self) -> Iterator[SessionRecording]:
@@ -111,18 +112,23 @@ class ArraysSource:
                 recording.stream.close()
 
     def _require_different_recordings(self) -> None:
-        """The same responses under two ids would be trained on under one and tested on under the other."""
-        seen: dict[str, ArraysSessionConfig] = {}
-        for session in self._config.sessions:
-            file = self._file(session)
-            digest = json.dumps([file.digest(session.responses), file.header(session.responses).shape])
-            if digest in seen:
-                first = seen[digest]
-                raise DataError(
-                    f"{file.where}, key '{session.responses}': holds the same responses as session '{first.id}' "
-                    f"({Path(first.path).name}, key '{first.responses}'); name a recording once, as one session"
-                )
-            seen[digest] = session
+        """Trained on under one id, a recording would be tested on under the other."""
+        contents = [(session, self._content(session)) for session in self._config.sessions]
+        for (session, one), (other, two) in combinations(contents, 2):
+            if one["responses"] != two["responses"]:
+                continue
+            told = (
+                f"{self._file(other).where}, key '{other.responses}': holds the same responses as session "
+                f"'{session.id}' ({Path(session.path).name}, key '{session.responses}')"
+            )
+            if one == two:
+                raise DataError(f"{told}, and so do all other arrays; name a recording once, as one session")
+            _logger.warning("%s: are these one recording? Then name it once", told)
+
+    def _content(self, session: ArraysSessionConfig) -> dict[str, list[Any]]:
+        """What identifies each array of a session, by the files' own checksums."""
+        file = self._file(session)
+        return {name: file.digest(key) for name in _KEYS if (key := getattr(session, name)) is not None}
 
     def _require_behaviour_names(self, session: ArraysSessionConfig, expected: tuple[str, ...]) -> None:
         """Columns are matched across sessions by place, so their names must be the same, order included."""
