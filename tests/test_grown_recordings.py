@@ -1,5 +1,6 @@
 """A recording that has gained or lost a session is still the twin's; one whose sessions have changed is not."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from flawed import SPLITS, prepared, recording, started
+from flawed import SPLITS, VIVIT, prepared, recording, started
 from visioncore.audit import Finding, audit
 from visioncore.audit.run import leak_findings
 from visioncore.data import RecordingStore
 from visioncore.errors import CheckpointError
 from visioncore.evaluation import evaluate, load_evaluation
 from visioncore.model import Twin
+from visioncore.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +154,26 @@ def test_a_stored_evaluation_of_before_is_still_found(sessions: list[dict[str, A
     twin = trained(store)
     evaluate(twin, store, progress=False).write_to(tmp_path)
     assert load_evaluation(tmp_path / "evaluation_test.json", twin, store) is not None
+
+
+def test_a_report_on_a_grown_recording_shows_the_sessions_of_the_twin(
+    sessions: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    before = prepared(tmp_path / "before", sessions[0])
+    after = prepared(tmp_path / "after", *sessions)
+    twin = started(before, VIVIT)
+    page = write_report(twin, after, evaluate(twin, after, progress=False), tmp_path).read_text()
+    assert re.search(r">\s*s0\s*<", page)
+    assert not re.search(r">\s*s1\s*<", page)
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_constants_of_a_twin_of_a_share_of_the_training_data_are_those_of_the_share(
+    share: float, sessions: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    store = prepared(tmp_path, *sessions)
+    twin = trained(store.with_train_share(0.4))
+    twin.provenance["experiment"] = {"training": {"train_share": share}}
+    found = {finding.check: finding for finding in leak_findings(twin, store, Progress(disable=True))}
+    assert found["training data"].level == "pass"
+    assert found["constants"].level == ("pass" if share == 0.4 else "fail"), found["constants"].sentence

@@ -2,6 +2,7 @@
 
 import io
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from visioncore import tables
 from visioncore.audit import AuditResult, Finding
+from visioncore.benchmark import display
 
 LONG = [f"vivit-of-the-year-with-a-name-as-long-as-a-path-{k}" for k in range(4)]
 SHORT = ["vivit", "resnet", "x3d", "ln"]
@@ -111,3 +113,41 @@ def test_findings_are_told_in_full_in_a_narrow_terminal() -> None:
     text = shown(tables.audit(result), 80)
     assert "training data" in re.sub(r"\s+", " ", text)
     assert "[beside]" in text
+
+
+@pytest.mark.parametrize("parameters", [1_234_567, 123_456_789])
+def test_a_number_is_whole_where_no_heading_is(parameters: int) -> None:
+    results = compared(LONG)
+    results["models"] = {name: {**cost, "parameters": parameters} for name, cost in results["models"].items()}
+    text = shown(tables.comparison(results), 60)
+    for number in ("1.234", "+1.101", "1.302", f"{parameters:,}", "80.0%", "1e+03"):
+        assert len(re.findall(rf"(?<!\S){re.escape(number)}(?!\S)", text)) >= 3, number
+
+
+def test_words_stay_whole_where_there_is_room() -> None:
+    text = shown(tables.comparison(compared(SHORT)), 80)
+    for heading in ("bits/spike", "correlation", "CC_norm", "reference"):
+        assert heading in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_runs_with_long_names_can_be_told_apart_while_a_benchmark_runs(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[Any] = [
+        SimpleNamespace(name=f"recording/{name}/seed-0", folder=name, data="recording", model=name, seed=0)
+        for name in LONG
+    ]
+    begun = SimpleNamespace(state="begun", fraction=0.4, remaining_s=10_800.0)
+    work: Any = SimpleNamespace(progress=lambda run: begun)
+    told = io.StringIO()
+    monkeypatch.setattr(display, "Console", lambda stderr: Console(file=told, width=width))
+    with display.bars(work, runs):
+        pass
+    text = told.getvalue()
+    assert "…" not in text
+    # A name goes on in the next line, in a column that begins where the lines do.
+    names = "".join(re.split(r"[ ━╸╺]", line)[0] for line in text.splitlines())
+    assert [run.name in names for run in runs] == [True] * len(runs)
+    assert text.count("40 %") == len(LONG)
+    assert "…" not in shown(display.table(work, runs), width)

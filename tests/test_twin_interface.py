@@ -1,5 +1,7 @@
 """What a user of a twin in Python may hand it and gets back: nothing wrong in silence, nothing left changed."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from visioncore.checkpoint import load_twin, save_twin
 from visioncore.config import build_config
 from visioncore.errors import ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
-from visioncore.model.arguments import checked_behaviour
+from visioncore.model.arguments import PixelScale, checked_behaviour
 from visioncore.model.cores.vivit import ViViT
 from visioncore.shapes import DataSpec, Normalisation, SessionSpec
 
@@ -145,13 +147,79 @@ def test_a_video_on_another_scale_is_said(other: np.ndarray, twin: Twin) -> None
         np.full_like(video(), 127),
         (video() // 8 + 110).astype(np.uint8),
         (video() // 3).astype(np.uint8),
+        (video() // 64 + 49).astype(np.uint8),
+        np.where(video() == 255, video(), 0),
     ],
-    ids=["as trained", "int16", "a frame", "nothing", "black", "white", "grey", "low contrast", "dark"],
+    ids=[
+        *("as trained", "int16", "a frame", "nothing", "black", "white", "grey", "low contrast", "dark"),
+        *("dark and low contrast", "few bright spots on black"),
+    ],
 )
 def test_a_video_that_may_be_is_not_warned_of(usual: np.ndarray, twin: Twin) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         twin.predict(usual, BEHAVIOUR[: len(usual)], session="a")
+
+
+SPARSE, UNIT = ((128.0, 8.0), (0.5, 0.29))
+
+
+@pytest.mark.parametrize(
+    ("constants", "shown", "warns"),
+    [
+        (SPARSE, video(), False),
+        (SPARSE, np.where(video() > 250, video(), 0), False),
+        (SPARSE, np.zeros_like(video()), False),
+        ((5.0, 10.0), np.full_like(video(), 255), False),
+        (UNIT, video(), True),
+        (UNIT, np.full_like(video(), 128), True),
+        ((0.0, 1.0), video(), True),
+        ((32768.0, 18900.0), video().astype(np.float32) / 255, True),
+        ((127.0, 74.0), (video() > 127).astype(np.uint8), True),
+    ],
+    ids=[
+        *("a movie after sparse noise", "spots on black after sparse noise", "black after sparse noise"),
+        *(
+            "white after dark scenes",
+            "bytes after 0 to 1",
+            "grey in bytes after 0 to 1",
+            "bytes after z-scores",
+        ),
+        *("0 to 1 after 16 bits", "0 and 1 after bytes"),
+    ],
+)
+def test_a_scale_is_told_from_contrast(
+    constants: tuple[float, float], shown: np.ndarray, warns: bool, twin: Twin
+) -> None:
+    scale = PixelScale(Normalisation(video_mean=constants[:1], video_std=constants[1:]))
+    scale.add(shown[:30, None])
+    scale.add(shown[30:, None])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scale.warn(stacklevel=1)
+    assert len(caught) == warns
+
+
+def test_the_channel_on_another_scale_is_found() -> None:
+    scale = PixelScale(Normalisation(video_mean=(127.0, 0.5), video_std=(74.0, 0.29)))
+    scale.add(np.stack([video(), video()], axis=1))
+    with pytest.warns(UserWarning, match=r"training data 0\.5 and 0\.29"):
+        scale.warn(stacklevel=1)
+
+
+@pytest.mark.slow
+def test_the_warning_names_the_line_that_called_predict(saved: Path) -> None:
+    # In a process of its own: the hook that checks shapes in tests puts frames of its own between the two.
+    lines = [
+        "import numpy, visioncore",
+        f"twin = visioncore.load_twin({str(saved)!r})",
+        f"video = numpy.random.default_rng(0).random(({N_BINS}, {HEIGHT}, {WIDTH}))",
+        "twin.predict(video, 'mean', session='a')",
+    ]
+    script = saved.with_name("mine.py")
+    script.write_text("\n".join(lines))
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stderr
+    assert "mine.py:4: UserWarning: the video has a mean of 0." in told
 
 
 def test_the_scale_is_that_of_the_whole_video(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,3 +319,11 @@ def test_an_override_that_would_change_a_rate_or_means_nothing_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=expected):
         load_twin(saved, overrides=[override])
+
+
+def test_what_a_core_does_not_have_cannot_be_overridden(tmp_path: Path) -> None:
+    model = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
+    plain = build_config(TwinConfig, model, "m").build(spec(), CONSTANTS)
+    save_twin(plain, tmp_path / "twin.safetensors", {})
+    with pytest.raises(ConfigError, match=r"unknown key 'convnet\..*flash_attention'"):
+        load_twin(tmp_path, overrides=["model.convnet.params.flash_attention=false"])

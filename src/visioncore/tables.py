@@ -1,10 +1,12 @@
 """Results as tables for a terminal: rich renderables, which the command line prints."""
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +17,51 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 14
 """Characters that leave room for a row's numbers in 80 columns; longer names of models stand in a legend."""
+_WORD = re.compile(r".+")
+_NUMBER = re.compile(r"[(+-]*\d[\d.,e+-]*%?[),;]*")
+
+
+class _Fitting(Table):
+    """A table whose columns share the terminal's width so that words stay whole, and numbers whatever happens."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        texts = [
+            [_plain(console, cell) for cell in (column.header, *column.cells)] for column in self.columns
+        ]
+        natural = [max(map(cell_len, column)) for column in texts]
+        frame = self._extra_width + sum(self._get_padding_width(i) for i in range(len(texts)))
+        room = options.max_width - frame
+        # Whole words; else, whole but for the headings; else, numbers alone.
+        headings, cells = [column[:1] for column in texts], [column[1:] for column in texts]
+        numbers = [_longest_word(column, _NUMBER, room) for column in cells]
+        words = [max(n, _longest_word(c, _WORD)) for n, c in zip(numbers, cells, strict=True)]
+        everything = [max(n, _longest_word(h, _WORD)) for n, h in zip(words, headings, strict=True)]
+        least = next((some for some in (everything, words) if sum(some) <= room), numbers)
+        # The widest columns give way first.
+        shared = max(natural)
+        while shared and sum(_widths(natural, least, shared)) > room:
+            shared -= 1
+        for column, width in zip(self.columns, _widths(natural, least, shared), strict=True):
+            column.width = width
+        yield from super().__rich_console__(console, options)
+
+
+def _plain(console: Console, cell: RenderableType) -> str:
+    """The text of a cell, as wide as it is."""
+    return cell.plain if isinstance(cell, Text) else console.render_str(str(cell)).plain
+
+
+def _longest_word(texts: list[str], kind: re.Pattern[str], most: int = LONGEST_NAME) -> int:
+    return max([1, *(min(cell_len(w), most) for text in texts for w in text.split() if kind.fullmatch(w))])
+
+
+def _widths(natural: list[int], least: list[int], shared: int) -> list[int]:
+    return [max(min(wish, shared), needed) for wish, needed in zip(natural, least, strict=True)]
 
 
 def table(*headings: str) -> Table:
     """A table that fits any terminal: what is too wide for its column goes on in the next line, and nothing is cut."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    made = _Fitting(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
         made.add_column(heading, overflow="fold")
     return made

@@ -1,6 +1,6 @@
 """Whether what was fitted before training was fitted on training bins, and on what the twin was trained at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,19 +21,20 @@ _REMEDY = "prepare the recording with this version of VisionCore and train again
 def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Finding:
     """Recompute normalisation and null rates; a mismatch that all data would explain is named."""
     wrong: list[str] = []
-    holders = [("the store's", store.normalisation)]
+    of_all, of_share = ["train", "spared"], ["train"]
+    holders = [("the store's", store.normalisation, of_all)]
     if gone := [name for name in twin.sessions if name not in store.sessions]:
         untold = f" The twin's own also rest on {', '.join(gone)}, not here, and cannot be recomputed."
     else:
         untold = ""
-        holders.append(("the twin's", twin.normalisation))
-    for holder, norm in holders:
+        holders.append(("the twin's", twin.normalisation, of_share))
+    for holder, norm, fitted_on in holders:
         for signal, moments in (("video", found.video), ("behaviour", found.behaviour)):
             if moments is None or (signal == "behaviour" and not norm.behaviour_mean):
                 continue
-            train = moments["train"]
-            everything = train + moments["validation"] + moments["test"] + moments["outside"]
-            in_blocks = train + moments["validation"] + moments["test"]
+            train = _pooled(moments, fitted_on)
+            in_blocks = _pooled(moments, ("train", "spared", "validation", "test"))
+            everything = in_blocks + moments["outside"]
             mean, std = (np.array(getattr(norm, f"{signal}_{what}")) for what in ("mean", "std"))
             if not _fits(train, mean, std):
                 why = any(_fits(whole, mean, std) for whole in (everything, in_blocks))
@@ -56,6 +57,17 @@ def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Find
 
 def _origin(all_data: bool) -> str:
     return " (they are those of all data, test bins included)" if all_data else " (of unknown origin)"
+
+
+def _pooled(moments: dict[str, Moments], places: Sequence[str]) -> Moments:
+    first, *others = (moments[place] for place in places)
+    return sum(others, start=first)
+
+
+def train_share(twin: Twin) -> float:
+    """The share of the training blocks that the twin was trained on; all where its file does not say."""
+    made = twin.provenance.get("experiment")
+    return float(made["training"].get("train_share", 1.0)) if made else 1.0
 
 
 def _fits(moments: Moments, mean: np.ndarray, std: np.ndarray) -> bool:

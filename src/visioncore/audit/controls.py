@@ -90,7 +90,10 @@ class SessionControls:
         return [self._predict(a.block, self._grey_video(a.block), behaviour="mean") for a in self.blocks]
 
     def shifted(self) -> Predictions | None:
-        """Each block with its own behaviour and video from the middle of other stimuli, cut wherever that falls."""
+        """Each block with its own behaviour and video from the middle of other stimuli, cut wherever that falls.
+
+        None where a block's video has no other to be exchanged for, or none is another for the exchange.
+        """
         videos: dict[bytes, Callable[[], np.ndarray]] = {}
         predictions = []
         for audited in self.blocks:
@@ -99,8 +102,8 @@ class SessionControls:
                 if wrong is None:
                     return None
                 videos[audited.stimulus] = wrong
-            predictions.append(self._predict(audited.block, videos[audited.stimulus]()))
-        return predictions
+            predictions.append(self._predict_otherwise(audited, videos[audited.stimulus]()))
+        return _unless_empty(predictions)
 
     def scrambled(self) -> Predictions | None:
         """The twin on video whose pixels have changed places, the same way in every frame of a stimulus.
@@ -109,8 +112,6 @@ class SessionControls:
 
         Each stimulus has an order of its own: under white noise, one order may by chance put much of a filter back.
         """
-        if not any(_has_contrast(self._video(audited.block)) for audited in self.blocks):
-            return None
         orders: dict[bytes, np.ndarray] = {}
         predictions = []
         for audited in self.blocks:
@@ -121,8 +122,8 @@ class SessionControls:
                     self._pixels, round(GOLDEN * len(orders) * len(self._pixels))
                 )
             moved = flat[:, :, orders[audited.stimulus]].reshape(video.shape)
-            predictions.append(self._predict(audited.block, np.ascontiguousarray(moved)))
-        return predictions
+            predictions.append(self._predict_otherwise(audited, np.ascontiguousarray(moved)))
+        return _unless_empty(predictions)
 
     def shuffled(self, intact: Predictions) -> Predictions | None:
         """Each block's responses beside the prediction for a block with another stimulus, from the same time on.
@@ -250,6 +251,14 @@ class SessionControls:
             [self._session.video(start, stop) for start, stop in parts if stop > start]
         )
 
+    def _predict_otherwise(
+        self, audited: AuditedBlock, video: np.ndarray
+    ) -> Float32[np.ndarray, "time units"]:
+        """With another video; NaN where it is none, since nothing can be told from that."""
+        if np.array_equal(video, self._video(audited.block)):
+            return np.full(audited.recorded.shape, np.nan, np.float32)
+        return self._predict(audited.block, video)
+
     def _predict(
         self,
         block: Block,
@@ -279,9 +288,8 @@ class SessionControls:
         return self._last[1][self._store.burn_in_bins :]
 
 
-def _has_contrast(video: Shaped[np.ndarray, "time channels height width"]) -> bool:
-    flat = video.reshape(*video.shape[:2], -1)
-    return bool((flat != flat[:, :, :1]).any())
+def _unless_empty(predictions: Predictions) -> Predictions | None:
+    return predictions if any(np.isfinite(prediction).any() for prediction in predictions) else None
 
 
 def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:

@@ -12,6 +12,9 @@ from visioncore.audit.findings import Json
 from visioncore.audit.recalibration import recalibrated
 from visioncore.metrics import Sums
 
+FEWEST_BLOCKS = 6
+"""Blocks to resample, where units are too few: chance has all of five on one side of zero in 3 % of cases, so that an
+interval from fewer than six says nothing."""
 SCORES = ("correlation", "bits_per_spike", "recalibrated_bits_per_spike")
 
 
@@ -107,6 +110,9 @@ def _sums(
 
 def _score(sessions: list[Sums], name: str) -> Score:
     mean = metrics.mean_or_nan(getattr(s.map(lambda a: a.sum(0)), name) for s in sessions)
+    n_blocks, n_units = (sum(s.bins.shape[axis] for s in sessions) for axis in (0, 1))
+    if n_blocks < FEWEST_BLOCKS and n_units < metrics.MIN_RESAMPLED_UNITS:
+        return Score(mean, None)
     return Score(mean, metrics.population_draws(sessions, lambda sums: getattr(sums, name)))
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import visioncore
-from visioncore.audit.constants import constants_from_train, training_data, whole_counts
+from visioncore.audit.constants import constants_from_train, train_share, training_data, whole_counts
 from visioncore.audit.controls import ROLES, Predictions, SessionControls, audited_blocks
 from visioncore.audit.findings import AUDIT_VERSION, AuditResult, Finding
 from visioncore.audit.leaks import context, exact_duplicates, near_duplicates, repeats_astride
@@ -69,7 +69,7 @@ def leak_findings(
     """
     reading = bar.add_task("Audit: reading all video", total=sum(s.n_bins for s in store.sessions.values()))
     comparing = bar.add_task("Audit: comparing frames", total=3)
-    found = scan(store, lambda n: bar.advance(reading, n))
+    found = scan(store, lambda n: bar.advance(reading, n), train_share(twin))
     return [
         exact_duplicates(found),
         near_duplicates(found, lambda n: bar.advance(comparing, n)),

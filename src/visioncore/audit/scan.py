@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Shaped, UInt64
 
-from visioncore.data.splits import SPLITS, Block
+from visioncore.data.splits import SPLITS, Block, spread_share
 from visioncore.data.store import RecordingStore, SessionStore
 
 SAMPLED_HZ = 10.0
@@ -20,6 +20,8 @@ SAMPLED_HZ = 10.0
 MAX_SAMPLED = {"train": 20_000, "validation": 3_000, "test": 3_000}
 """At most about this many frames per split are compared for likeness: spread over the recording, so that
 hours of video cost no more than one."""
+LEAST_CHANGES = 32
+"""Times that a clip without contrast (full-field flicker) must change: shorter ones may agree by chance."""
 SIDE_PX = 32
 """Sampled frames are averaged down until no side is longer."""
 _PIECE_BYTES = 2**22
@@ -87,16 +89,15 @@ class Scan:
     blocks: list[tuple[str, Block]]
     """Every block with its session's id."""
     clips: list[bytes]
-    """A digest of each block's whole video; empty where no frame has contrast."""
+    """A digest of each block's whole video; empty where no frame has contrast and it hardly ever changes."""
     frames: dict[str, FrameTable]
     """Per split, the frames that have contrast, all of them."""
     sampled: dict[str, Float32[np.ndarray, "frames rows columns"]]
     """Per split, small grey copies."""
     sampled_at: dict[str, list[tuple[int, int]]]
     """Block and bin of each."""
-    n_frames: dict[str, int]
     video: dict[str, Moments]
-    """Per split, and `outside` of all blocks."""
+    """Per split; `spared`, of training blocks that the twin was not trained on; and `outside` of all blocks."""
     behaviour: dict[str, Moments] | None
 
 
@@ -117,17 +118,45 @@ class _Columns:
         return FrameTable(hashes, mirrored, block, bins)
 
 
-def scan(store: RecordingStore, advance: Callable[[int], None]) -> Scan:
-    """Read all video and behaviour once; `advance` is told how many bins have been read."""
-    places = (*SPLITS, "outside")
+@dataclass
+class _Clip:
+    """A block's video as it passes by."""
+
+    n_changes: int = 0
+    contrast: bool = False
+
+    def __post_init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._last: np.ndarray | None = None
+
+    def add(self, frames: Shaped[np.ndarray, "time channels height width"], contrast: bool) -> None:
+        self._hash.update(np.ascontiguousarray(frames).tobytes())
+        self.contrast |= contrast
+        corner = frames[:, :, 0, 0]
+        if self._last is not None:
+            corner = np.concatenate([self._last, corner])
+        self.n_changes += int((np.diff(corner.astype(np.float64), axis=0) != 0).any(1).sum())
+        self._last = corner[-1:]
+
+    def digest(self) -> bytes:
+        """Empty for a video that says nothing about which clip it is."""
+        return self._hash.digest() if self.contrast or self.n_changes >= LEAST_CHANGES else b""
+
+
+def scan(store: RecordingStore, advance: Callable[[int], None], train_share: float = 1.0) -> Scan:
+    """Read all video and behaviour once.
+
+    Args:
+        advance: is told how many bins have been read.
+        train_share: of the training blocks, what the twin was trained on.
+    """
+    places = (*SPLITS, "spared", "outside")
     norm = store.normalisation
     video = {place: Moments(np.array(norm.video_mean)) for place in places}
     behaviour = {place: Moments(np.array(norm.behaviour_mean)) for place in places}
     columns = {split: _Columns() for split in SPLITS}
-    found = Scan(
-        [], [], {}, {}, {}, dict.fromkeys(SPLITS, 0), video, behaviour if norm.behaviour_mean else None
-    )
-    steps = {split: _step(store, split) for split in SPLITS}
+    found = Scan([], [], {}, {}, {}, video, behaviour if norm.behaviour_mean else None)
+    sampling = {split: _Sampling.of(store, split) for split in SPLITS}
     small: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     at: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
     for session in store.sessions.values():
@@ -136,23 +165,23 @@ def scan(store: RecordingStore, advance: Callable[[int], None]) -> Scan:
                 video["outside"].add(_pixels(frames))
                 _add_behaviour(behaviour["outside"], session, first, first + len(frames))
                 advance(len(frames))
+        trained = set(spread_share(session.blocks_in("train"), train_share))
         for block in session.blocks:
-            index, step = len(found.blocks), steps[block.split]
+            index = len(found.blocks)
             found.blocks.append((session.id, block))
-            clip, contrast = hashlib.sha256(), False
+            place = "spared" if block.split == "train" and block not in trained else block.split
+            sampled, clip = sampling[block.split].of_next(block), _Clip()
             for first, frames in _pieces(session, block.start, block.stop):
-                video[block.split].add(_pixels(frames))
-                _add_behaviour(behaviour[block.split], session, first, first + len(frames))
-                clip.update(np.ascontiguousarray(frames).tobytes())
+                video[place].add(_pixels(frames))
+                _add_behaviour(behaviour[place], session, first, first + len(frames))
                 kept = np.flatnonzero(_has_contrast(frames))
-                contrast |= bool(kept.size)
+                clip.add(frames, bool(kept.size))
                 _take(columns[block.split], frames, kept, index, first)
-                chosen = kept[(first + kept - block.start) % step == step // 2]
+                chosen = kept[np.isin(first + kept, sampled)]
                 small[block.split].append(reduced(frames[chosen]))
                 at[block.split] += [(index, first + int(i)) for i in chosen]
-                found.n_frames[block.split] += len(frames)
                 advance(len(frames))
-            found.clips.append(clip.digest() if contrast else b"")
+            found.clips.append(clip.digest())
     empty = reduced(np.empty((0, store.spec.channels, store.spec.height, store.spec.width), np.float32))
     found.frames = {split: columns[split].table() for split in SPLITS}
     found.sampled = {split: np.concatenate([empty, *small[split]]) for split in SPLITS}
@@ -174,10 +203,30 @@ def reduced(
     return np.asarray(cut.reshape(n, rows, factor, columns, factor).mean((2, 4)), np.float32)
 
 
-def _step(store: RecordingStore, split: str) -> int:
-    """The step between the frames of a block that are sampled."""
-    n_bins = sum(b.n_bins for s in store.sessions.values() for b in s.blocks if b.split == split)
-    return max(round(store.spec.sampling_rate_hz / SAMPLED_HZ), math.ceil(n_bins / MAX_SAMPLED[split]), 1)
+@dataclass
+class _Sampling:
+    """Which frames of a split are compared for likeness: one in `step`, and of short blocks the middle one.
+
+    A static image shown for one bin is a block of its own. Where there are very many, one block in `every` is taken.
+    """
+
+    step: int
+    every: int
+    n_blocks: int = 0
+
+    @classmethod
+    def of(cls, store: RecordingStore, split: str) -> "_Sampling":
+        sizes = [b.n_bins for s in store.sessions.values() for b in s.blocks if b.split == split]
+        most = MAX_SAMPLED[split]
+        step = max(round(store.spec.sampling_rate_hz / SAMPLED_HZ), math.ceil(sum(sizes) / most), 1)
+        return cls(step, max(math.ceil(len(sizes) / most), 1))
+
+    def of_next(self, block: Block) -> Int[np.ndarray, " frames"]:
+        """The session's bins that are sampled in the split's next block."""
+        self.n_blocks += 1
+        if (self.n_blocks - 1) % self.every:
+            return np.empty(0, np.int64)
+        return np.arange(block.start + min(self.step, block.n_bins) // 2, block.stop, self.step)
 
 
 def _outside(session: SessionStore) -> Iterator[tuple[int, int]]:

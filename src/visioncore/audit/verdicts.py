@@ -17,9 +17,11 @@ SURVIVES: dict[str, tuple[str, ...]] = {
     "no input": ("time since onset",),
 }
 """The levels that each control may keep: what it does not take away."""
-NOT_RUN = {
-    **dict.fromkeys(SURVIVES, "Not run: the test split has no second stimulus or unit to exchange."),
-    "pixels scrambled": "Not run: every frame is of one value all over, so there is nothing to scramble.",
+NOT_RUN: dict[str, str] = {
+    "video shifted": "Not run: in a session the test split shows one stimulus, too short or too even to be shifted.",
+    "trials shuffled": "Not run: in a session the test split has no second stimulus.",
+    "other readout": "Not run: there is no second unit to exchange the unit with.",
+    "pixels scrambled": "Not run: in a session every frame is of one value all over: there is nothing to scramble.",
 }
 REMEDIES = {
     "video shifted": "the twin knows the responses by another way than the video; look for responses, or signals "

@@ -7,19 +7,27 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from visioncore.benchmark.execution import Benchmark, Progress, Watch
 from visioncore.benchmark.suite import PlannedRun
 from visioncore.tables import table as fitting_table
 
+BAR_WIDTH = 10
+"""Leaves room for names, which go on in the next line where they are long."""
+
 
 @contextlib.contextmanager
 def bars(work: Benchmark, chosen: Sequence[PlannedRun]) -> Iterator[Watch]:
     """A line per run, and one for all that remains."""
     states = {run.folder: work.progress(run) for run in chosen}
-    columns = ("{task.description}", BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"))
-    with Bars(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as shown:
+    name, note = (
+        TextColumn(f"{{task.{what}}}", markup=False, table_column=Column(overflow="fold"))
+        for what in ("description", "fields[note]")
+    )
+    columns = (name, BarColumn(bar_width=BAR_WIDTH), TextColumn("{task.percentage:>3.0f} %"), note)
+    with Bars(*columns, console=Console(stderr=True)) as shown:
         everything = shown.add_task("all runs", total=len(chosen), note="")
         lines = {
             run.folder: shown.add_task(run.name, total=1.0, note=_note(state))

@@ -8,10 +8,13 @@ from jaxtyping import Float64, Shaped
 from visioncore.errors import DataError
 from visioncore.shapes import DataSpec, Normalisation
 
-FAINT, STRONG = 1 / 20, 8.0
-"""Spread of a video, in spreads of the training data, below and above which it can hardly be on their scale."""
-FAR, FARTHEST = 0.5, 5.0
-"""Distance of its mean from theirs, in their spreads: of a faint video, and of any."""
+NO_CONTRAST = 1e-6
+"""Spread of a video, in spreads of the training data, below which it is one value all over: black, white or grey."""
+FAINT, OFF = 1 / 8, 1 / 4
+"""All pixels of a video of a smaller scale are this close to zero, and its mean is this far from theirs, in spreads."""
+LARGER, FAR, FARTHEST = 5.0, 8.0, 64.0
+"""Size of the pixels of a video of a larger scale, in theirs; its spread or the distance of its mean, in their spreads;
+the distance where it is one value all over, as a white screen is for a twin of dark scenes."""
 
 
 def checked_video(video: object, spec: DataSpec) -> Shaped[np.ndarray, "time channels height width"]:
@@ -91,7 +94,11 @@ def checked_behaviour(
 
 
 class PixelScale:
-    """Mean and spread of a video as it passes by, to say when it cannot be on the scale of the training data."""
+    """Mean, spread and size of a video as it passes by, to say when it cannot be on the scale of the training data.
+
+    A screen of one value, low contrast at any luminance, and few bright spots on black are on it; so is a movie for a
+    twin of sparse noise, whose spread is small.
+    """
 
     def __init__(self, normalisation: Normalisation) -> None:
         self._mean = np.array(normalisation.video_mean)
@@ -99,35 +106,40 @@ class PixelScale:
         self._n = 0
         self._sum: Float64[np.ndarray, " channels"] = np.zeros(len(self._mean))
         self._squares: Float64[np.ndarray, " channels"] = np.zeros(len(self._mean))
+        self._peak: Float64[np.ndarray, " channels"] = np.zeros(len(self._mean))
 
     def add(self, frames: Shaped[np.ndarray, "time channels height width"]) -> None:
-        """Take in the next frames."""
+        """Take in the next frames, uint8 or float."""
+        if not frames.size:
+            return
         # In spreads of the training data, so that the squares keep their digits.
-        shape = (1, -1, 1, 1)
-        z = (frames - self._mean.astype(np.float32).reshape(shape)) / self._std.astype(np.float32).reshape(
-            shape
-        )
+        mean, std = (values.astype(np.float32).reshape(1, -1, 1, 1) for values in (self._mean, self._std))
+        z = (frames - mean) / std
         self._n += z.size // len(self._mean)
         self._sum += z.sum(axis=(0, 2, 3), dtype=np.float64)
         self._squares += np.square(z, dtype=np.float64).sum(axis=(0, 2, 3))
+        extremes = (frames.max(axis=(0, 2, 3)), -frames.min(axis=(0, 2, 3)).astype(np.float64))
+        self._peak = np.maximum.reduce([self._peak, *extremes])
 
-    def warn(self) -> None:
-        """A warning where mean and spread are far from those of the training data."""
+    def warn(self, stacklevel: int) -> None:
+        """A warning where mean and spread are far from those of the training data; `stacklevel` as for `warnings`."""
         if not self._n:
             return
         z = self._sum / self._n
         spread = np.sqrt(np.maximum(self._squares / self._n - np.square(z), 0.0))
-        # A screen of one grey, however dark, has no scale to be wrong.
-        faint = (spread < FAINT) & (np.abs(z) > FAR) & (spread > 1e-6)
-        odd = np.flatnonzero(faint | (spread > STRONG) | ((np.abs(z) > FARTHEST) & (spread > 1e-6)))
-        if len(odd):
+        mean, std = z * self._std + self._mean, spread * self._std
+        varies = spread > NO_CONTRAST
+        smaller = varies & (self._peak < FAINT * self._std) & (np.abs(z) > OFF)
+        away = np.maximum(spread, np.abs(z))
+        larger = np.hypot(mean, std) > LARGER * np.hypot(self._mean, self._std)
+        larger &= away > np.where(varies, FAR, FARTHEST)
+        if (odd := np.flatnonzero(smaller | larger)).size:
             c = int(odd[0])
             warnings.warn(
-                f"the video has a mean of {z[c] * self._std[c] + self._mean[c]:.4g} and a spread of "
-                f"{spread[c] * self._std[c]:.4g}, the training data {self._mean[c]:.4g} and {self._std[c]:.4g}: give "
-                "raw pixels on the scale of the training data",
+                f"the video has a mean of {mean[c]:.4g} and a spread of {std[c]:.4g}, the training data "
+                f"{self._mean[c]:.4g} and {self._std[c]:.4g}: give raw pixels on the scale of the training data",
                 UserWarning,
-                stacklevel=4,  # of whoever called `predict`, past its decorator
+                stacklevel=stacklevel + 1,
             )
 
 

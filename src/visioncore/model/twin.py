@@ -251,7 +251,6 @@ class Twin(nn.Module):
         rates, _ = self.advance(None, video, behaviour, session=session)
         return rates * bins_per_rate(unit, self.spec)
 
-    @torch.no_grad()
     def predict(
         self,
         video: np.ndarray,
@@ -282,7 +281,7 @@ class Twin(nn.Module):
         device = self.behaviour_mean.device
         scale = PixelScale(self.normalisation)
         state, chunks = None, [np.zeros((0, len(self.unit_ids(session))), np.float32)]
-        with _evaluating(self):
+        with torch.no_grad(), _evaluating(self):
             for start in range(0, len(frames), FRAMES_AT_ONCE):
                 pixels = raw_pixels(frames[start : start + FRAMES_AT_ONCE], start)
                 scale.add(pixels)
@@ -293,7 +292,7 @@ class Twin(nn.Module):
                     samples = torch.from_numpy(piece).to(device)[None]
                 rates, state = self.advance(state, chunk.transpose(0, 1)[None], samples, session=session)
                 chunks.append(rates[0].float().cpu().numpy() * np.float32(per))
-        scale.warn()
+        scale.warn(stacklevel=2)
         return np.concatenate(chunks)
 
     def _key(self, session: str) -> str:

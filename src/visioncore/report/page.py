@@ -20,6 +20,7 @@ from visioncore.evaluation import (
     BlockPredictor,
     EvaluationResult,
     Repeats,
+    check_fit,
     read_test_evaluations,
     write_atomically,
 )
@@ -47,8 +48,10 @@ def write_report(
     """Write the page about `result` to `path`, or to RUN/report.html: complete or not at all.
 
     The page needs no network and no other file. The run folder gives training curves, the experiment, an audit of
-    this very twin and the record of test evaluations, where it has them.
+    this very twin and the record of test evaluations, where it has them. Shown are the sessions
+    that twin and store share.
     """
+    store = check_fit(twin, store)
     target = path or run_dir / "report.html"
     page = page_environment().get_template("report.html.j2").render(**_content(twin, store, result, run_dir))
     write_atomically(target, page)
