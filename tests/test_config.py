@@ -224,7 +224,7 @@ def test_a_damaged_file_is_an_error_of_ours_or_a_valid_config(path: Path, tmp_pa
             "sampling_rate: 240\nconvnet: {type: none}\nlinear: {type: low_rank, params: {rank: 2.0}}",
             "'linear.params.rank': input should be a valid integer (got 2.0)",
         ),
-        ("sampling_rate: .inf\nconvnet: {type: none}", "'sampling_rate' is inf; expected a finite number"),
+        ("sampling_rate: .inf\nconvnet: {type: none}", "holds a value that is no plain number"),
         ("sampling_rate: 240\ninitial_input_channels: 0\nconvnet: {type: none}", "greater than 0 (got 0)"),
         (
             "sampling_rate: 240\nconvnet: {type: none}\nmodulator: {type: convgru}",
@@ -234,7 +234,7 @@ def test_a_damaged_file_is_an_error_of_ours_or_a_valid_config(path: Path, tmp_pa
         ("sampling_rate: 240\nsampling_rate: 120", 'found duplicate key "sampling_rate" in line 2'),
         ("convnet: {type: none", "not valid YAML"),
         ("[1, 2]", "'(top level)' is [1, 2]; expected a mapping"),
-        ("sampling_rate: 2020-01-01", "'sampling_rate' is 2020-01-01, which YAML reads as a date"),
+        ("sampling_rate: 2020-01-01", "holds a value that is no plain number, text, list or mapping"),
         ("x: &a [*a]", "holds a value that is no plain number, text, list or mapping"),
         ("x: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],

@@ -428,7 +428,7 @@ def test_fused_and_plain_attention_agree_masks_included(window: int) -> None:
         torch.testing.assert_close(
             fused.advance(None, video)[0], plain.advance(None, video)[0], atol=1e-5, rtol=1e-5
         )
-    with pytest.raises(ConfigError, match="flash_attention=false"):
+    with pytest.raises(ConfigError, match="flash_attention: false"):
         fused.attention_weights(video)
     spatial, temporal = plain.attention_weights(video)
     for weights in [*spatial, *temporal]:

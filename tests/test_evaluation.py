@@ -51,7 +51,6 @@ class FakeSession(SessionStore):
         self.counts = rng.poisson(self.true_rates).astype(np.float32)
         self.is_valid = np.ones(self.counts.shape, bool)
         self.train_mean = np.full(len(unit_ids), 0.3)
-        self.silent_in_training = np.zeros(len(unit_ids), bool)
         self.unit_truth: dict[str, list[Any]] = {"cell_class": ["simple", "complex"] * (len(unit_ids) // 2)}
         self.samples: np.ndarray | None = None
         self.reads: list[int] = []
@@ -83,7 +82,6 @@ class FakeStore(RecordingStore):
         self.path, self.fingerprint, self.burn_in_bins = Path("fake"), "f00d", BURN_IN
         self.fakes = {session.id: session for session in sessions}
         self.sessions = dict(self.fakes)
-        self.normalisation = Normalisation(video_mean=(0.0,), video_std=(1.0,))
         self.spec = DataSpec(
             channels=1,
             height=2,

@@ -188,6 +188,7 @@ def evaluate(
     from visioncore import tables
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import evaluate as score
+    from visioncore.evaluation import require_scale_of
     from visioncore.run_folders import count_test_evaluation
 
     for name, value, allowed in (
@@ -196,10 +197,12 @@ def evaluate(
     ):
         if value not in allowed:
             raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(allowed)}")
-    twin = load_twin(run)
+    twin, store = load_twin(run), _store(run, data)
+    if data is not None:
+        require_scale_of(twin, store)
     result = score(
         twin,
-        _store(run, data),
+        store,
         split=cast(Any, split),
         bin_ms=bin_ms,
         behaviour=cast(Any, behaviour),
@@ -225,9 +228,13 @@ def audit(
     """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
     from visioncore import tables
     from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import require_scale_of
     from visioncore.run_folders import audit_of
 
-    result = audit_of(run, load_twin(run), _store(run, data), keep=data is None)
+    twin, store = load_twin(run), _store(run, data)
+    if data is not None:
+        require_scale_of(twin, store)
+    result = audit_of(run, twin, store, keep=data is None)
     if json_file:
         result.write_json(json_file)
     _print(tables.audit(result))

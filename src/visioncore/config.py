@@ -7,9 +7,7 @@ of its defaults. Slots (`convnet: {type: vivit, params: {...}}`) derive from `Co
 import difflib
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -27,6 +25,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from visioncore.errors import ConfigError
+from visioncore.plain_yaml import cut, put_in_quotes, require_plain
 
 C = TypeVar("C", bound="Config")
 
@@ -86,12 +85,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Plain Python values from YAML 1.2 text; `where` names the source in errors."""
+    """Plain Python values from YAML 1.2 text; `where` names the source in errors.
+
+    Raises:
+        ConfigError: not YAML, or a value or key that is no plain number, text, list or mapping (dates, sets, .inf).
+    """
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
     try:
+        require_plain(yaml.compose(io.StringIO(text)), where)
         value = yaml.load(io.StringIO(text))
-        _require_plain(value, where, [])
         return json.loads(json.dumps(value, allow_nan=False))
     except ConfigError:
         raise
@@ -104,42 +107,11 @@ def parse_yaml(text: str, where: str) -> Any:
         summary = " ".join(str(error).split())
         raise ConfigError(f"{where}: not valid YAML: {summary[:300]}") from None
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        # Dates, sets, anchors that contain themselves, .inf: legal YAML that no config of ours holds.
         raise ConfigError(
             f"{where}: holds a value that is no plain number, text, list or mapping ({error})"
         ) from None
     except (AttributeError, KeyError, IndexError, AssertionError) as error:
         raise ConfigError(f"{where}: not valid YAML ({type(error).__name__}: {error})") from None
-
-
-def _require_plain(value: Any, where: str, path: list[str]) -> None:
-    """Refuse what is legal YAML and no value of ours: dates, sets, bytes, infinite numbers, keys that are no text.
-
-    Raises:
-        ConfigError: naming the key and the value.
-    """
-    key = ".".join(path) or "(top level)"
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if not isinstance(name, str):
-                raise ConfigError(
-                    f"{where}: under '{key}' stands the key {name}, which YAML reads as {type(name).__name__}; "
-                    f"put it in quotes: '{name}'"
-                )
-            _require_plain(inner, where, [*path, name])
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _require_plain(inner, where, [*path, str(number)])
-    elif isinstance(value, date):
-        raise ConfigError(
-            f"{where}: '{key}' is {value}, which YAML reads as a date; put it in quotes: '{value}'"
-        )
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: '{key}' is {value}; expected a finite number")
-    elif not isinstance(value, str | int | float | None):
-        raise ConfigError(
-            f"{where}: '{key}' is a {type(value).__name__}; expected a number, text, a list or a mapping"
-        )
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -175,7 +147,7 @@ def build_config(config_class: type[C], raw: Mapping[str, Any], where: str) -> C
         return config_class.model_validate(_tuples(raw))
     except ValidationError as error:
         lines = [
-            f"{where}: {_explain(config_class, raw, detail)}"
+            f"{where}: {_explain(config_class, raw, detail, where)}"
             for detail in _without_consequences(config_class, raw, error.errors())
         ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
@@ -220,7 +192,7 @@ def _without_consequences(
             yield detail
 
 
-def _explain(config_class: type[Config], raw: Any, detail: ErrorDetails) -> str:
+def _explain(config_class: type[Config], raw: Any, detail: ErrorDetails, where: str) -> str:
     kind, found = detail["type"], detail["input"]
     location, _ = _path_in_file(raw, detail["loc"])
     key = ".".join(location) or "(top level)"
@@ -254,31 +226,19 @@ def _explain(config_class: type[Config], raw: Any, detail: ErrorDetails) -> str:
     if kind in ("model_type", "model_attributes_type"):
         tags = " | ".join(_tags_at(config_class, detail["loc"]))
         return f"'{key}' is {_short(found)}; expected a mapping" + (f" with type: {tags}" if tags else "")
-    return _explain_value(key if location else "", detail)
+    message = _in_words(detail, where)
+    return f"'{key}': {message} (got {_short(found)})" if location else message
 
 
-def _explain_value(key: str, detail: ErrorDetails) -> str:
-    found = detail["input"]
-    if detail["type"] == "string_type" and not isinstance(found, Mapping | Sequence):
-        shown = "null" if found is None else str(found).lower() if isinstance(found, bool) else str(found)
-        return (
-            f"'{key}' is {shown}, which YAML reads as {_yaml_kind(found)}; expected text: put it in quotes, "
-            "as it is written in the file"
-        )
+def _in_words(detail: ErrorDetails, where: str) -> str:
+    if detail["type"] == "string_type" and not isinstance(detail["input"], Mapping | Sequence):
+        return f"YAML reads a number, a truth value or nothing where a text belongs; {put_in_quotes(where)}"
     message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"'{key}': {message} (got {_short(found)})" if key else message
-
-
-def _yaml_kind(value: Any) -> str:
-    if value is None:
-        return "no value"
-    return "a truth value" if isinstance(value, bool) else "a number"
+    return message[0].lower() + message[1:]
 
 
 def _short(value: Any) -> str:
-    text = repr(_lists(value))
-    return text if len(text) <= 80 else text[:77] + "..."
+    return cut(repr(_lists(value)))
 
 
 def _lists(value: Any) -> Any:
@@ -360,7 +320,9 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def differing_keys(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """The dotted keys at which two dumped configs differ."""
+    """The dotted keys at which two dumped configs differ; a key that is missing is as good as null."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = ({str(index): value for index, value in enumerate(values)} for values in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         for key in old.keys() | new.keys():
             yield from differing_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key)

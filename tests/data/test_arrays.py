@@ -147,7 +147,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
             "i": np.array([0, 1, 0, *range(2, 9)]),
         },
         {"trial_start": "s", "stimulus_id": "i"},
-        "stimulus_id '0' names different videos: .*bins 20 and 500",
+        "stimulus_id '0' names different videos: bins 20 and 500",
     ),
     "a stimulus in two given splits": (
         {
@@ -304,13 +304,12 @@ def test_behaviour_named_otherwise_in_a_later_session_is_refused(
 
 def test_a_trace_may_be_negative_and_fractional_and_has_no_floor(one_session: Prepared) -> None:
     config, folder = one_session(
-        {"spikes": np.tile([[-0.5] * N_UNITS, [0.0] * N_UNITS], (N_BINS // 2, 1))},
-        {"rates": None, "valid": None},
+        {"spikes": np.full((N_BINS, N_UNITS), -0.25)}, {"rates": None, "valid": None}
     )
     trace = config.source.model_copy(update={"response_kind": "trace"})
     session = prepare(config.model_copy(update={"source": trace}), folder).sessions["one"]
-    np.testing.assert_array_equal(session.responses(0, 10)[::2], np.full((5, N_UNITS), -0.5))
-    np.testing.assert_allclose(session.train_mean, -0.25, atol=1e-3)
+    np.testing.assert_array_equal(session.responses(0, 10), np.full((10, N_UNITS), -0.25))
+    np.testing.assert_allclose(session.train_mean, -0.25)
 
 
 def test_labels_per_bin_and_trial_starts_describe_the_same_trials(one_session: Prepared) -> None:

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from flawed import N_BINS, N_UNITS, TRIAL_BINS, prepared, recording
-from visioncore.config import apply_overrides, build_config, parse_yaml
 from visioncore.data import build_data_config, prepare
-from visioncore.data.sources.arrays import ArraysConfig
 from visioncore.data.sources.npz import NpzFile
-from visioncore.errors import ConfigError, DataError
+from visioncore.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -52,50 +50,6 @@ def test_a_file_written_by_python_2_is_read_as_any_other(
     assert old.header(key) == new.header(key)
     np.testing.assert_array_equal(old.read(key), new.read(key))
     np.testing.assert_array_equal(old.stream(key).read(3, 9), new.stream(key).read(3, 9))
-
-
-SESSION = "{id: %s, subject: %s, path: %s, video: v, responses: r}"
-ARRAYS = "sampling_rate_hz: 60\nresponse_kind: counts\nsessions:\n  - " + SESSION
-
-
-@pytest.mark.parametrize(
-    ("value", "read_as"),
-    [
-        ("26872", "a number"),
-        ("0804", "a number"),
-        ("1e5", "a number"),
-        ("true", "a truth value"),
-        ("null", "no value"),
-    ],
-)
-@pytest.mark.parametrize("key", ["id", "subject", "path"])
-def test_text_that_yaml_reads_as_something_else_is_to_be_quoted(key: str, value: str, read_as: str) -> None:
-    values = tuple(value if name == key else "name" for name in ("id", "subject", "path"))
-    with pytest.raises(ConfigError, match=rf"'sessions\.0\.{key}' is .*reads as {read_as}.*put it in quotes"):
-        build_config(ArraysConfig, parse_yaml(ARRAYS % values, "d.yaml"), "d.yaml")
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("2023-05-01", "is 2023-05-01, which YAML reads as a date; put it in quotes: '2023-05-01'"),
-        ("2023-05-01T10:00:00", ".*reads as a date; put it in quotes"),
-        (".inf", "is inf; expected a finite number"),
-        (".nan", "is nan; expected a finite number"),
-        ("!!set {a, b}", "is a .*set.*; expected a number, text"),
-        ("!!binary aGk=", "is a bytes; expected a number, text"),
-    ],
-)
-def test_values_that_no_setting_has_are_told_with_their_key(value: str, expected: str) -> None:
-    with pytest.raises(ConfigError, match=rf"d\.yaml: 'sessions\.0\.id' {expected}"):
-        parse_yaml(ARRAYS % (value, "m", "p"), "d.yaml")
-    with pytest.raises(ConfigError, match=expected):
-        apply_overrides({}, [f"params.x={value}"])
-
-
-def test_a_key_that_is_no_text_is_told_with_where_it_stands() -> None:
-    with pytest.raises(ConfigError, match=r"under 'params\.subjects' stands the key 2023-05-01.*quotes"):
-        parse_yaml("params:\n  subjects:\n    2023-05-01: mouse\n", "d.yaml")
 
 
 def test_trial_starts_that_are_counted_from_one_are_refused(clean: dict[str, Any], tmp_path: Path) -> None:

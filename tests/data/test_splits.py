@@ -18,7 +18,7 @@ CONFIG = SplitConfig(block_s=20.0, split_gap_s=1.0)
 def _assign(
     trials: dict[str, tuple[Trial, ...]], config: SplitConfig = CONFIG, burn_in_bins: int = 2
 ) -> dict[str, tuple[Block, ...]]:
-    return assign_blocks(trials, RATE_HZ, burn_in_bins, config).blocks
+    return assign_blocks(trials, RATE_HZ, burn_in_bins, config)
 
 
 def _share(blocks: tuple[Block, ...], split: Split) -> float:
@@ -251,7 +251,7 @@ def test_the_first_rules_are_known_to_agree_only_where_they_do(seed: int) -> Non
     division = assign_blocks({"s": _shown(ids)}, RATE_HZ, 2, config)
     before = _divided_by_the_first_rules(_shown(ids), config)
     if division.as_before:
-        assert [block.split for block in division.blocks["s"]] == before
+        assert [block.split for block in division["s"]] == before
 
 
 def _divided_by_the_first_rules(trials: tuple[Trial, ...], config: SplitConfig) -> list[Split]:

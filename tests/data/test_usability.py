@@ -34,10 +34,16 @@ def test_a_recording_without_a_spike_in_training_is_refused(clean: dict[str, Any
             prepared(tmp_path, with_counts(clean, bins, 0))
 
 
-def test_traces_that_never_change_are_refused(clean: dict[str, Any], tmp_path: Path) -> None:
+def test_traces_that_never_change_are_said_and_not_scored(
+    clean: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     flat = {**traces(clean), "spikes": np.full((N_BINS, N_UNITS), 0.3, np.float32)}
-    with pytest.raises(DataError, match="no trace ever changes"):
-        prepared(tmp_path, flat, kind="trace")
+    store = prepared(tmp_path, flat, kind="trace")
+    assert "4 of 4 units never change in training" in caplog.text
+    with pytest.raises(
+        DataError, match=r"none of the 4 units can be scored.*never changes in the training data"
+    ):
+        evaluate(started(store), store, progress=False)
 
 
 def test_a_unit_that_is_silent_in_training_leaves_every_score_with_that_reason(

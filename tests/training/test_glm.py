@@ -47,8 +47,8 @@ def fit(
         window=torch.full((UNITS, PIXELS), window),
         frames=frames,
         responses=responses,
-        fitted=1 - tested[:, None],
-        tested=tested[:, None],
+        fitted=1 - tested,
+        tested=tested,
         step=1,
     )
     with torch.no_grad():

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int, Shaped
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError
-from visioncore.evaluation.prediction import repeats_together, scale_was_checked
+from visioncore.evaluation.prediction import repeats_together, scale_was_said
 from visioncore.model.twin import Twin
 
 CONTROL_MINUTES = 2.0
@@ -276,7 +276,7 @@ class SessionControls:
         key += (readout or "").encode() + behaviour.encode()
         # Repeats with the same behaviour come one after the other and share a prediction.
         if self._last[0] != key:
-            with scale_was_checked():
+            with scale_was_said():
                 rates = self._twin.predict(video, samples, session=readout or self._session.id)
             rates = rates[:, self._columns if columns is None else columns]
             if not np.isfinite(rates[self._twin.stride - 1 :]).all():

@@ -151,8 +151,7 @@ def _build(config: DataConfig, source: RecordingSource, identity: Identity, fold
     sessions = _write_sessions(source, info, folder)
     burn_in_bins = round(config.burn_in_s * info.sampling_rate_hz)
     trials = {session.id: session.trials for session in sessions}
-    division = assign_blocks(trials, info.sampling_rate_hz, burn_in_bins, config.split)
-    blocks = division.blocks
+    blocks = assign_blocks(trials, info.sampling_rate_hz, burn_in_bins, config.split)
     responses = [
         train_response(
             session.arrays,
@@ -179,7 +178,7 @@ def _build(config: DataConfig, source: RecordingSource, identity: Identity, fold
     groups = ["zarr.json", *(f"{session.folder.name}/zarr.json" for session in sessions)]
     manifest = StoreManifest(
         store_version=STORE_VERSION,
-        fingerprint=identity.as_before if division.as_before else identity.now,
+        fingerprint=identity.as_before if blocks.as_before else identity.now,
         settings={
             "source": dump_config(config.source),
             "split": dump_config(config.split),

@@ -51,10 +51,10 @@ def require_equal_repeats(
             if len(differs) and differs.mean() > 1 - LEAST_EQUAL:
                 offset = int(np.flatnonzero(both)[np.argmax(differs)])
                 raise DataError(
-                    f"{where}: stimulus_id '{stimulus_id}' names different videos: of the trials starting at "
-                    f"{longest.start} and {other.start} {1 - differs.mean():.0%} of the frames agree to within a grey "
-                    f"level, and {LEAST_EQUAL:.0%} are asked for; bins {longest.start + offset} and "
-                    f"{other.start + offset} (bin {offset} of the trials) differ first; "
+                    f"{where}: stimulus_id '{stimulus_id}' names different videos: bins {longest.start + offset} and "
+                    f"{other.start + offset} (bin {offset} of the trials starting at {longest.start} and {other.start}) "
+                    f"differ, and {1 - differs.mean():.0%} of the frames agree to within a grey level where "
+                    f"{LEAST_EQUAL:.0%} must; "
                     f"{_remedy(video, seen, longest, other)}"
                 )
     if unequal:

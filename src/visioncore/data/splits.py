@@ -76,13 +76,13 @@ def spread_share(blocks: Sequence[Block], share: float) -> tuple[Block, ...]:
     return tuple(blocks[i] for i in sorted(kept))
 
 
-@dataclass(frozen=True)
-class Division:
+class Division(dict[str, tuple[Block, ...]]):
     """The blocks of every session, in order of time."""
 
-    blocks: dict[str, tuple[Block, ...]]
-    as_before: bool
-    """Whether the first version of these rules, which gave an empty split the next group of any size, agrees."""
+    def __init__(self, blocks: Mapping[str, tuple[Block, ...]], as_before: bool) -> None:
+        super().__init__(blocks)
+        self.as_before = as_before
+        """Whether the first version of these rules, which gave an empty split the next group of any size, agrees."""
 
 
 def assign_blocks(

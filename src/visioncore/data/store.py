@@ -64,6 +64,9 @@ class StoreManifest(Config):
 class SessionStore:
     """One session, opened read-only; every read names the session when it fails."""
 
+    silent_in_training: Bool[np.ndarray, "*units"] = np.zeros((), bool)
+    """Units without a spike in training, or whose trace never changes there: none of their responses counts."""
+
     def __init__(self, folder: Path, manifest: SessionManifest, spec: DataSpec, index: int) -> None:
         session = spec.sessions[index]
         self.id = session.id
@@ -74,10 +77,7 @@ class SessionStore:
         self.train_mean: Float64[np.ndarray, " units"] = np.array(manifest.train_mean, np.float64)
         """Mean response per valid training bin after burn-in; of counts, at least half a spike in total."""
         silent = set(manifest.silent_units)
-        self.silent_in_training: Bool[np.ndarray, " units"] = np.array(
-            [u in silent for u in session.unit_ids]
-        )
-        """Units without a spike in training, or whose trace never changes there: none of their responses counts."""
+        self.silent_in_training = np.array([unit in silent for unit in session.unit_ids])
         self.unit_truth: dict[str, list[Any]] = dict(manifest.unit_truth)
         self.fingerprint = session_fingerprint(
             self.id, self.unit_ids, manifest.blocks, manifest.train_mean, manifest.arrays

@@ -43,11 +43,10 @@ def require_usable(store: RecordingStore, where: str) -> None:
 def _require_responses(store: RecordingStore, where: str) -> None:
     counts = store.spec.response_kind == "counts"
     silent = {name: session.silent_in_training for name, session in store.sessions.items()}
-    if all(units.all() for units in silent.values()):
-        found = "there is no spike" if counts else "no trace ever changes"
+    if counts and all(units.all() for units in silent.values()):
         raise DataError(
-            f"{where}: {found} in the training bins of any unit, so nothing can be learnt; are these the responses, "
-            "and is `valid` True where they count?"
+            f"{where}: there is no spike in the training bins of any unit, so nothing can be learnt; are these the "
+            "responses, and is `valid` True where they count?"
         )
     for name, session in store.sessions.items():
         units = [unit for unit, none in zip(session.unit_ids, silent[name], strict=True) if none]

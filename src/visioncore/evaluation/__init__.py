@@ -4,7 +4,14 @@ A block of the split is predicted from a fresh state. Its burn-in, bins that are
 are not valid leave every score, the ceiling's included. One block's video is in memory at a time.
 """
 
-from visioncore.evaluation.prediction import BlockPrediction, BlockPredictor, Repeats, check_fit, trained_on
+from visioncore.evaluation.prediction import (
+    BlockPrediction,
+    BlockPredictor,
+    Repeats,
+    check_fit,
+    require_scale_of,
+    trained_on,
+)
 from visioncore.evaluation.record import (
     Purpose,
     TestEvaluations,
@@ -30,6 +37,7 @@ __all__ = [
     "load_evaluation",
     "read_test_evaluations",
     "record_test_evaluation",
+    "require_scale_of",
     "selection_metric",
     "trained_on",
     "twin_digest",

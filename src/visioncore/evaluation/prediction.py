@@ -4,7 +4,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,8 +53,6 @@ def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
             ", ".join(known),
         )
         store = store.only(known)
-    for trained, here in zip(_videos(twin.normalisation), _videos(store.normalisation), strict=True):
-        require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
     for name, session in store.sessions.items():
         mine, theirs = set(twin.unit_ids(name)), set(session.unit_ids)
         for ids, holder in ((theirs - mine, "the twin"), (mine - theirs, str(store.path))):
@@ -89,11 +87,19 @@ def _videos(constants: Normalisation) -> list[tuple[float, float]]:
     return list(zip(constants.video_mean, constants.video_std, strict=True))
 
 
-@contextmanager
-def scale_was_checked() -> Iterator[None]:
-    """Without `predict`'s warning of another pixel scale: `check_fit` has compared the recording's, and one block of it
-    may well be dark.
+def require_scale_of(twin: Twin, store: RecordingStore) -> None:
+    """Whether a recording's video is on the scale of the twin's training data; said where that is not sure.
+
+    Raises:
+        DataError: it cannot be.
     """
+    for trained, here in zip(_videos(twin.normalisation), _videos(store.normalisation), strict=True):
+        require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
+
+
+@contextmanager
+def scale_was_said() -> Iterator[None]:
+    """Without `predict`'s warning of another pixel scale, after the first block of a recording has brought it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the video has a mean of")
         yield
@@ -168,7 +174,7 @@ class BlockPredictor:
             digest.update(np.ascontiguousarray(samples).tobytes())
         key = digest.digest()
         if self._last[0] != key:
-            with scale_was_checked():
+            with nullcontext() if self._last[0] == b"" else scale_was_said():
                 rates = self.twin.predict(video, samples, session=self.session.id)[:, self._columns]
             if not np.isfinite(rates[self.twin.stride - 1 :]).all():
                 raise CheckpointError(

@@ -54,6 +54,7 @@ def fit_filters(
             all units share them.
     """
     device = output.bias.device
+    fitted, tested = (bins.reshape(len(bins), -1) for bins in (fitted, tested))
     spatial, window, frames, responses, fitted, tested = (
         tensor.to(device) for tensor in (spatial, window, frames, responses, fitted, tested)
     )

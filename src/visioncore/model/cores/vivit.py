@@ -183,7 +183,7 @@ class ViViT(Core[ViViTState]):
         """
         if self.config.flash_attention:
             raise ConfigError(
-                "attention weights need the plain path: "
+                "attention weights need the plain path, 'flash_attention: false': "
                 "load_twin(path, overrides=['model.convnet.params.flash_attention=false']) has it (and the same rates)"
             )
         _, _, maps = self._advance(None, video, record=True)
