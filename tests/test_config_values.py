@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from visioncore.config import Config, apply_overrides, build_config, differing_keys, parse_yaml
 from visioncore.data import build_data_config
-from visioncore.data.sources.arrays import ArraysSessionConfig
+from visioncore.data.sources.aligned import ArraysSessionConfig
 from visioncore.errors import ConfigError
 from visioncore.training.experiment import read_experiment
 
@@ -109,12 +109,10 @@ def test_a_key_that_is_no_text_is_named_with_its_line(key: str) -> None:
     )
 
 
-def test_quotes_after_set_are_to_be_kept_from_the_shell() -> None:
-    for override in ("data.params.subjects=[7]", "data.params.subjects=[2023-05-01]"):
-        found = message(lambda override=override: read_experiment(MODEL, DATA, TRAINING, [override]))
-        assert (
-            """put it in quotes, as it is written, and once more for the shell: --set 'key="..."'""" in found
-        )
+@pytest.mark.parametrize("override", ["data.params.subjects=[7]", "data.params.subjects=[2023-05-01]"])
+def test_quotes_after_set_are_to_be_kept_from_the_shell(override: str) -> None:
+    found = message(lambda: read_experiment(MODEL, DATA, TRAINING, [override]))
+    assert """put it in quotes, as it is written, and once more for the shell: --set 'key="..."'""" in found
     read_experiment(MODEL, DATA, TRAINING, ['data.params.subjects=["7"]'])
 
 

@@ -52,8 +52,8 @@ def require_equal_repeats(
                 offset = int(np.flatnonzero(both)[np.argmax(differs)])
                 raise DataError(
                     f"{where}: stimulus_id '{stimulus_id}' names different videos: bins {longest.start + offset} and "
-                    f"{other.start + offset} (bin {offset} of the trials starting at {longest.start} and {other.start}) "
-                    f"differ, and {1 - differs.mean():.0%} of the frames agree to within a grey level where "
+                    f"{other.start + offset} (bin {offset} of the trials starting at {longest.start} and {other.start})"
+                    f" differ, and {1 - differs.mean():.0%} of the frames agree to within a grey level where "
                     f"{LEAST_EQUAL:.0%} must; "
                     f"{_remedy(video, seen, longest, other)}"
                 )
