@@ -123,7 +123,7 @@ def test_a_record_of_before_there_were_machines_is_the_same_experiment(folder: P
 
 def test_what_a_run_was_computed_on_stands_in_its_twin(folder: Path, run: Path) -> None:
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
-    (saving,) = (state for key, state in checkpoint["callbacks"].items() if key.startswith("Saving"))
+    saving = checkpoint["callbacks"]["RunFolder"]
     saving["machines"][0]["device"] = "another machine"
     saving["best"] = (float("-inf"), float("-inf"))
     torch.save(checkpoint, run / "last.ckpt")
@@ -133,6 +133,16 @@ def test_what_a_run_was_computed_on_stands_in_its_twin(folder: Path, run: Path) 
     assert machines[0]["device"] == "another machine"
     assert machines[1]["accelerator"] == "cpu"
     assert machines[1]["num_nodes"] == 1
+
+
+def test_the_best_twin_of_a_run_of_version_1_stays_the_best(folder: Path, run: Path) -> None:
+    """Its checkpoint has no machines, and calls what keeps the best twin RunFolder."""
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"]["RunFolder"] = {"best": (100.0, 0.0), "initialise_s": 1.0}
+    torch.save(checkpoint, run / "last.ckpt")
+    before = (run / "twin.safetensors").read_bytes()
+    train(experiment(folder), run)
+    assert (run / "twin.safetensors").read_bytes() == before
 
 
 # --- A planted pickle ---------------------------------------------------------------------------------------------
@@ -163,7 +173,7 @@ def plant_in_a_zip(last: Path, bomb: Bomb) -> None:
 
 def plant_in_the_callbacks(last: Path, bomb: Bomb) -> None:
     checkpoint = torch.load(last, weights_only=True)
-    checkpoint["callbacks"]["Saving"] = bomb
+    checkpoint["callbacks"]["RunFolder"] = bomb
     torch.save(checkpoint, last)
 
 

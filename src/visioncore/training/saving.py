@@ -31,6 +31,11 @@ class Saving(Checkpoint):
         self._best = (float("-inf"), float("-inf"))
         self._machines: list[dict[str, Any]] = []
 
+    @property
+    def state_key(self) -> str:
+        """The name of its state in a checkpoint, which those of version 1 have too."""
+        return "RunFolder"
+
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best, "initialise_s": self._initialise_s, "machines": self._machines}
 
