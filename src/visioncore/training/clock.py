@@ -52,14 +52,16 @@ class Clock(Callback):
         if plan.minutes is None or plan.corrected_at is not None:
             return
         self._ends_s += time.perf_counter() - self._last_step_at
-        taken_s, epochs = pl_module.wall_s(), trainer.current_epoch + 1
+        epochs = trainer.current_epoch + 1
+        # The first rank's clock decides for all, or they would part here.
+        taken_s, epoch_end_s = trainer.strategy.broadcast(
+            (pl_module.wall_s(), self._ends_s / (epochs - pl_module.first_epoch))
+        )
         if taken_s < CORRECTED_AFTER * plan.minutes * 60 or pl_module.global_step >= plan.max_steps:
             return
-        epoch_end_s = self._ends_s / (epochs - pl_module.first_epoch)
         new = corrected(
             plan, step=pl_module.global_step, taken_s=taken_s, epochs=epochs, epoch_end_s=epoch_end_s
         )
-        new = trainer.strategy.broadcast(new)
         if trainer.is_global_zero:
             write_plan(self._plan_path, new)
         logger.info(

@@ -55,10 +55,13 @@ class Rehearsal(Callback):
     def on_train_end(self, *_: Any) -> None:
         self._epoch_end_s = time.perf_counter() - self._step_ends[-1]
 
+    def _wants_another_validation(self) -> bool:
+        return len(self._validations) < VALIDATIONS and sum(self._validations) < self._seconds
+
     def pace_of(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> Pace:
         """The pace of the fit that has ended, the same for every rank."""
         checkpoint_s = max(self._epoch_end_s - self._validations[0], 0.0)
-        while len(self._validations) < VALIDATIONS and sum(self._validations) < self._seconds:
+        while trainer.strategy.broadcast(self._wants_another_validation()):
             trainer.validate(module, verbose=False)
         ends = self._step_ends
         stretch = max(min(STRETCH, (len(ends) - 1) // FEWEST_TIMED_STEPS), 1)
