@@ -107,6 +107,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"trial_start": "s"},
         "'s'.*2400 is outside.*0 to 2399",
     ),
+    "edges as trial starts": (
+        {"s": np.append(_STARTS, N_BINS)},
+        {"trial_start": "s"},
+        "'s'.*2400 is outside.*end of the last trial",
+    ),
     "a negative trial start": ({"s": np.array([-1, 5])}, {"trial_start": "s"}, "'s'.*-1 is outside"),
     "trial starts going back": (
         {"s": np.array([0, 500, 400])},

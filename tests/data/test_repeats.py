@@ -132,3 +132,57 @@ def test_frames_that_no_valid_unit_saw_are_not_compared(repeated: dict[str, Any]
     valid = np.ones(N_BINS, bool)
     valid[TRIAL_BINS + 40 : TRIAL_BINS + 90] = False
     prepare_with(tmp_path, repeated, video, ok=valid)
+
+
+def two_values(video: np.ndarray) -> np.ndarray:
+    return (video > 127).astype(np.uint8)
+
+
+def few_levels(video: np.ndarray) -> np.ndarray:
+    return 120 + video // 32
+
+
+def pictures_on_grey(video: np.ndarray) -> np.ndarray:
+    """Another picture in every trial for a tenth of its time, grey before and after."""
+    changed = np.full_like(video, 127)
+    for k in range(len(video) // TRIAL_BINS):
+        changed[k * TRIAL_BINS + 40 : k * TRIAL_BINS + 64] = video[k]
+    return changed
+
+
+@pytest.mark.parametrize("change", [two_values, few_levels, pictures_on_grey])
+def test_different_videos_are_told_apart_whatever_their_grey_levels_and_pauses(
+    change: Any, tmp_path: Path
+) -> None:
+    arrays = recording()
+    with pytest.raises(DataError, match="names different videos"):
+        prepare_with(tmp_path, arrays, change(arrays["stim"]))
+
+
+@pytest.mark.parametrize("change", [two_values, few_levels, pictures_on_grey])
+def test_equal_videos_are_repeats_whatever_their_grey_levels_and_pauses(
+    change: Any, repeated: dict[str, Any], tmp_path: Path
+) -> None:
+    video = change(repeated["stim"])
+    for k in (1, 2):
+        video[k * TRIAL_BINS : (k + 1) * TRIAL_BINS] = video[:TRIAL_BINS]
+    video[TRIAL_BINS + 64] = video[TRIAL_BINS + 63]  # a picture that stays a frame too long
+    prepare_with(tmp_path, repeated, video)
+
+
+def test_a_grey_screen_that_is_rounded_is_a_repeat_however_little_a_stretch_of_it_spans(
+    repeated: dict[str, Any], tmp_path: Path
+) -> None:
+    video = (repeated["stim"] / 255).astype(np.float32)
+    starts = np.array([0, 960, 1920, 2240, 2560])
+    video[60:960], video[1020:1920] = 0.5, np.float32(0.5) * np.float32(1 + 3e-7)
+    video[960:1020] = video[:60]
+    prepare_with(tmp_path, repeated, video, starts=starts, ids=np.array([0, 0, 1, 2, 3]))
+
+
+def test_differences_within_a_grey_level_are_said_too(
+    repeated: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare_with(tmp_path, repeated, one_grey_level(repeated["stim"]))
+    assert "0 of 480 frames of repeats differ by more than a grey level, " in caplog.text
+    assert "by less" in caplog.text

@@ -294,9 +294,11 @@ def _spans_from_starts(file: NpzFile, key: str, n_bins: int) -> list[tuple[int, 
         )
     outside = (starts < 0) | (starts >= n_bins)
     if outside.any():
-        counted = "; are bins counted from 1? Subtract 1" if starts[outside][0] == n_bins else ""
+        first = starts[outside][0]
+        asked = "; are bins counted from 1? Subtract 1. Is it the end of the last trial? Leave it out"
         raise DataError(
-            f"{where}: trial start {starts[outside][0]} is outside the session's bins 0 to {n_bins - 1}{counted}"
+            f"{where}: trial start {first} is outside the session's bins 0 to {n_bins - 1}"
+            f"{asked if first == n_bins else ''}"
         )
     if starts[0] == 1:
         raise DataError(
