@@ -275,3 +275,61 @@ def _divided_by_the_first_rules(trials: tuple[Trial, ...], config: SplitConfig) 
                 break
         has[chosen[name]] += size
     return [chosen[str(trial.stimulus_id)] for trial in trials]
+
+
+def test_a_group_fills_what_a_single_time_block_leaves_empty() -> None:
+    sizes = (320, 320, 320)
+    starts = np.cumsum([0, *sizes])
+    trials = [Trial(int(a), int(a) + n, stimulus_id=str(a)) for a, n in zip(starts, sizes, strict=False)]
+    spontaneous = Trial(int(starts[-1]), int(starts[-1]) + 40)
+    blocks = _assign({"s": (*trials, spontaneous)})["s"]
+    assert {block.split for block in blocks} == set(SPLITS)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_fills_a_split_takes_no_session_its_last_training(seed: int) -> None:
+    """Sessions that share stimuli: wherever the first rules found a division, there is one."""
+    rng = np.random.default_rng(seed)
+    shared = _shown([int(i) for i in rng.integers(0, 4, 12)])
+    own = tuple(
+        Trial(k * 20, k * 20 + 20, stimulus_id=f"own {i}") for k, i in enumerate(rng.integers(0, 6, 12))
+    )
+    mixed = (*own[:9], *(Trial(180 + k * 20, 200 + k * 20, stimulus_id=str(k)) for k in range(2)))
+    blocks = _assign({"a": shared, "b": mixed}, SplitConfig(seed=seed))
+    assert all(any(block.split == "train" for block in own) for own in blocks.values())
+
+
+@pytest.mark.parametrize("n_stimuli", range(3, 12))
+def test_stimuli_of_one_length_are_divided_as_by_the_first_rules(n_stimuli: int) -> None:
+    for seed in range(5):
+        config = SplitConfig(seed=seed)
+        trials = _shown(list(range(n_stimuli)))
+        division = assign_blocks({"s": trials}, RATE_HZ, 2, config)
+        assert [block.split for block in division["s"]] == _divided_by_the_first_rules(trials, config)
+        assert division.as_before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_rules_are_known_to_differ_only_where_they_do(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = [i for i, size in enumerate(rng.integers(1, 12, rng.integers(3, 15))) for _ in range(size)]
+    config = SplitConfig(seed=seed)
+    division = assign_blocks({"s": _shown(ids)}, RATE_HZ, 2, config)
+    same = [block.split for block in division["s"]] == _divided_by_the_first_rules(_shown(ids), config)
+    assert division.as_before == same
+
+
+def test_a_share_that_time_blocks_miss_is_said_with_their_own_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _assign({"s": (Trial(0, 800),)})
+    assert "it has 4 time blocks; make split.block_s shorter" in caplog.text
+    assert "stimulus_id" not in caplog.text
+
+
+def test_repeats_that_train_while_the_test_split_has_none_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    _assign({"s": _shown([0] * 8 + list(range(1, 13)))})
+    assert "no stimulus of the test split is shown twice" in caplog.text
+    caplog.clear()
+    _assign({"s": _trials(92, n_repeated=2)})
+    assert caplog.text == ""

@@ -1,19 +1,20 @@
 """Groups of trials that belong together, and the split that each goes to."""
 
-import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
 from visioncore.data.recording import Split, Trial
 from visioncore.errors import DataError
 
+SPLITS: tuple[Split, ...] = get_args(Split)
+HELD_OUT: tuple[Split, ...] = ("test", "validation")
+_FILLED: tuple[Split, ...] = ("train", *HELD_OUT)
 MOST = 1.5
 """Of a split's share: a group that would take it further than this trains, where another group can fill the split."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,20 @@ class Budget:
     def __init__(self, pieces: Iterable[Piece], shares: Mapping[Split, float]) -> None:
         self._total: dict[str, int] = defaultdict(int)
         self._has: dict[tuple[str, Split], int] = defaultdict(int)
-        self._share = dict(shares)
-        self._given: set[str] = set()
+        self._share: dict[Split, float] = {"train": 1 - sum(shares.values()), **shares}
         for piece in pieces:
             self._total[piece.session] += piece.n_bins
             if piece.split is not None:
-                self.add(piece, piece.split)
-                self._given.add(piece.session)
+                self.add([piece], piece.split)
 
-    def add(self, piece: Piece, split: Split) -> None:
-        self._has[piece.session, split] += piece.n_bins
+    def add(self, pieces: Iterable[Piece], split: Split) -> None:
+        for piece in pieces:
+            self._has[piece.session, split] += piece.n_bins
 
-    def remove(self, piece: Piece, split: Split) -> None:
-        self._has[piece.session, split] -= piece.n_bins
+    def move(self, pieces: Iterable[Piece], giver: Split, split: Split) -> None:
+        for piece in pieces:
+            self._has[piece.session, giver] -= piece.n_bins
+            self._has[piece.session, split] += piece.n_bins
 
     def wanted(self, session: str, split: Split) -> float:
         return self._share[split] * self._total[session]
@@ -60,33 +62,107 @@ class Budget:
     def is_empty(self, session: str, split: Split) -> bool:
         return self._has[session, split] == 0
 
-    def say_what_was_missed(self) -> None:
-        """A warning where a split of ours is half as large again as was asked, or half as small."""
-        for session, total in self._total.items():
-            for split, share in self._share.items():
-                got = self._has[session, split] / total
-                if session in self._given or 0.5 * share <= got <= 1.5 * share:
-                    continue
-                _logger.warning(
-                    "session '%s': %.0f %% of it is in the %s split, and %.0f %% was asked: what shares a "
-                    "stimulus_id or a group stays together; give splits of your own, or change split.%s",
-                    session,
-                    100 * got,
-                    split,
-                    100 * share,
-                    split,
-                )
+    def has_more_than(self, pieces: Iterable[Piece], split: Split) -> bool:
+        """Whether every session of these pieces, which are in the split, keeps something there without them."""
+        without: dict[str, int] = {}
+        for piece in pieces:
+            held = without.setdefault(piece.session, self._has[piece.session, split])
+            without[piece.session] = held - piece.n_bins
+        return all(held > 0 for held in without.values())
+
+    def missed(self, session: str) -> dict[Split, tuple[float, float]]:
+        """Shares, as they are and as they were asked, that are half as large again as was asked, or half as small."""
+        shares = {split: self._has[session, split] / self._total[session] for split in self._share}
+        asked = {split: share for split, share in self._share.items() if split != "train"}
+        return {
+            split: (shares[split], share)
+            for split, share in asked.items()
+            if not 0.5 * share <= shares[split] <= MOST * share
+        }
 
 
-def assign_groups(
-    pieces: list[Piece], budget: Budget, free: set[str], rng: np.random.Generator
-) -> tuple[list[Piece], bool]:
-    """The pieces with the splits of their groups, and whether the first version of the rules agrees.
+Rule = Callable[[list[Piece], Budget], Split]
+"""Which split a group goes to, as the splits stand."""
 
-    Args:
-        free: sessions with pieces of no group, which can fill a split that no group has filled.
+
+def fitting_split(group: list[Piece], budget: Budget) -> Split:
+    """Test or validation where the group fits what is missing, rounded, and is not far too large; else training."""
+    sessions = {p.session for p in group}
+    size = sum(p.n_bins for p in group)
+    for split in HELD_OUT:
+        missing = sum(budget.missing(session, split) for session in sessions)
+        wanted = sum(budget.wanted(session, split) for session in sessions)
+        if missing >= size / 2 and wanted - missing + size <= MOST * wanted:
+            return split
+    return "train"
+
+
+def first_version(group: list[Piece], budget: Budget) -> Split:
+    """As `fitting_split`, but that an empty split takes the next group of any size: how stores were once divided."""
+    sessions = {p.session for p in group}
+    size = sum(p.n_bins for p in group)
+    for split in HELD_OUT:
+        missing = sum(budget.missing(session, split) for session in sessions)
+        if missing >= size / 2 or all(budget.is_empty(session, split) for session in sessions):
+            return split
+    return "train"
+
+
+def assign_groups(pieces: list[Piece], budget: Budget, seed: int, rule: Rule) -> list[Piece]:
+    """The pieces, those of groups with their splits. A given split decides for its whole group.
+
+    Raises:
+        DataError: a group has two given splits.
     """
     groups = linked(pieces)
+    given = _given_splits(groups)
+    for number, split in given.items():
+        budget.add((p for p in groups[number] if p.split is None), split)
+    for number in _order(groups, seed):
+        if number not in given:
+            given[number] = rule(groups[number], budget)
+            budget.add(groups[number], given[number])
+    return _with_splits(pieces, {number: (groups[number], split) for number, split in given.items()})
+
+
+def fill_empty_splits(pieces: list[Piece], budget: Budget, seed: int) -> list[Piece]:
+    """The pieces, where a split that is empty in a session has taken the group that fits best.
+
+    Training gives, or else another split, but none its last bins in a session. Every session needs training; test and
+    validation go by a group that no session of it has any of.
+    """
+    groups = linked(pieces)
+    order = [n for n in _order(groups, seed) if all(p.trial.split is None for p in groups[n])]
+    moved: dict[int, tuple[list[Piece], Split]] = {}
+
+    def misfit(number: int, split: Split) -> float:
+        missing = sum(budget.missing(session, split) for session in {p.session for p in groups[number]})
+        return abs(sum(p.n_bins for p in groups[number]) - missing)
+
+    now = {number: groups[number][0].split for number in order}
+    for session in dict.fromkeys(p.session for p in pieces):
+        for split in _FILLED:
+            if not budget.is_empty(session, split):
+                continue
+            for giver in (other for other in _FILLED if other != split):
+                fit = [
+                    number
+                    for number in order
+                    if now[number] == giver
+                    and any(p.session == session for p in groups[number])
+                    and (split == "train" or all(budget.is_empty(p.session, split) for p in groups[number]))
+                    and budget.has_more_than(groups[number], giver)
+                ]
+                if fit:
+                    best = min(fit, key=lambda number: misfit(number, split))
+                    budget.move(groups[best], giver, split)
+                    now[best] = split
+                    moved[best] = (groups[best], split)
+                    break
+    return _with_splits(pieces, moved)
+
+
+def _given_splits(groups: list[list[Piece]]) -> dict[int, Split]:
     given: dict[int, Split] = {}
     for number, group in enumerate(groups):
         splits = {p.split for p in group if p.split is not None}
@@ -94,74 +170,18 @@ def assign_groups(
             raise DataError(_straddles(group))
         if splits:
             given[number] = splits.pop()
-    order = [int(number) for number in rng.permutation(len(groups)) if int(number) not in given]
-    order.sort(key=lambda number: not _has_repeats(groups[number]))
-    for number in given:
-        for piece in groups[number]:
-            if piece.split is None:
-                budget.add(piece, given[number])
-    as_before = True
-    for number in order:
-        given[number], usual = _choose(groups[number], budget)
-        as_before = as_before and usual
-        for piece in groups[number]:
-            budget.add(piece, given[number])
-    if _fill_empty_splits(groups, order, given, budget, free):
-        as_before = False
-    chosen = {(p.session, p.start): given[number] for number, group in enumerate(groups) for p in group}
-    return [replace(p, split=chosen.get((p.session, p.start), p.split)) for p in pieces], as_before
+    return given
 
 
-def _choose(group: list[Piece], budget: Budget) -> tuple[Split, bool]:
-    """The split that a group goes to, and whether it would have gone there by the first version of the rules."""
-    sessions = {p.session for p in group}
-    size = sum(p.n_bins for p in group)
-    before: Split | None = None
-    now: Split | None = None
-    for split in ("test", "validation"):
-        missing = sum(budget.missing(session, split) for session in sessions)
-        starved = all(budget.is_empty(session, split) for session in sessions)
-        wanted = sum(budget.wanted(session, split) for session in sessions)
-        if before is None and (starved or missing >= size / 2):
-            before = split
-        if now is None and missing >= size / 2 and wanted - missing + size <= MOST * wanted:
-            now = split
-    return now or "train", (now or "train") == (before or "train")
+def _order(groups: list[list[Piece]], seed: int) -> list[int]:
+    """Numbers of the groups as they are assigned: by chance, those with repeats first."""
+    shuffled = [int(number) for number in np.random.default_rng([seed, 0]).permutation(len(groups))]
+    return sorted(shuffled, key=lambda number: not has_repeats(groups[number]))
 
 
-def _fill_empty_splits(
-    groups: list[list[Piece]],
-    order: Sequence[int],
-    given: dict[int, Split],
-    budget: Budget,
-    free: set[str],
-) -> bool:
-    """A split that is still empty takes the group that fits it best, but not another split's last one; whether any did.
-
-    Training gives first, then the other split.
-    """
-    moved = False
-
-    def bins(number: int, session: str) -> int:
-        return sum(p.n_bins for p in groups[number] if p.session == session)
-
-    for session in dict.fromkeys(p.session for number in order for p in groups[number]):
-        for split in ("test", "validation"):
-            if session in free or not budget.is_empty(session, split):
-                continue
-            missing = budget.missing(session, split)
-            for giver in ("train", "test", "validation"):
-                has = [n for n, where in given.items() if where == giver and bins(n, session)]
-                movable = [n for n in has if n in order and len(has) > 1 and giver != split]
-                if movable:
-                    best = min(movable, key=lambda n: (abs(bins(n, session) - missing), n))
-                    for piece in groups[best]:
-                        budget.remove(piece, giver)
-                        budget.add(piece, split)
-                    given[best] = split
-                    moved = True
-                    break
-    return moved
+def _with_splits(pieces: list[Piece], chosen: Mapping[int, tuple[list[Piece], Split]]) -> list[Piece]:
+    of_piece = {(p.session, p.start): split for group, split in chosen.values() for p in group}
+    return [replace(p, split=of_piece.get((p.session, p.start), p.split)) for p in pieces]
 
 
 def linked(pieces: list[Piece]) -> list[list[Piece]]:
@@ -190,7 +210,8 @@ def names_of(piece: Piece) -> list[tuple[str, str]]:
     return [(what, name) for what, name in named if name is not None]
 
 
-def _has_repeats(group: list[Piece]) -> bool:
+def has_repeats(group: list[Piece]) -> bool:
+    """Whether a session shows one of the stimuli more than once."""
     shown = [(p.session, p.trial.stimulus_id) for p in group if p.trial.stimulus_id is not None]
     return len(set(shown)) < len(shown)
 

@@ -3,21 +3,35 @@
 The rules and their reasons stand in docs/decisions/0004-splits-and-burn-in.md.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import get_args
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from visioncore.config import Config
 from visioncore.data.recording import Split, Trial
-from visioncore.data.split_groups import Budget, Piece, assign_groups, linked, names_of
+from visioncore.data.split_groups import (
+    SPLITS,
+    Budget,
+    Piece,
+    Rule,
+    assign_groups,
+    fill_empty_splits,
+    first_version,
+    fitting_split,
+    has_repeats,
+    linked,
+    names_of,
+)
 from visioncore.errors import DataError
 
-SPLITS: tuple[Split, ...] = get_args(Split)
+__all__ = ["SPLITS", "Block", "Division", "SplitConfig", "assign_blocks", "spread_share"]
+
+_logger = logging.getLogger(__name__)
 
 
 class SplitConfig(Config):
@@ -100,20 +114,58 @@ def assign_blocks(
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
     pieces = [p for session, own in trials.items() for trial in own for p in _cut(session, trial, block_bins)]
-    budget = Budget(pieces, {"validation": config.validation, "test": config.test})
-    free = {p.session for p in pieces if p.split is None and not names_of(p)}
-    assigned, as_before = assign_groups(pieces, budget, free, np.random.default_rng([config.seed, 0]))
-    for number, session in enumerate(trials):
-        own_pieces = [p for p in assigned if p.session == session and p.split is None]
-        spread = _spread(own_pieces, budget, np.random.default_rng([config.seed, 1, number]))
-        assigned = [spread.get((p.session, p.start), p) for p in assigned]
+    assigned, budget = _divided(pieces, config, fitting_split)
+    assigned = fill_empty_splits(assigned, budget, config.seed)
+    before, _ = _divided(pieces, config, first_version)
     blocks = {
         session: _with_gaps([p for p in assigned if p.session == session], gap_bins) for session in trials
     }
-    n_groups = sum(all(p.split is None for p in group) for group in linked(pieces))
-    _require_every_split(blocks, n_groups, bool(free), burn_in_bins)
-    budget.say_what_was_missed()
-    return Division(blocks, as_before)
+    _require_every_split(blocks, pieces, burn_in_bins)
+    _say_what_was_missed(assigned, budget)
+    return Division(blocks, as_before=assigned == before)
+
+
+def _divided(pieces: list[Piece], config: SplitConfig, rule: Rule) -> tuple[list[Piece], Budget]:
+    """The pieces with their splits, groups first: time blocks fill what groups have left."""
+    budget = Budget(pieces, {"validation": config.validation, "test": config.test})
+    assigned = assign_groups(pieces, budget, config.seed, rule)
+    for number, session in enumerate(dict.fromkeys(p.session for p in pieces)):
+        own_pieces = [p for p in assigned if p.session == session and p.split is None]
+        spread = _spread(own_pieces, budget, np.random.default_rng([config.seed, 1, number]))
+        assigned = [spread.get((p.session, p.start), p) for p in assigned]
+    return assigned, budget
+
+
+def _say_what_was_missed(assigned: list[Piece], budget: Budget) -> None:
+    """A warning where a split of ours is far from its share, and where repeats train while the test split has none."""
+    for session in dict.fromkeys(p.session for p in assigned):
+        own = [p for p in assigned if p.session == session]
+        if any(p.trial.split is not None for p in own):
+            continue
+        groups = linked(own)
+        n_blocks = sum(not names_of(p) for p in own)
+        largest = max((sum(p.n_bins for p in group) for group in groups), default=0)
+        for split, (got, asked) in budget.missed(session).items():
+            _logger.warning(
+                "session '%s': %.0f %% of it is in the %s split, and %.0f %% was asked: %s; %s, or change split.%s",
+                session,
+                100 * got,
+                split,
+                100 * asked,
+                f"what shares a stimulus_id or a group stays together, which makes {len(groups)} groups, the largest "
+                f"of {largest / sum(p.n_bins for p in own):.0%}"
+                if groups
+                else f"it has {n_blocks} time blocks",
+                "give splits of your own" if groups else "make split.block_s shorter",
+                split,
+            )
+        repeated = [group for group in groups if has_repeats(group)]
+        if repeated and not any(p.split == "test" for group in repeated for p in group):
+            _logger.warning(
+                "session '%s': no stimulus of the test split is shown twice, since the repeated ones are far larger "
+                "than its share and train: there will be no noise-corrected scores; raise split.test, or give splits",
+                session,
+            )
 
 
 def _cut(session: str, trial: Trial, block_bins: int) -> list[Piece]:
@@ -140,8 +192,9 @@ def _spread(pieces: list[Piece], budget: Budget, rng: np.random.Generator) -> di
         for index in [int(rng.choice(stretch)) for stretch in stretches if len(stretch)]:
             piece = replace(left[index], split=split)
             chosen[piece.session, piece.start] = piece
-            budget.add(piece, split)
+            budget.add([piece], split)
         left = [p for p in left if (p.session, p.start) not in chosen]
+    budget.add(left, "train")
     return chosen | {(p.session, p.start): replace(p, split="train") for p in left}
 
 
@@ -169,39 +222,50 @@ def _with_gaps(pieces: list[Piece], gap_bins: int) -> tuple[Block, ...]:
 
 
 def _require_every_split(
-    blocks: Mapping[str, tuple[Block, ...]], n_groups: int, some_are_free: bool, burn_in_bins: int
+    blocks: Mapping[str, tuple[Block, ...]], pieces: list[Piece], burn_in_bins: int
 ) -> None:
-    """Refuse a division that lacks a split, with the remedy for its case.
-
-    Args:
-        n_groups: how many groups of trials share a stimulus id or a group.
-        some_are_free: whether there are trials of no group without a split of their own.
-    """
-    if some_are_free:
-        remedy = (
-            "label more trials, or make split.block_s shorter so that the session has at least three blocks, "
-            "or change split.validation and split.test"
-        )
-    elif n_groups:
-        stimuli = "one stimulus" if n_groups == 1 else f"{n_groups} stimuli"
-        remedy = (
-            f"all trials show {stimuli} (by their stimulus_id and group), and a stimulus belongs to one split, so "
-            "training, validation and test cannot differ in stimulus: at least three are needed. Record more, or cut "
-            "the stimulus into parts with ids of their own; without ids its repeats are divided, and a test score "
-            "then says nothing about other stimuli"
-        )
-    else:
-        remedy = "give at least one trial to every split: train, validation and test"
+    """Refuse a division that lacks a split, with the remedy for its case."""
     for session, own in blocks.items():
         if not any(block.split == "train" for block in own):
+            remedy = _remedy([p for p in pieces if p.session == session])
             raise DataError(f"session '{session}': nothing is left to train on; {remedy}")
     for split in SPLITS:
         in_split = [block for own in blocks.values() for block in own if block.split == split]
         if not in_split:
-            raise DataError(f"no trial or time block of the recording is in the {split} split; {remedy}")
+            raise DataError(
+                f"no trial or time block of the recording is in the {split} split; {_remedy(pieces)}"
+            )
         longest = max(block.n_bins for block in in_split)
         if longest <= burn_in_bins:
             raise DataError(
                 f"the longest {split} block has {longest} bins and burn_in_s takes the first {burn_in_bins}; "
                 "make burn_in_s shorter or the trials and blocks longer"
             )
+
+
+def _remedy(pieces: list[Piece]) -> str:
+    """What helps where these pieces do not fill every split."""
+    if any(p.split is None and not names_of(p) for p in pieces):
+        return (
+            "label more trials, or make split.block_s shorter so that the session has at least three blocks, "
+            "or change split.validation and split.test"
+        )
+    groups = linked(pieces)
+    free = sum(all(p.split is None for p in group) for group in groups)
+    if not free:
+        return "give at least one trial to every split: train, validation and test"
+    if any(p.split is not None for p in pieces):
+        return (
+            f"the trials without a split of their own show {_stimuli(free)} (by their stimulus_id and group); give at "
+            "least one trial to every split: train, validation and test"
+        )
+    return (
+        f"all trials show {_stimuli(free)} (by their stimulus_id and group), and a stimulus belongs to one split, so "
+        "training, validation and test cannot differ in stimulus: at least three are needed. Record more, or cut "
+        "the stimulus into parts with ids of their own; without ids its repeats are divided, and a test score "
+        "then says nothing about other stimuli"
+    )
+
+
+def _stimuli(number: int) -> str:
+    return "one stimulus" if number == 1 else f"{number} stimuli"
