@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from visioncore.config import dump_yaml
-from visioncore.training.experiment import TrainingConfig
+from visioncore.errors import ConfigError
+from visioncore.training.experiment import TrainingConfig, read_experiment
+from visioncore.training.launch import require_processes_as_set
 from visioncore.training.plan import read_plan
+from visioncore.training.run import train
 
 MODEL = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
 TRAINING = {"max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2, "clip_frames": 30, "accelerator": "cpu"}
@@ -128,3 +131,75 @@ def test_two_machines_draw_different_batches_and_together_those_of_the_plan(
 def test_clips_of_a_step_are_those_of_all_passes_devices_and_machines() -> None:
     config = TrainingConfig(batch_size=3, accumulate_grad_batches=5, devices=2, num_nodes=7)
     assert config.clips_per_step == 210
+
+
+def slurm(tasks: int, per_node: int | None, nodes: int | None) -> dict[str, str]:
+    given = {"NTASKS": tasks, "NTASKS_PER_NODE": per_node, "NNODES": nodes, "JOB_NAME": "train", "PROCID": 0}
+    return {f"SLURM_{key}": str(value) for key, value in given.items() if value is not None}
+
+
+def torchrun(processes: int, here: int) -> dict[str, str]:
+    return {
+        "TORCHELASTIC_RUN_ID": "7",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(here),
+        "RANK": "0",
+    }
+
+
+# What a launcher sets, devices, machines.
+MISMATCHES: dict[str, tuple[dict[str, str], int, int]] = {
+    "srun of two, one device": (slurm(2, 2, 1), 1, 1),
+    "srun of one, two devices": (slurm(1, None, 1), 2, 1),
+    "srun of two machines, two devices": (slurm(2, 1, 2), 2, 1),
+    "srun of one machine, two set": (slurm(2, 2, 1), 1, 2),
+    "srun that does not say how many on each": (slurm(2, None, None), 2, 1),
+    "a job of two, one device": (slurm(2, None, None), 1, 1),
+    "torchrun of two, one device": (torchrun(2, 2), 1, 1),
+    "torchrun of one, two devices": (torchrun(1, 1), 2, 1),
+    "torchrun of two machines, two devices": (torchrun(2, 1), 2, 1),
+    "Open MPI": ({"OMPI_COMM_WORLD_SIZE": "2"}, 1, 1),
+    "MPICH": ({"PMI_SIZE": "2"}, 2, 1),
+}
+MATCHES: dict[str, tuple[dict[str, str], int, int]] = {
+    "nothing": ({}, 2, 1),
+    "srun of one": (slurm(1, None, None), 1, 1),
+    "srun of four": (slurm(4, 2, 2), 2, 2),
+    "srun that speaks PMI": ({**slurm(4, 2, 2), "PMI_SIZE": "4"}, 2, 2),
+    "an interactive job": ({**slurm(4, None, 1), "SLURM_JOB_NAME": "interactive"}, 2, 1),
+    "torchrun of four": (torchrun(4, 2), 2, 2),
+    "MPI of one": ({"OMPI_COMM_WORLD_SIZE": "1"}, 2, 1),
+}
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for key in list(os.environ):
+        if key.startswith(("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_")):
+            monkeypatch.delenv(key)
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+
+
+@pytest.mark.parametrize(("variables", "devices", "num_nodes"), MISMATCHES.values(), ids=MISMATCHES)
+def test_a_launch_of_another_size_is_refused_and_nothing_is_written(
+    variables: dict[str, str],
+    devices: int,
+    num_nodes: int,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launched(monkeypatch, variables)
+    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+    sizes = [f"training.devices={devices}", f"training.num_nodes={num_nodes}"]
+    with pytest.raises(ConfigError, match="start"):
+        train(read_experiment(*files, sizes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("variables", "devices", "num_nodes"), MATCHES.values(), ids=MATCHES)
+def test_a_launch_of_the_size_that_is_set_is_taken(
+    variables: dict[str, str], devices: int, num_nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched(monkeypatch, variables)
+    require_processes_as_set(TrainingConfig(devices=devices, num_nodes=num_nodes))

@@ -83,9 +83,14 @@ class TrainingConfig(Config):
     initialise: InitialiseConfig = InitialiseConfig()
 
     @property
+    def processes(self) -> int:
+        """Processes that train together, on all machines."""
+        return self.devices * self.num_nodes
+
+    @property
     def clips_per_step(self) -> int:
         """Clips of one optimiser step, over all forward passes, devices and machines."""
-        return self.batch_size * self.accumulate_grad_batches * self.devices * self.num_nodes
+        return self.batch_size * self.accumulate_grad_batches * self.processes
 
     @model_validator(mode="after")
     def _muon_is_there_for_its_learning_rate(self) -> "TrainingConfig":

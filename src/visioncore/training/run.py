@@ -32,6 +32,7 @@ from visioncore.training.coverage import require_predicted_bins
 from visioncore.training.experiment import EXPERIMENT_FILE, Experiment, TrainingConfig
 from visioncore.training.identity import differences
 from visioncore.training.initialise import initialise
+from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.optim import shortened_warmup
 from visioncore.training.plan import (
@@ -61,11 +62,13 @@ def train(
         pace: how fast, for `max_minutes`, to begin with; found by a rehearsal when left out.
 
     Raises:
-        ConfigError: the run folder holds another experiment, or configs and data disagree.
+        ConfigError: the run folder holds another experiment, configs and data disagree, or srun, torchrun or MPI
+            started another number of processes than the settings say.
         CheckpointError: the point to resume from is damaged, or not one that a run wrote.
         TrainingError: the loss is not finite, or memory ran out; the last good checkpoint stays.
     """
     config = experiment.training
+    require_processes_as_set(config)
     _claim(run_dir, experiment)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
     torch.manual_seed(config.seed)
@@ -116,6 +119,7 @@ def find_pace(experiment: Experiment, seconds: float) -> Pace:
         ConfigError: configs and data disagree.
         TrainingError: the loss is not finite, or memory ran out.
     """
+    require_processes_as_set(experiment.training)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(experiment.training.train_share)
     torch.manual_seed(experiment.training.seed)
     twin = experiment.model.build(store.spec, store.normalisation)

@@ -43,7 +43,7 @@ def build_trainer(
         devices=config.devices,
         num_nodes=config.num_nodes,
         # Sessions differ between ranks, so on each some readouts see no clip.
-        strategy="ddp_find_unused_parameters_true" if config.devices * config.num_nodes > 1 else "auto",
+        strategy="ddp_find_unused_parameters_true" if config.processes > 1 else "auto",
         plugins=plugins,
         precision=config.precision,
         max_epochs=plan.epochs,
