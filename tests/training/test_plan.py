@@ -192,6 +192,34 @@ def test_what_was_planned_is_met_however_wrong_the_rehearsal_was(
     assert recorded is None or recorded == run.module.plan
 
 
+@pytest.mark.parametrize("minutes", [0.5, 2.0, 8.0])
+@pytest.mark.parametrize("step_s", [0.05, 0.2, 0.3])
+def test_it_is_met_too_where_a_pass_is_longer_than_the_minutes(
+    minutes: float, step_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch)
+    long = PLAN.model_copy(update={"steps_per_epoch": 100_000})
+    plan = plan_for_minutes(long, minutes, Pace(step_s=0.1, epoch_end_s=1.0))
+    took = Run(machine, tmp_path, plan, lambda _: step_s, 1.0).to_the_end(monkeypatch)
+    assert took == pytest.approx(minutes, rel=0.1)
+
+
+def test_validations_take_no_more_than_a_quarter_for_that() -> None:
+    long = PLAN.model_copy(update={"steps_per_epoch": 100_000})
+    plans = [plan_for_minutes(long, 2.0, Pace(step_s=0.1, epoch_end_s=s)) for s in (1.0, 7.0, 12.0, 50.0)]
+    assert [plan.epochs for plan in plans] == [4, 4, 2, 1]
+
+
+def test_a_pace_that_no_epoch_could_correct_is_blamed_on_the_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = Machine(monkeypatch)
+    long = PLAN.model_copy(update={"steps_per_epoch": 100_000})
+    plan = plan_for_minutes(long, 1.0, Pace(step_s=0.1, epoch_end_s=40.0))
+    Run(machine, tmp_path, plan, lambda _: 0.2, 40.0).to_the_end(monkeypatch)
+    assert "the machine was slower than in the rehearsal" in caplog.text
+
+
 def test_a_load_that_changes_afterwards_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -201,6 +229,7 @@ def test_a_load_that_changes_afterwards_is_said(
     took = run.to_the_end(monkeypatch)
     assert took == pytest.approx(11, abs=1)
     assert f"training took {took:.1f} minutes, and 8 were planned" in caplog.text
+    assert "the machine was slower than in the first epochs" in caplog.text
 
 
 def test_the_plan_is_put_right_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

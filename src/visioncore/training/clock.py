@@ -81,11 +81,13 @@ class Clock(Callback):
             return
         took = pl_module.history[-1]["wall_s"] / 60
         if abs(took - minutes) > TOLERANCE * minutes:
+            corrected_at = pl_module.plan.corrected_at
             logger.warning(
-                "training took %.1f minutes, and %g were planned: after the first epochs the machine became %s",
+                "training took %.1f minutes, and %g were planned: the machine was %s than %s",
                 took,
                 minutes,
                 "slower" if took > minutes else "faster",
+                "in the rehearsal" if corrected_at is None else "in the first epochs",
             )
         else:
             logger.info("training took %.1f of %g minutes", took, minutes)

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 REHEARSED_SHARE = 0.05
 """Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""
 SHORTEST_REHEARSAL_S = 5.0
+FEWEST_EPOCHS = 4
+"""Where the clock decides: the first of them is what corrects the plan."""
+MOST_SPENT_ON_EPOCH_ENDS = 0.25
+"""Of the minutes, to have as many epochs."""
 
 
 class Plan(Config):
@@ -116,7 +120,9 @@ def rehearsal_s(minutes: float) -> float:
 def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
     """The plan, with the steps that fill `minutes` at this pace; epochs change in length to divide them."""
     budget_s = minutes * 60
-    epochs = max(round(budget_s / (plan.steps_per_epoch * pace.step_s + pace.epoch_end_s)), 1)
+    usual = round(budget_s / (plan.steps_per_epoch * pace.step_s + pace.epoch_end_s))
+    affordable = int(MOST_SPENT_ON_EPOCH_ENDS * budget_s / max(pace.epoch_end_s, pace.step_s))
+    epochs = max(usual, min(FEWEST_EPOCHS, affordable), 1)
     steps_per_epoch = max(int((budget_s / epochs - pace.epoch_end_s) / pace.step_s), 1)
     logger.info(
         "%.3f s a step, %.1f s for validation and checkpoint: %d steps fit into %g minutes",
