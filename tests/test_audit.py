@@ -14,6 +14,7 @@ from skimage import data as pictures
 
 from visioncore import audit as audits
 from visioncore.audit import AuditResult, Finding, audit, load_audit
+from visioncore.audit.controls import SessionControls
 from visioncore.audit.likeness import is_distinctive, likeness
 from visioncore.audit.lines import as_json
 from visioncore.audit.recalibration import recalibrated
@@ -361,6 +362,29 @@ def test_a_wrong_prediction_that_is_sure_of_itself_is_judged_after_recalibration
     shifted = lines(clean, twin_of(clean))["video shifted"]
     assert shifted["bits_per_spike"]["mean"] < -0.2
     assert 0 <= shifted["recalibrated_bits_per_spike"]["mean"] < 0.05
+
+
+def test_repeats_that_a_grey_level_tells_apart_are_no_other_stimulus(build: Build) -> None:
+    """Else a control gives an honest twin the right stimulus by mistake."""
+
+    def few_repeated(arrays: Arrays) -> None:
+        for i, trial in enumerate(TEST):
+            first = TEST[i % 3]
+            shown = arrays["video"][first * TRIAL : (first + 1) * TRIAL]
+            arrays["video"][trial * TRIAL : (trial + 1) * TRIAL] = shown
+            arrays["stimulus"][trial] = f"s{first}"
+        for i, trial in enumerate(TEST):
+            arrays["video"][trial * TRIAL : (trial + 1) * TRIAL, 0, 0] ^= np.uint8(i // 3 % 2)
+
+    store = build(few_repeated)
+    session = SessionControls(twin_of(store), store, store.sessions["day0"])
+    names = [audited.block.stimulus_id for audited in session.blocks]
+    assert len(set(names)) == 3 < len(names)
+    named = [np.full_like(a.recorded, names.index(a.block.stimulus_id)) for a in session.blocks]
+    for _ in range(20):
+        shuffled = session.shuffled(named)
+        assert shuffled is not None
+        assert all((given != own).all() for given, own in zip(shuffled, named, strict=True))
 
 
 def test_a_twin_that_ignores_the_stimulus_is_reported_as_such(clean: RecordingStore) -> None:

@@ -321,6 +321,22 @@ def test_an_override_that_would_change_a_rate_or_means_nothing_is_refused(
         load_twin(saved, overrides=[override])
 
 
+def test_overrides_that_are_no_list_are_refused(saved: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is the string .*expected a list"):
+        load_twin(saved, overrides="model.convnet.params.flash_attention=false")
+
+
+def test_no_clips_have_no_rates(twin: Twin) -> None:
+    assert twin([]) == []
+
+
+def test_behaviour_too_large_for_the_model_is_refused_without_a_warning(twin: Twin) -> None:
+    behaviour = BEHAVIOUR.astype(np.float64)
+    behaviour[3] = 1e300
+    with pytest.raises(DataError, match=r"is 1e\+300 at bin 3.*not finite"):
+        twin.predict(video(), behaviour, session="a")
+
+
 def test_what_a_core_does_not_have_cannot_be_overridden(tmp_path: Path) -> None:
     model = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
     plain = build_config(TwinConfig, model, "m").build(spec(), CONSTANTS)

@@ -81,6 +81,10 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
         raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}\n(the file was written by an incompatible version)") from None
+    if isinstance(overrides, str):
+        raise ConfigError(
+            f"overrides is the string {overrides!r}; expected a list of them, such as [{EXAMPLE!r}]"
+        )
     if overrides:
         config = _overridden(config, overrides, file)
     twin = config.build(spec, normalisation)

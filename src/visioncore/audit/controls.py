@@ -221,12 +221,14 @@ class SessionControls:
         return np.repeat(self._grey, block.n_bins, axis=0)
 
     def _other_stimuli(self, audited: AuditedBlock) -> list[int]:
-        """Blocks that show something else, and nothing of the same picture."""
-        group = audited.block.group
+        """Blocks that show something else, and nothing of the same picture; repeats may differ by a grey level."""
+        named, group = audited.block.stimulus_id, audited.block.group
         return [
             j
             for j, other in enumerate(self.blocks)
-            if other.stimulus != audited.stimulus and (group is None or other.block.group != group)
+            if other.stimulus != audited.stimulus
+            and (named is None or other.block.stimulus_id != named)
+            and (group is None or other.block.group != group)
         ]
 
     def _wrong_video(self, audited: AuditedBlock) -> Callable[[], np.ndarray] | None:

@@ -82,7 +82,9 @@ def checked_behaviour(
         raise DataError(f"behaviour is {found}; expected a NumPy array of numbers (T, {n_signals}) or 'mean'")
     if behaviour.shape != (n_bins, n_signals):
         raise DataError(f"behaviour has shape {behaviour.shape}, expected {(n_bins, n_signals)}")
-    broken = ~np.isfinite(behaviour.astype(np.float32))
+    with np.errstate(over="ignore"):
+        # Too large for the model's float32 is as bad as infinite.
+        broken = ~np.isfinite(behaviour.astype(np.float32))
     if broken.any():
         at, signal = (int(axis[0]) for axis in np.nonzero(broken))
         raise DataError(
@@ -135,8 +137,9 @@ class PixelScale:
         larger &= away > np.where(varies, FAR, FARTHEST)
         if (odd := np.flatnonzero(smaller | larger)).size:
             c = int(odd[0])
+            channel = f" (channel {c})" if len(mean) > 1 else ""
             warnings.warn(
-                f"the video has a mean of {mean[c]:.4g} and a spread of {std[c]:.4g}, the training data "
+                f"the video{channel} has a mean of {mean[c]:.4g} and a spread of {std[c]:.4g}, the training data "
                 f"{self._mean[c]:.4g} and {self._std[c]:.4g}: give raw pixels on the scale of the training data",
                 UserWarning,
                 stacklevel=stacklevel + 1,

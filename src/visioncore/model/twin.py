@@ -221,6 +221,8 @@ class Twin(nn.Module):
         """Rates of whole clips of several sessions, from fresh states; the core sees them as one batch."""
         for clip in clips:
             self._key(clip.session)
+        if not clips:
+            return []
         if len(clips) == 1:
             only = clips[0]
             return [self.advance(None, only.video, only.behaviour, session=only.session)[0]]
