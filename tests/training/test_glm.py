@@ -52,7 +52,7 @@ def fit(
         step=1,
     )
     with torch.no_grad():
-        linear.spatial.copy_(found / linear.spatial_scale)
+        linear.spatial.copy_(found.spatial / linear.spatial_scale)
     return linear
 
 

@@ -18,6 +18,7 @@ from visioncore.config import dump_yaml
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.model import Twin
 from visioncore.training.experiment import read_experiment
+from visioncore.training.lit_twin import LitTwin
 from visioncore.training.plan import read_plan
 from visioncore.training.run import train
 
@@ -259,10 +260,13 @@ def test_a_run_goes_on_with_no_other_data_and_no_other_settings(
 
 
 @pytest.mark.slow
-def test_a_run_that_stopped_early_stays_stopped(folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_stopped_early_stays_stopped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-    # A learning rate that can only do harm: no validation is better than the first.
-    overrides = ["training.early_stopping_patience=1", "training.learning_rate=3.0", "training.num_workers=0"]
+    # No validation is better than the first.
+    monkeypatch.setattr(LitTwin, "validation_score", lambda self: -float(self.global_step))
+    overrides = ["training.early_stopping_patience=1", "training.num_workers=0"]
     for _ in range(2):
         train(read_experiment(*files, overrides), tmp_path / "run")
         history = (tmp_path / "run" / "logs" / "metrics.csv").read_text().splitlines()

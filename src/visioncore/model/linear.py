@@ -17,6 +17,9 @@ from visioncore.config import ComponentConfig
 from visioncore.model.state import last_steps
 from visioncore.shapes import VideoShape
 
+SHORTEST_WINDOW_S = 0.2
+"""What `window_s: auto` begins with."""
+
 
 class NoLinearConfig(ComponentConfig):
     type: Literal["none"] = "none"
@@ -27,18 +30,21 @@ class LowRankLinearConfig(ComponentConfig):
 
     type: Literal["low_rank"] = "low_rank"
     rank: PositiveInt = 2
-    window_s: PositiveFloat = 0.2
-    """How far back the filter sees."""
+    window_s: PositiveFloat | Literal["auto"] = "auto"
+    """How far back the filter sees; `auto` finds it from the training data before training begins
+    (`training/window.py`), and is `SHORTEST_WINDOW_S` until then."""
     num_basis: PositiveInt = 12
     gain: bool = False
     """Whether the core scales the filters' drive, unit by unit, by what it sees where the unit looks."""
 
     def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> "LowRankLinear":
+        window_s = SHORTEST_WINDOW_S if self.window_s == "auto" else self.window_s
         return LowRankLinear(
             video=video,
             n_units=n_units,
             rank=self.rank,
-            lags=max(round(self.window_s * sampling_rate_hz), 1),
+            window_s=window_s,
+            lags=max(round(window_s * sampling_rate_hz), 1),
             num_basis=self.num_basis,
         )
 
@@ -72,8 +78,11 @@ def raised_cosine_basis(lags: int, num_basis: int) -> Float[Tensor, "basis lags"
 class LowRankLinear(nn.Module):
     """Causal low-rank filters of one session's units. Zero until initialised from data, so that it does no harm."""
 
-    def __init__(self, *, video: VideoShape, n_units: int, rank: int, lags: int, num_basis: int) -> None:
+    def __init__(
+        self, *, video: VideoShape, n_units: int, rank: int, window_s: float, lags: int, num_basis: int
+    ) -> None:
         super().__init__()
+        self.window_s = window_s
         self.n_units, self.rank = n_units, rank
         self.basis: Tensor
         self.register_buffer("basis", raised_cosine_basis(lags, num_basis), persistent=False)

@@ -92,9 +92,13 @@ class DynamicGaussianReadout(nn.Module):
             field = self.position.new_tensor(self.field_px)
             self.position.copy_((centres_px.to(self.position) / field * 2 - 1).clamp(-1, 1))
 
-    def masks(self) -> Float[Tensor, "units places"]:
-        """How much each unit weighs each place; sums to one, whatever the width, so no unit loses its mask."""
-        offset = self.grid_px - self.centres_px()[:, None]
+    def masks(self, moved_px: tuple[int, int] = (0, 0)) -> Float[Tensor, "units places"]:
+        """How much each unit weighs each place; sums to one, whatever the width, so no unit loses its mask.
+
+        Args:
+            moved_px: rows down and columns right that the video was moved by, and every unit with it.
+        """
+        offset = self.grid_px - self.grid_px.new_tensor(moved_px) - self.centres_px()[:, None]
         cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
         along = torch.stack(
             (cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]), dim=-1
@@ -118,11 +122,11 @@ class DynamicGaussianReadout(nn.Module):
         return self.signals(features)[:, :, 0]
 
     def signals(
-        self, features: Float[Tensor, "batch dim tokens rows columns"]
+        self, features: Float[Tensor, "batch dim tokens rows columns"], moved_px: tuple[int, int] = (0, 0)
     ) -> Float[Tensor, "batch bins signals units"]:
         """The drive of every bin, and after it the gain signal where there is one."""
         flat = features.flatten(3).permute(0, 2, 3, 1)  # (B, tokens, places, dim)
-        masks = self.masks()
+        masks = self.masks(moved_px)
         weighed = []
         for start in range(0, len(masks), UNITS_AT_ONCE):
             slice_ = slice(start, start + UNITS_AT_ONCE)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from visioncore.config import Config
 from visioncore.errors import ConfigError, DataError
@@ -66,6 +67,10 @@ class TwinConfig(Config):
     def core_sets_gain(self) -> bool:
         """Whether the core scales the linear path."""
         return isinstance(self.linear, LowRankLinearConfig) and self.linear.gain
+
+    def with_window(self, window_s: float) -> "TwinConfig":
+        """This model with a linear path that sees as far back."""
+        return self.model_copy(update={"linear": self.linear.model_copy(update={"window_s": window_s})})
 
     def build(self, spec: DataSpec, normalisation: Normalisation) -> "Twin":
         """The twin for these data, with fresh weights.
@@ -217,28 +222,36 @@ class Twin(nn.Module):
         features, core_state, modulator_state = self._features(state, x, self._behaviour(behaviour, video))
         return self._rates(state, x, features, core_state, modulator_state, session)
 
-    def forward(self, clips: Sequence[Clip]) -> list[Float[Tensor, "batch time units"]]:
-        """Rates of whole clips of several sessions, from fresh states; the core sees them as one batch."""
+    def forward(
+        self, clips: Sequence[Clip], moved_px: tuple[int, int] = (0, 0)
+    ) -> list[Float[Tensor, "batch time units"]]:
+        """Rates of whole clips of several sessions, from fresh states; the core sees them as one batch.
+
+        Args:
+            moved_px: rows down and columns right that the core sees the clips moved by, with mean grey behind them; its
+                readouts look there.
+        """
         for clip in clips:
             self._key(clip.session)
         if not clips:
             return []
-        if len(clips) == 1:
-            only = clips[0]
-            return [self.advance(None, only.video, only.behaviour, session=only.session)[0]]
         x = self.adapter(torch.cat([clip.video for clip in clips]))
         behaviour = (
             torch.cat([self._behaviour(clip.behaviour, clip.video) for clip in clips])  # type: ignore[misc]
             if self.uses_behaviour
             else None
         )
-        features, core_state, modulator_state = self._features(None, x, behaviour)
+        down, right = moved_px
+        seen = functional.pad(x, (right, -right, down, -down)) if any(moved_px) else x
+        features, core_state, modulator_state = self._features(None, seen, behaviour)
         rates, start = [], 0
         for clip in clips:
             part = slice(start, start + len(clip.video))
             start = part.stop
             mine = None if features is None else features[part]
-            rates.append(self._rates(None, x[part], mine, core_state, modulator_state, clip.session)[0])
+            rates.append(
+                self._rates(None, x[part], mine, core_state, modulator_state, clip.session, moved_px)[0]
+            )
         return rates
 
     def rates(
@@ -337,6 +350,7 @@ class Twin(nn.Module):
         core_state: Any,
         modulator_state: Any,
         session: str,
+        moved_px: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, TwinState]:
         key = self._key(session)
         output = self.output(session)
@@ -352,7 +366,7 @@ class Twin(nn.Module):
         else:
             readout = self.readouts[key]
             assert isinstance(readout, DynamicGaussianReadout)
-            signals = torch.cat((pending, readout.signals(features).to(x.dtype)), dim=1)
+            signals = torch.cat((pending, readout.signals(features, moved_px).to(x.dtype)), dim=1)
             due, pending = signals[:, :n_bins], signals[:, n_bins:]
             drive = due[:, :, 0]
         linear_state = None

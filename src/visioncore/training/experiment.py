@@ -49,6 +49,11 @@ class TrainingConfig(Config):
     """`dense` scores every bin of a clip, `last` only the newest frame's (the guide's)."""
     cutmix: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Share of the batches whose clips each get a box of another clip of their session (see `training/cutmix.py`)."""
+    shift_px: NonNegativeInt = 0
+    """The core sees each batch moved by up to as many pixels, both ways, and its readouts look there; so what it learns
+    holds at any place of the tubelets' grid."""
+    fixed_filters: bool = False
+    """Leave the linear path's spatial filters as they were set from the data; their time courses are trained."""
     optimiser: Literal["adamw", "muon"] = "adamw"
     """`muon` steers the core's matrices and kernels, and AdamW the rest."""
     learning_rate: PositiveFloat = 1e-3
@@ -68,7 +73,9 @@ class TrainingConfig(Config):
     validation_minutes: PositiveFloat | None = None
     """Validation recording per session that each validation reads at most; all of it when left out."""
     early_stopping_patience: PositiveInt | None = None
-    """Validations without a better score before training stops."""
+    """Validations without a better score before training stops; decides before `patience_passes`."""
+    patience_passes: PositiveFloat | None = None
+    """Passes over the training bins without a better score before training stops; see `training/enough.py`."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """No float16: its range is too small for the gradients of rare spikes."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -3,20 +3,26 @@
 First the time courses: with the spatial filters fixed, a unit's drive is linear in its temporal coefficients, and the
 likelihood of its responses is concave in them and the bias: a generalised linear model of a few dozen numbers, which
 L-BFGS solves in seconds. Then everything together by a few steps of gradient descent, each unit stopped where it
-predicts bins best that it has not seen. Filters that hardly help there are left out: they are noise, and training,
+predicts bins best that it has not seen; where its output can bend, so does the drive of units that predict them better
+so. Filters that hardly help there are left out: they are noise, and training,
 which sees other bins, would find uses for it.
 
 Source: Paninski 2004, "Maximum likelihood estimation of cascade point-process neural encoding models".
 """
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from visioncore.losses import RATE_FLOOR
+from visioncore.model.bend import bend
 from visioncore.model.linear import LowRankLinear
 from visioncore.model.outputs import CountOutput, RateOutput
+from visioncore.training.bends import fit_bends, place_knots
 
 ITERATIONS = 60
 SHRINKAGE = 1e-3
@@ -25,9 +31,22 @@ SHARES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 """Of the fit, chosen per unit on bins that it has not seen: none where the filters do not help."""
 LEAST_GAIN = 0.01
 """What filters must bring on bins that the unit has not seen: nats per spike, or a share of a trace's variance."""
+LEAST_GAIN_OF_A_BEND = 0.003
+"""What a bend must bring there beside the best straight drive, in nats per spike."""
+OLDEST = 0.15
+"""Share of a filter's lags that are its oldest."""
 REFINEMENTS = 40
 REFINEMENT_RATE = 0.05
 """Of Adam, relative to the size of a unit's filters."""
+
+
+@dataclass
+class FittedFilters:
+    """What `fit_filters` does not set itself."""
+
+    spatial: Float[Tensor, "units rank pixels"]
+    cut_off: Bool[Tensor, " units"]
+    """Whether a unit's filter still helps at its oldest lags, so that a longer one would help more."""
 
 
 def fit_filters(
@@ -41,10 +60,10 @@ def fit_filters(
     fitted: Float[Tensor, "time some"],
     tested: Float[Tensor, "time some"],
     step: int,
-) -> Float[Tensor, "units rank pixels"]:
-    """Set the temporal coefficients of `linear` and the bias of `output`, in place; returns the spatial filters.
+) -> FittedFilters:
+    """Set the temporal coefficients of `linear`, and bias and bends of `output`, in place; returns the spatial filters.
 
-    Both are zero for units whose filters are left out. So they stay: where both are, neither has a gradient.
+    All are zero for units whose filters are left out. So they stay: where both factors are, neither has a gradient.
 
     Args:
         spatial: filters of unit length to begin with, at the frames' resolution.
@@ -55,90 +74,200 @@ def fit_filters(
     """
     device = output.bias.device
     fitted, tested = (bins.reshape(len(bins), -1) for bins in (fitted, tested))
-    spatial, window, frames, responses, fitted, tested = (
-        tensor.to(device) for tensor in (spatial, window, frames, responses, fitted, tested)
+    fit = _Fit(
+        linear,
+        output,
+        spatial=spatial.to(device),
+        window=window.to(device),
+        frames=frames.to(device),
+        responses=responses.to(device),
+        fitted=fitted.to(device),
+        tested=tested.to(device),
+        step=step,
     )
-    units, rank, n_pixels = spatial.shape
-    scale = (frames @ spatial.flatten(0, 1).T).std(dim=0).clamp_min(1e-12)[:, None]
-    slow_lags = -(-linear.lags // step)
-    whole = functional.pad(linear.basis, (0, slow_lags * step - linear.lags))
-    basis = whole.unflatten(1, (slow_lags, step)).sum(2)
-    coefficients = torch.zeros(units * rank, len(basis), device=device, requires_grad=True)
-    offset = torch.zeros(units, device=device, requires_grad=True)
-    is_count = isinstance(output, CountOutput)
+    first = fit.time_courses()
+    best, lowest = fit.refined(fit.shrunk_or_bent(first))
+    helps = (fit.mean_rate_loss - lowest) / fit.events(fit.tested) > LEAST_GAIN
+    cut_off = (fit.loss_without_oldest_lags(best) - lowest) / fit.events(fit.tested) > LEAST_GAIN
+    with torch.no_grad():
+        output.shift(best.offset * helps)
+        if fit.bends is not None:
+            fit.bends.step.mul_(helps)
+            fit.bends.values.copy_(best.values * helps[:, None])
+        temporal = (best.coefficients / fit.scale).unflatten(0, (-1, fit.rank))
+        linear.temporal[:, : fit.rank] = temporal * helps[:, None, None]
+    return FittedFilters(best.spatial * helps[:, None, None], helps & cut_off)
 
-    def events(bins: Float[Tensor, "time some"]) -> Tensor:
-        return ((responses * bins).sum(0) if is_count else bins.sum(0)).clamp_min(1.0)
 
-    def history(spatial: Tensor) -> Float[Tensor, "1 filters time"]:
-        return functional.pad((frames @ spatial.flatten(0, 1).T).T / scale, (slow_lags - 1, 0))[None]
+class _Parameters(NamedTuple):
+    spatial: Float[Tensor, "units rank pixels"]
+    coefficients: Float[Tensor, "filters basis"]
+    offset: Float[Tensor, " units"]
+    values: Float[Tensor, "units knots"]
+    """Of the bends; no knots where the output has none."""
 
-    def drive(history: Tensor, coefficients: Tensor, offset: Tensor) -> Float[Tensor, "time units"]:
-        kernel = (coefficients @ basis).flip(-1)
-        filtered = functional.conv1d(history, kernel[:, None], groups=len(kernel))[0]
-        return filtered.unflatten(0, (units, rank)).sum(1).T + offset
 
-    def losses(drive: Tensor, bins: Tensor) -> Float[Tensor, " units"]:
-        predicted = step * output(drive)
-        if is_count:
-            each = predicted - responses * predicted.clamp_min(RATE_FLOOR).log()
+class _Fit:
+    """The likelihood of one session's filters, and the ways to raise it."""
+
+    def __init__(
+        self,
+        linear: LowRankLinear,
+        output: RateOutput,
+        *,
+        spatial: Float[Tensor, "units rank pixels"],
+        window: Float[Tensor, "units pixels"],
+        frames: Float[Tensor, "time pixels"],
+        responses: Float[Tensor, "time units"],
+        fitted: Float[Tensor, "time some"],
+        tested: Float[Tensor, "time some"],
+        step: int,
+    ) -> None:
+        self.output, self.step = output, step
+        self.spatial, self.window, self.frames = spatial, window, frames
+        self.responses, self.fitted, self.tested = responses, fitted, tested
+        self.units, self.rank, self.n_pixels = spatial.shape
+        self.scale = (frames @ spatial.flatten(0, 1).T).std(dim=0).clamp_min(1e-12)[:, None]
+        self.lags = -(-linear.lags // step)
+        whole = functional.pad(linear.basis, (0, self.lags * step - linear.lags))
+        self.basis = whole.unflatten(1, (self.lags, step)).sum(2)
+        self.counts = isinstance(output, CountOutput)
+        self.bends = output.bend if isinstance(output, CountOutput) else None
+
+    def events(self, bins: Float[Tensor, "time some"]) -> Float[Tensor, " units"]:
+        """What losses are divided by: spikes, or bins of traces."""
+        return ((self.responses * bins).sum(0) if self.counts else bins.sum(0)).clamp_min(1.0)
+
+    def losses(
+        self, drive: Float[Tensor, "time units"], bins: Float[Tensor, "time some"]
+    ) -> Float[Tensor, " units"]:
+        """Of a drive after its bend, with its offset."""
+        output = self.output
+        predicted = self.step * (output.bent(drive) if isinstance(output, CountOutput) else output(drive))
+        if self.counts:
+            each = predicted - self.responses * predicted.clamp_min(RATE_FLOOR).log()
         else:
-            each = ((predicted - responses) / (step * output.scale)).square()
+            each = ((predicted - self.responses) / (self.step * output.scale)).square()
         return (each * bins).sum(0)
 
-    def maximise(bins: Float[Tensor, "time some"], *parameters: Tensor) -> None:
+    def time_courses(self) -> _Parameters:
+        """The maximum of the likelihood with the spatial filters as they are. Sets `found` and `mean_rate_loss`."""
+        device = self.spatial.device
+        coefficients = torch.zeros(self.units * self.rank, len(self.basis), device=device, requires_grad=True)
+        offset = torch.zeros(self.units, device=device, requires_grad=True)
+        self._maximise(self.fitted, coefficients, offset, coefficients, offset)
+        with torch.no_grad():
+            self.found = self._drive(self._history(self.spatial), coefficients)
+            self.mean_rate_loss = self.losses(torch.zeros_like(self.found), self.tested)
+        values = torch.zeros(
+            self.units, 0 if self.bends is None else self.bends.values.shape[1], device=device
+        )
+        return _Parameters(self.spatial, coefficients.detach(), offset.detach(), values)
+
+    def shrunk_or_bent(self, first: _Parameters) -> _Parameters:
+        """Each unit's filters at the share of their size, or with the bend, that predicts the tested bins best."""
+        with torch.no_grad():
+            tests = torch.stack(
+                [self.losses(share * (self.found + first.offset), self.tested) for share in SHARES]
+            )
+            share = torch.tensor(SHARES, device=tests.device)[tests.argmin(0)]
+        bending, bent = torch.zeros_like(share, dtype=torch.bool), None
+        if self.bends is not None:
+            place_knots(self.bends, self.found)
+            bent = fit_bends(
+                self.bends,
+                self.found,
+                first.offset,
+                fitted_loss=lambda drive, offset: (
+                    self.losses(drive + offset, self.fitted) / self.events(self.fitted)
+                ),
+                tested_loss=lambda drive, offset: self.losses(drive + offset, self.tested),
+            )
+            bending = (tests.amin(0) - bent.judged) / self.events(self.tested) > LEAST_GAIN_OF_A_BEND
+            with torch.no_grad():
+                self.bends.step.mul_(bending)
+        share = share.where(~bending, 1.0)
+        coefficients = first.coefficients * share.repeat_interleave(self.rank)[:, None]
+        # Smaller filters leave another mean rate.
+        offset = first.offset.clone().requires_grad_()
+        self._maximise(self.fitted + self.tested, coefficients, offset, offset)
+        if bent is None:
+            return first._replace(coefficients=coefficients, offset=offset.detach())
+        return first._replace(
+            coefficients=coefficients,
+            offset=torch.where(bending, bent.offset, offset.detach()),
+            values=bent.values * bending[:, None],
+        )
+
+    def refined(self, start: _Parameters) -> tuple[_Parameters, Float[Tensor, " units"]]:
+        """All together, each unit stopped where it predicts the tested bins best; and its loss there."""
+        # Moves in units of each unit's own filters, so that one rate suits all.
+        of_unit = start.coefficients.unflatten(0, (self.units, -1)).flatten(1).norm(dim=1)
+        sizes = _Parameters(
+            self.window[:, None] * self.n_pixels**-0.5,
+            of_unit.repeat_interleave(self.rank)[:, None],
+            torch.ones_like(start.offset),
+            self.found.std(0)[:, None],
+        )
+        moves = [torch.zeros_like(t).requires_grad_() for t in start]
+        adam = torch.optim.Adam(moves, lr=REFINEMENT_RATE, betas=(0.9, 0.95))
+        best = _Parameters(*(t.detach().clone() for t in start))
+        lowest = torch.full_like(start.offset, float("inf"))
+        for _ in range(REFINEMENTS + 1):
+            now = _Parameters(*(t + move * unit for t, move, unit in zip(start, moves, sizes, strict=True)))
+            driven = self._whole_drive(now, self.basis)
+            with torch.no_grad():
+                judged = self.losses(driven, self.tested)
+                better = judged < lowest
+                lowest = torch.where(better, judged, lowest)
+                for kept, moved in zip(best, now, strict=True):
+                    kept.unflatten(0, (self.units, -1))[better] = moved.unflatten(0, (self.units, -1))[better]
+            adam.zero_grad()
+            (self.losses(driven, self.fitted) / self.events(self.fitted)).sum().backward(inputs=moves)
+            adam.step()
+        return best, lowest
+
+    @torch.no_grad()
+    def loss_without_oldest_lags(self, parameters: _Parameters) -> Float[Tensor, " units"]:
+        """On the tested bins: a filter that misses them goes on beyond its window."""
+        lags = torch.arange(self.lags, device=self.basis.device)
+        kept = lags < self.lags - max(round(OLDEST * self.lags), 1)
+        return self.losses(self._whole_drive(parameters, self.basis * kept), self.tested)
+
+    def _history(self, spatial: Float[Tensor, "units rank pixels"]) -> Float[Tensor, "1 filters time"]:
+        projected = (self.frames @ spatial.flatten(0, 1).T).T / self.scale
+        return functional.pad(projected, (self.lags - 1, 0))[None]
+
+    def _drive(
+        self,
+        history: Float[Tensor, "1 filters time"],
+        coefficients: Float[Tensor, "filters basis"],
+        basis: Float[Tensor, "basis lags"] | None = None,
+    ) -> Float[Tensor, "time units"]:
+        kernel = (coefficients @ (self.basis if basis is None else basis)).flip(-1)
+        filtered = functional.conv1d(history, kernel[:, None], groups=len(kernel))[0]
+        return filtered.unflatten(0, (self.units, self.rank)).sum(1).T
+
+    def _whole_drive(
+        self, parameters: _Parameters, basis: Float[Tensor, "basis lags"]
+    ) -> Float[Tensor, "time units"]:
+        driven = self._drive(self._history(parameters.spatial), parameters.coefficients, basis)
+        if self.bends is not None:
+            driven = driven + bend(driven, parameters.values, self.bends.low, self.bends.step)
+        return driven + parameters.offset
+
+    def _maximise(
+        self, bins: Float[Tensor, "time some"], coefficients: Tensor, offset: Tensor, *parameters: Tensor
+    ) -> None:
         optimiser = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+        history = self._history(self.spatial)
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            loss = (losses(drive(projected, coefficients, offset), bins) / events(fitted)).sum()
+            drive = self._drive(history, coefficients) + offset
+            loss = (self.losses(drive, bins) / self.events(self.fitted)).sum()
             loss = loss + SHRINKAGE * coefficients.square().sum()
             loss.backward(inputs=parameters)
             return loss
 
         optimiser.step(closure)
-
-    projected = history(spatial)
-    maximise(fitted, coefficients, offset)
-    with torch.no_grad():
-        found = drive(projected, coefficients, offset)
-        tests = torch.stack([losses(share * found, tested) for share in SHARES])
-        without = tests[-1]
-        share = torch.tensor(SHARES, device=device)[tests.argmin(0)]
-        coefficients.mul_(share.repeat_interleave(rank)[:, None])
-    # Smaller filters leave another mean rate.
-    maximise(fitted + tested, offset)
-
-    # Moves in units of each unit's own filters, so that one rate suits all.
-    size = (
-        coefficients.detach()
-        .unflatten(0, (units, -1))
-        .flatten(1)
-        .norm(dim=1)
-        .repeat_interleave(rank)[:, None]
-    )
-    moves = [torch.zeros_like(t).requires_grad_() for t in (spatial, coefficients, offset)]
-    adam = torch.optim.Adam(moves, lr=REFINEMENT_RATE, betas=(0.9, 0.95))
-    best = [t.detach().clone() for t in (spatial, coefficients, offset)]
-    lowest = torch.full((units,), float("inf"), device=device)
-    for _ in range(REFINEMENTS + 1):
-        moved_spatial = spatial + moves[0] * window[:, None] * n_pixels**-0.5
-        moved = [moved_spatial, coefficients.detach() + moves[1] * size, offset.detach() + moves[2]]
-        driven = drive(history(moved_spatial), moved[1], moved[2])
-        with torch.no_grad():
-            judged = losses(driven, tested)
-            better = judged < lowest
-            lowest = torch.where(better, judged, lowest)
-            for kept, now in zip(best, moved, strict=True):
-                of_unit = kept.unflatten(0, (units, -1))
-                of_unit[better] = now.unflatten(0, (units, -1))[better]
-        adam.zero_grad()
-        (losses(driven, fitted) / events(fitted)).sum().backward(inputs=moves)
-        adam.step()
-
-    helps = (without - lowest) / events(tested) > LEAST_GAIN
-    output.shift(best[2] * helps)
-    with torch.no_grad():
-        temporal = (best[1] / scale).unflatten(0, (units, rank))
-        linear.temporal[:, :rank] = temporal * helps[:, None, None]
-    return best[0] * helps[:, None, None]

@@ -45,6 +45,8 @@ class LitTwin(lightning.LightningModule):
         super().__init__()
         self.twin, self.config, self.plan = twin, config, plan
         self._store, self._balance = store, balance
+        for linear in twin.linears.values():
+            linear.spatial.requires_grad_(not config.fixed_filters)
         self.first_epoch = 0
         """The epoch with which this process began."""
         self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
@@ -104,7 +106,9 @@ class LitTwin(lightning.LightningModule):
         rng = np.random.default_rng([self.config.seed, number, CUTMIX])
         # The DataLoader makes lists of tuples.
         batch = cutmix(tuple(batch), self.config.cutmix, rng)
-        loss = self.loss(batch)
+        largest = self.config.shift_px
+        moved = torch.randint(-largest, largest + 1, (2,)).tolist() if largest else (0, 0)
+        loss = self.loss(batch, (moved[0], moved[1]))
         self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
         if not bool(loss.isfinite()):
             raise TrainingError(self._diagnosis(batch, loss))
@@ -112,9 +116,9 @@ class LitTwin(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=1)
         return loss
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean over the sessions of a batch, each weighed by its share of the clips."""
-        predictions = self.twin([Clip(part.session, part.video, part.behaviour) for part in batch])
+    def loss(self, batch: Batch, moved_px: tuple[int, int] = (0, 0)) -> Tensor:
+        """Mean over the sessions of a batch, each weighed by its share of the clips; see `Twin.forward`."""
+        predictions = self.twin([Clip(part.session, part.video, part.behaviour) for part in batch], moved_px)
         losses = [
             len(part.starts)
             * masked_loss(

@@ -32,6 +32,8 @@ class Plan(Config):
     batches_per_step: PositiveInt
     data_fingerprint: str
     """Of the data the run began on; it goes on with no other."""
+    window_s: PositiveFloat | None = None
+    """Of the linear path, where it was found from the data."""
     last_epoch_steps: PositiveInt | None = None
     """Of the last epoch, where it is shorter than the others."""
     minutes: PositiveFloat | None = None

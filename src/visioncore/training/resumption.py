@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from visioncore.errors import CheckpointError
-from visioncore.training.experiment import TrainingConfig
 
 LAST = "last.ckpt"
 
@@ -64,8 +63,7 @@ def read_checkpoint(last: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def stopped_early(checkpoint: dict[str, Any], config: TrainingConfig) -> bool:
+def stopped_early(checkpoint: dict[str, Any]) -> bool:
     """Whether early stopping had ended the run; Lightning itself would train one more epoch."""
     states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
-    patience = config.early_stopping_patience
-    return patience is not None and any(state["wait_count"] >= patience for state in states)
+    return any(state["wait_count"] >= state["patience"] for state in states)

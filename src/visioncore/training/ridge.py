@@ -4,30 +4,46 @@ So its inverse is two small eigendecompositions. For Gaussian stimuli, covarianc
 filter of a linear-nonlinear cell up to its gain (Paninski 2004).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 COVARIANCE_FRAMES = 10_000
 """About how many frames the spatial covariance is estimated from."""
-WINDOW = 0.15
-"""Standard deviation of the window that filters may be cut out with, as a share of the field's height."""
+WINDOWS = (0.06, 0.1, 0.15)
+"""Standard deviations of the windows that filters may be cut out with, as shares of the field's height."""
+FAINTEST = 15.0
+"""Negative logarithm of a window's least weight."""
+PLACES = 2
+"""How many places of the field a window is tried at: where weights are noisy, the strongest is not always the right."""
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Candidate penalties, relative to the mean variance of a regressor; chosen per unit on held-out bins."""
 
 
 @dataclass
-class Regression:
-    """Per unit the best ridge filter (lags, features), and its correlation on held-out bins."""
+class Moments:
+    """What regressions on the last `n_lags` frames need of the data, and the bins that they are tested on."""
 
-    weights: Float[Tensor, "units lags features"]
-    score: Float[Tensor, " units"]
+    grid: tuple[int, int, int]
+    """How features lie: channels, rows, columns."""
+    rotated: Float[Tensor, "units lags features"]
+    """Covariance of responses and delayed features, the latter along the axes of `space`."""
+    time: Float[Tensor, "lags lags"]
+    space_values: Float[Tensor, " features"]
+    space_vectors: Float[Tensor, "features features"]
+    frames: Float[Tensor, "frames features"]
+    """All frames that tested bins look back to."""
+    delayed: Int64[Tensor, "tested lags"]
+    """Which of them each bin sees."""
+    responses: Float[Tensor, "tested units"]
+    weight: Float[Tensor, "tested some"]
 
     @classmethod
-    def fit(
+    def of(
         cls,
         features: Float[Tensor, "time features"],
         grid: tuple[int, int, int],
@@ -35,13 +51,10 @@ class Regression:
         responses: Float[Tensor, "time units"],
         fitted: Float[Tensor, "time some"],
         tested: Float[Tensor, "time some"],
-    ) -> "Regression | None":
-        """The filters, or None where no feature ever changes: there is nothing to tell responses by.
-
-        Penalty, and whether a filter is cut out around its peak, are chosen per unit on the bins that are tested.
+    ) -> "Moments | None":
+        """None where no feature ever changes: there is nothing to tell responses by.
 
         Args:
-            grid: how `features` lie: channels, rows, columns.
             fitted, tested: which bins count (1 or 0), for all units alike (one column) or for each.
         """
         x = features - features.mean(0)
@@ -67,21 +80,57 @@ class Regression:
             return None
         time = lagged[(torch.arange(n_lags)[:, None] - torch.arange(n_lags)).abs()] / lagged[0]
         space_values, space_vectors = torch.linalg.eigh(space)
-        time_values, time_vectors = torch.linalg.eigh(time)
-        values = time_values.clamp_min(0)[:, None] * space_values.clamp_min(0)[None, :]
-        rotated = time_vectors.T @ cross @ space_vectors
         used = torch.nonzero(tested.amax(1))[:, 0]
-        test_response, test_weight = responses[used], tested[used]
-        test_features = [x[used - lag] for lag in range(n_lags)]
+        # Bins that are tested lie beyond the lags of their stretch.
+        delays = (used[:, None] - torch.arange(n_lags)).clamp_min(0)
+        seen, delayed = delays.unique(return_inverse=True)
+        return cls(
+            grid=grid,
+            rotated=cross @ space_vectors,
+            time=time,
+            space_values=space_values.clamp_min(0),
+            space_vectors=space_vectors,
+            frames=x[seen],
+            delayed=delayed,
+            responses=responses[used],
+            weight=tested[used],
+        )
 
+    def solve(self, ridge: float, n_lags: int | None = None) -> Float[Tensor, "units lags features"]:
+        """The filters with this penalty, of the newest `n_lags` frames (all when left out)."""
+        n_lags = n_lags or len(self.time)
+        values, vectors = torch.linalg.eigh(self.time[:n_lags, :n_lags])
+        both = values.clamp_min(0)[:, None] * self.space_values[None, :]
+        rotated = vectors.T @ self.rotated[:, :n_lags]
+        return vectors @ (rotated / (both + ridge * both.mean())) @ self.space_vectors.T
+
+    def score(self, weights: Float[Tensor, "units lags features"], rank: int) -> Float[Tensor, " units"]:
+        """Correlation, on the tested bins, of what the filters say at this rank."""
+        temporal, spatial = components(weights, rank)
+        projected = self.frames @ spatial.flatten(0, 1).T
+        prediction = torch.zeros_like(self.responses)
+        for lag in range(weights.shape[1]):
+            filtered = projected[self.delayed[:, lag]] * temporal[:, :, lag].flatten()
+            prediction += filtered.unflatten(1, temporal.shape[:2]).sum(2)
+        return _correlation(prediction, self.responses, self.weight)
+
+
+@dataclass
+class Regression:
+    """Per unit the best ridge filter (lags, features), and its correlation on held-out bins."""
+
+    weights: Float[Tensor, "units lags features"]
+    window: Float[Tensor, "units features"]
+    """What the filter was cut out with; where it was not cut, the widest window around its peak."""
+    score: Float[Tensor, " units"]
+
+    @classmethod
+    def fit(cls, moments: Moments, rank: int) -> "Regression":
+        """Penalty, and where and how narrowly a filter is cut out, are chosen per unit on the bins that are tested."""
         best: Regression | None = None
         for ridge in RIDGES:
-            weights = time_vectors @ (rotated / (values + ridge * values.mean())) @ space_vectors.T
-            for windowed in (weights, weights * local_window(weights, grid)[:, None]):
-                prediction = torch.zeros_like(test_response)
-                for lag, delayed in enumerate(test_features):
-                    prediction += delayed @ windowed[:, lag].T
-                best = cls(windowed, _correlation(prediction, test_response, test_weight)).or_better(best)
+            for cut, window in cuts(moments.solve(ridge), moments.grid):
+                best = cls(cut, window, moments.score(cut, rank)).or_better(best)
         assert best is not None
         return best
 
@@ -92,6 +141,7 @@ class Regression:
         better = self.score > other.score
         return Regression(
             torch.where(better[:, None, None], self.weights, other.weights),
+            torch.where(better[:, None], self.window, other.window),
             torch.where(better, self.score, other.score),
         )
 
@@ -115,18 +165,43 @@ def _correlation(
     return (x * y).sum(0) / (x.square().sum(0) * y.square().sum(0)).sqrt().clamp_min(1e-12)
 
 
-def local_window(
+def components(
+    weights: Float[Tensor, "units lags features"], rank: int
+) -> tuple[Float[Tensor, "units rank lags"], Float[Tensor, "units rank features"]]:
+    """The strongest time courses of each filter, and the features, of unit length, that each of them weighs."""
+    # Lags are few and features many: the small side's eigenvectors are all that is needed.
+    vectors = torch.linalg.eigh(weights @ weights.mT).eigenvectors.flip(-1)[..., :rank].mT
+    spatial = vectors @ weights
+    size = spatial.norm(dim=-1, keepdim=True).clamp_min(1e-20)
+    return vectors * size, spatial / size
+
+
+def cuts(
     weights: Float[Tensor, "units lags features"], grid: tuple[int, int, int]
-) -> Float[Tensor, "units features"]:
-    """A Gaussian around each filter's peak: far from it, ridge weights are mostly noise."""
+) -> Iterator[tuple[Float[Tensor, "units lags features"], Float[Tensor, "units features"]]]:
+    """The filters whole, and cut out around their strongest places with windows of several sizes."""
     channels, rows, columns = grid
     power = weights.square().sum(1).view(-1, *grid).sum(1)
-    centre = peak(power, rows, columns)
-    r = torch.arange(rows) + 0.5 - centre[:, :1]
-    c = torch.arange(columns) + 0.5 - centre[:, 1:]
-    distance = r.square()[:, :, None] + c.square()[:, None, :]
-    window = torch.exp(-distance / (2 * (WINDOW * rows) ** 2))
-    return window.flatten(1).repeat(1, channels)
+    whole = True
+    for _ in range(PLACES):
+        centre = peak(power, rows, columns)
+        r = torch.arange(rows) + 0.5 - centre[:, :1]
+        c = torch.arange(columns) + 0.5 - centre[:, 1:]
+        distance = r.square()[:, :, None] + c.square()[:, None, :]
+        windows = [
+            _fading(distance / (2 * (share * rows) ** 2)).flatten(1).repeat(1, channels) for share in WINDOWS
+        ]
+        if whole:
+            yield weights, windows[-1]
+            whole = False
+        for window in windows:
+            yield weights * window[:, None], window
+        power = power * (1 - windows[-1][:, : rows * columns].view_as(power))
+
+
+def _fading(exponent: Float[Tensor, "units rows columns"]) -> Float[Tensor, "units rows columns"]:
+    """exp(-exponent), but nothing where next to nothing is left: subnormal numbers are slow to multiply."""
+    return torch.exp(-exponent).where(exponent < FAINTEST, 0.0)
 
 
 def peak(power: Float[Tensor, "units rows columns"], height: int, width: int) -> Float[Tensor, "units 2"]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.console import Console
 from rich.progress import Progress
 
@@ -26,9 +26,11 @@ from visioncore.checkpoint import load_pretrained_core, replace_durably
 from visioncore.config import dump_yaml, read_yaml
 from visioncore.data import RecordingStore, clip_length, prepare
 from visioncore.errors import ConfigError
-from visioncore.model import Twin
+from visioncore.model import Twin, TwinConfig
+from visioncore.model.linear import LowRankLinearConfig
 from visioncore.training.clock import Clock
 from visioncore.training.coverage import require_predicted_bins
+from visioncore.training.enough import Enough, patience
 from visioncore.training.experiment import EXPERIMENT_FILE, Experiment, TrainingConfig
 from visioncore.training.identity import differences
 from visioncore.training.initialise import initialise
@@ -48,6 +50,7 @@ from visioncore.training.rehearsal import Rehearsal
 from visioncore.training.resumption import LAST, read_checkpoint, stopped_early
 from visioncore.training.saving import Saving
 from visioncore.training.trainer import build_trainer, memory_advice, quiet_lightning, watching
+from visioncore.training.window import with_window_from_data
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +74,13 @@ def train(
     require_processes_as_set(config)
     _claim(run_dir, experiment)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
-    torch.manual_seed(config.seed)
-    twin = experiment.model.build(store.spec, store.normalisation)
-    require_predicted_bins(twin, store)
     last, plan_path = run_dir / LAST, run_dir / "plan.json"
     resumed = read_checkpoint(last) if last.exists() else None
     plan = read_plan(plan_path)
+    model = _with_window(experiment, store, plan)
+    torch.manual_seed(config.seed)
+    twin = model.build(store.spec, store.normalisation)
+    require_predicted_bins(twin, store)
     if plan is not None:
         _require_same_data(plan, store, run_dir)
         # The same clips per step may be dealt out otherwise than when the run began.
@@ -85,7 +89,7 @@ def train(
             logger.info(
                 "%s was planned before: %d steps; --max-minutes changes nothing", run_dir, plan.max_steps
             )
-    if resumed is not None and stopped_early(resumed, config):
+    if resumed is not None and stopped_early(resumed):
         logger.info("%s had stopped early; nothing is left to do", run_dir)
         return run_dir / "twin.safetensors"
     started = time.perf_counter()
@@ -97,7 +101,7 @@ def train(
 
     with quiet_lightning(), memory_advice():
         if plan is None:
-            plan = _plan(experiment, store)
+            plan = _plan(experiment, store, model)
             if max_minutes is not None:
                 pace = pace or _rehearsed(twin, experiment, store, plan, rehearsal_s(max_minutes))
                 plan = plan_for_minutes(plan, max_minutes, pace)
@@ -107,7 +111,13 @@ def train(
         if (warmup := shortened_warmup(config.warmup_steps, plan.scheduled_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
         module = LitTwin(twin, config, plan, store, experiment.data.balance)
-        callbacks = [RichProgressBar(), *watching(config), Clock(plan_path), saving]
+        callbacks = [
+            RichProgressBar(),
+            *watching(config),
+            *_enough(config, plan, store),
+            Clock(plan_path),
+            saving,
+        ]
         _fit(build_trainer(config, plan, run_dir, callbacks), module, last if resumed else None)
     return run_dir / "twin.safetensors"
 
@@ -121,10 +131,11 @@ def find_pace(experiment: Experiment, seconds: float) -> Pace:
     """
     require_processes_as_set(experiment.training)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(experiment.training.train_share)
+    model = _with_window(experiment, store, None)
     torch.manual_seed(experiment.training.seed)
-    twin = experiment.model.build(store.spec, store.normalisation)
+    twin = model.build(store.spec, store.normalisation)
     with quiet_lightning(), memory_advice():
-        return _rehearsed(twin, experiment, store, _plan(experiment, store), seconds)
+        return _rehearsed(twin, experiment, store, _plan(experiment, store, model), seconds)
 
 
 def _claim(run_dir: Path, experiment: Experiment) -> None:
@@ -150,20 +161,39 @@ def _claim(run_dir: Path, experiment: Experiment) -> None:
         )
 
 
-def _plan(experiment: Experiment, store: RecordingStore) -> Plan:
+def _with_window(experiment: Experiment, store: RecordingStore, plan: Plan | None) -> TwinConfig:
+    """The model with its linear path's window: as the YAML says, as the run began, or from the data."""
+    if plan is not None and plan.window_s is not None:
+        return experiment.model.with_window(plan.window_s)
+    return with_window_from_data(experiment.model, store, experiment.training.initialise)
+
+
+def _plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> Plan:
     """Of `max_epochs`, which passes or minutes may then change."""
     config = experiment.training
+    window_s = model.linear.window_s if isinstance(model.linear, LowRankLinearConfig) else "auto"
     return Plan(
         epochs=config.max_epochs,
         steps_per_epoch=config.steps_per_epoch or max(int(_steps_per_pass(config, store)), 1),
         batches_per_step=config.accumulate_grad_batches,
         data_fingerprint=store.fingerprint,
+        window_s=window_s if model != experiment.model and window_s != "auto" else None,
     )
 
 
 def _steps_per_pass(config: TrainingConfig, store: RecordingStore) -> float:
-    train_bins = sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
-    return train_bins / (clip_length(store, config.clip_frames) * config.clips_per_step)
+    return _train_bins(store) / (clip_length(store, config.clip_frames) * config.clips_per_step)
+
+
+def _train_bins(store: RecordingStore) -> int:
+    return sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
+
+
+def _enough(config: TrainingConfig, plan: Plan, store: RecordingStore) -> list[Callback]:
+    steps_per_pass = _steps_per_pass(config, store)
+    validations = patience(config, plan.steps_per_epoch, steps_per_pass)
+    minutes = _train_bins(store) / store.spec.sampling_rate_hz / 60
+    return [] if validations is None else [Enough(validations, steps_per_pass, minutes)]
 
 
 def _require_same_data(plan: Plan, store: RecordingStore, run_dir: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import lightning
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from visioncore.errors import ConfigError, TrainingError
@@ -63,14 +63,7 @@ def build_trainer(
 
 def watching(config: TrainingConfig) -> list[Callback]:
     """The callbacks that watch a run."""
-    callbacks: list[Callback] = [Throughput(config.batch_size), FlatFit()]
-    if config.early_stopping_patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                "validation/score", mode="max", patience=config.early_stopping_patience, check_finite=False
-            )
-        )
-    return callbacks
+    return [Throughput(config.batch_size), FlatFit()]
 
 
 def _device(config: TrainingConfig) -> Literal["cuda", "cpu"]:

@@ -1,22 +1,23 @@
 """A white-noise experiment: running noise that never comes again, and one frozen stretch that is shown repeatedly."""
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from visioncore.config import Config
 from visioncore.data.recording import ArrayRecording, Trial
 from visioncore.data.simulator.early_cells import EarlyCellsConfig, draw_early_population
 from visioncore.data.simulator.randomness import stream
+from visioncore.data.simulator.retinal_cells import RetinalCellsConfig, draw_retinal_population
 from visioncore.errors import DataError
 from visioncore.stimuli import to_uint8
 
 
-class NoiseSessionConfig(Config):
-    """The noise on the screen, and the cells under it."""
+class NoiseScreenConfig(Config):
+    """The noise on the screen, and how many cells are under it."""
 
     seed: NonNegativeInt = 0
     n_units: PositiveInt = 1
@@ -35,7 +36,6 @@ class NoiseSessionConfig(Config):
     frozen_s: PositiveFloat = 6.0
     repeats: NonNegativeInt = 10
     """Showings of the frozen noise, in equal distances; each is a test trial."""
-    cells: EarlyCellsConfig = EarlyCellsConfig()
 
     @model_validator(mode="after")
     def _binary_noise_fits_the_screen(self) -> Self:
@@ -44,7 +44,39 @@ class NoiseSessionConfig(Config):
         return self
 
 
-def simulate_white_noise(config: NoiseSessionConfig, session_id: str, subject: str) -> ArrayRecording:
+class NoiseSessionConfig(NoiseScreenConfig):
+    """The noise on the screen, and the cells of retina, LGN or V1's input layer under it."""
+
+    cells: EarlyCellsConfig = EarlyCellsConfig()
+
+
+class SlowRetinaSessionConfig(NoiseScreenConfig):
+    """The noise on the screen, and the slow ganglion cells under it."""
+
+    height: PositiveInt = 36
+    width: PositiveInt = 64
+    cells: RetinalCellsConfig = RetinalCellsConfig()
+
+
+class NoisePopulation(Protocol):
+    """Cells that see the noise."""
+
+    def calibrated(self, videos: list[UInt8[np.ndarray, "time height width"]]) -> "NoisePopulation":
+        """The same cells with mean rates over these videos as they are to be."""
+        ...
+
+    def rates(self, video: UInt8[np.ndarray, "time height width"]) -> Float32[np.ndarray, "time units"]:
+        """Expected counts per bin, the video starting from rest."""
+        ...
+
+    def truth(self) -> dict[str, list[Any]]:
+        """Each unit's parameters as JSON values."""
+        ...
+
+
+def simulate_white_noise(
+    config: NoiseSessionConfig | SlowRetinaSessionConfig, session_id: str, subject: str
+) -> ArrayRecording:
     """The session; a pure function of the arguments.
 
     Running and frozen noise alternate. Running trials have no split of their own: time blocks with gaps between
@@ -66,14 +98,7 @@ def simulate_white_noise(config: NoiseSessionConfig, session_id: str, subject: s
         _noise(config, stop - start, stream(config.seed, "running noise", k))
         for k, (start, stop) in enumerate(pairwise(edges))
     ]
-    population = draw_early_population(
-        config.cells,
-        config.n_units,
-        config.height,
-        config.width,
-        config.sampling_rate_hz,
-        stream(config.seed, "noise cells"),
-    ).calibrated(running)
+    population = _draw(config).calibrated(running)
     frozen = _noise(config, n_frozen, stream(config.seed, "frozen noise"))
     frozen_rates = population.rates(frozen)
 
@@ -104,8 +129,16 @@ def simulate_white_noise(config: NoiseSessionConfig, session_id: str, subject: s
     )
 
 
+def _draw(config: NoiseSessionConfig | SlowRetinaSessionConfig) -> NoisePopulation:
+    size = (config.n_units, config.height, config.width, config.sampling_rate_hz)
+    generator = stream(config.seed, "noise cells")
+    if isinstance(config, SlowRetinaSessionConfig):
+        return draw_retinal_population(config.cells, *size, generator)
+    return draw_early_population(config.cells, *size, generator)
+
+
 def _noise(
-    config: NoiseSessionConfig, n_bins: int, generator: np.random.Generator
+    config: NoiseScreenConfig, n_bins: int, generator: np.random.Generator
 ) -> UInt8[np.ndarray, "time height width"]:
     """Independent squares, redrawn every `refreshes_per_frame` bins."""
     n_frames = -(-n_bins // config.refreshes_per_frame)

@@ -10,10 +10,16 @@ from pydantic import Field
 from visioncore.data.sources.arrays import ArraysConfig
 from visioncore.data.sources.calcium import CalciumConfig
 from visioncore.data.sources.simulated import SimulatedConfig
+from visioncore.data.sources.slow_retina import SlowRetinaConfig
 from visioncore.data.sources.subunit_cascade import SubunitCascadeConfig
 from visioncore.data.sources.white_noise import WhiteNoiseConfig
 
 SourceConfig = Annotated[
-    SimulatedConfig | WhiteNoiseConfig | CalciumConfig | SubunitCascadeConfig | ArraysConfig,
+    SimulatedConfig
+    | WhiteNoiseConfig
+    | SlowRetinaConfig
+    | CalciumConfig
+    | SubunitCascadeConfig
+    | ArraysConfig,
     Field(discriminator="type"),
 ]

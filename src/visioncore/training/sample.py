@@ -1,0 +1,142 @@
+"""What the estimates before training read: a session's training blocks, slowed down and seen coarsely.
+
+One piece in five is held out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from visioncore.data import SessionStore
+from visioncore.data.trace_statistics import TraceStatistics
+from visioncore.model import Twin
+from visioncore.training.ridge import Moments, Regression
+
+ESTIMATE_RATE_HZ = 60.0
+"""Frames are averaged, and responses summed, down to about this rate for the estimates."""
+MAX_PIXELS = 2500
+"""Larger frames are averaged down to about this many pixels for the filters."""
+ENERGY_CELLS = 160
+"""About how many places contrast energy is measured at."""
+FEWEST_PIECES = 5
+"""One in five stretches of recording is held out; with fewer there is none."""
+
+
+@dataclass
+class Sample:
+    """Training blocks at the estimates' rate, concatenated."""
+
+    pixels: Float[Tensor, "time pixels"]
+    pixel_grid: tuple[int, int, int]
+    energy: Float[Tensor, "time cells"]
+    energy_grid: tuple[int, int]
+    responses: Float[Tensor, "time units"]
+    fitted: Float[Tensor, "time some"]
+    """1 for bins that estimates are fitted on; one column where it is the same for all units, else one for each."""
+    tested: Float[Tensor, "time some"]
+    """1 for bins that they are judged by."""
+    step: int
+    lags: int
+    minutes: float
+
+    def moments(self, features: Float[Tensor, "time features"], grid: tuple[int, int, int]) -> Moments | None:
+        """What regressions of the responses on these features need of the data."""
+        return Moments.of(features, grid, self.lags, self.responses, self.fitted, self.tested)
+
+    def regression(
+        self, features: Float[Tensor, "time features"], grid: tuple[int, int, int], rank: int
+    ) -> Regression | None:
+        """The responses on the recent features, tested as filters of this rank."""
+        moments = self.moments(features, grid)
+        return None if moments is None else Regression.fit(moments, rank)
+
+
+def take_sample(
+    twin: Twin, session: SessionStore, traces: TraceStatistics | None, max_minutes: float, window_s: float
+) -> Sample | None:
+    """The session as `twin` sees it, with what each bin needs of the past; None if it is too short or broken up."""
+    spec = twin.spec
+    step = max(round(spec.sampling_rate_hz / ESTIMATE_RATE_HZ), 1)
+    lags = max(round(window_s * spec.sampling_rate_hz / step), 1)
+    shrink = max(round((spec.channels * spec.height * spec.width / MAX_PIXELS) ** 0.5), 1)
+    cell = max(round((spec.height * spec.width / ENERGY_CELLS) ** 0.5), 1)
+    pixels, energies, responses, usable = [], [], [], []
+    held_out: list[Tensor] = []
+    bins = 0
+    for video, counts, valid in _blocks(twin, session, max_minutes):
+        n = len(video) // step * step
+        if n < step * (lags + 1):
+            continue
+        slow = video[:n].unflatten(0, (-1, step)).mean(1)
+        small = functional.avg_pool2d(slow, shrink, ceil_mode=True) if shrink > 1 else slow
+        pixels.append(small.flatten(1))
+        energies.append(_contrast_energy(slow, cell))
+        if traces is not None:
+            counts = counts.clamp(*(torch.from_numpy(end).float() for end in (traces.low, traces.high)))
+        responses.append((counts * valid)[:n].unflatten(0, (-1, step)).sum(1))
+        held_out.append(torch.full((n // step, 1), float(len(held_out) % 5 == 4)))
+        good = valid[:n].unflatten(0, (-1, step)).amin(1)
+        good[:lags] = 0
+        usable.append(good)
+        bins += n
+    if len(pixels) < FEWEST_PIECES:
+        return None
+    _, channels, rows, columns = small.shape
+    height, width = slow.shape[-2:]
+    held, good = torch.cat(held_out), _one_column_where_equal(torch.cat(usable))
+    return Sample(
+        pixels=torch.cat(pixels),
+        pixel_grid=(channels, rows, columns),
+        energy=torch.cat([e.flatten(1) for e in energies]),
+        energy_grid=(-(-height // cell), -(-width // cell)),
+        responses=torch.cat(responses),
+        fitted=good * (1 - held),
+        tested=good * held,
+        step=step,
+        lags=lags,
+        minutes=bins / spec.sampling_rate_hz / 60,
+    )
+
+
+def _blocks(
+    twin: Twin, session: SessionStore, max_minutes: float
+) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
+    """Training blocks as the model sees them, spread over the recording, cut where they are long."""
+    rate = twin.spec.sampling_rate_hz
+    # Short enough for ten pieces, so that some can be held out however few the blocks are.
+    total = sum(block.stop - block.start for block in session.blocks_in("train"))
+    longest = max(min(round(20 * rate), total // 10), round(rate))
+    pieces = [
+        (start, min(start + longest, block.stop))
+        for block in session.blocks_in("train")
+        for start in range(block.start, block.stop, longest)
+    ]
+    allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in pieces])), 1.0)), 5)
+    every = max(-(-len(pieces) // allowed), 1)
+    for start, stop in pieces[::every]:
+        frames = torch.from_numpy(session.video(start, stop))
+        with torch.no_grad():
+            video = twin.adapter(frames.transpose(0, 1)[None].to(twin.behaviour_mean.device))
+        counts = torch.from_numpy(session.responses(start, stop))
+        valid = torch.from_numpy(session.valid(start, stop)).float()
+        yield video[0].transpose(0, 1).cpu(), counts, valid
+
+
+def _one_column_where_equal(mask: Float[Tensor, "time units"]) -> Float[Tensor, "time some"]:
+    """A mask that all units share once instead of per unit: of 8,000 units it would be as large as their responses."""
+    return mask[:, :1] if bool((mask == mask[:, :1]).all()) else mask
+
+
+def _contrast_energy(
+    frames: Float[Tensor, "time channels height width"], cell: int
+) -> Float[Tensor, "time rows columns"]:
+    """Local r.m.s. gradient in square cells of `cell` pixels."""
+    down = functional.pad(frames.diff(dim=2), (0, 0, 0, 1))
+    across = functional.pad(frames.diff(dim=3), (0, 1))
+    square = (down.square() + across.square()).sum(1, keepdim=True)
+    return functional.avg_pool2d(square, cell, ceil_mode=True)[:, 0].sqrt()

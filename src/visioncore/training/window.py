@@ -1,0 +1,81 @@
+"""How far back the linear path has to see: found from the data, where the model's YAML says `window_s: auto`."""
+
+import logging
+from statistics import median
+
+import torch
+
+from visioncore.data import RecordingStore
+from visioncore.model import TwinConfig
+from visioncore.model.cores import NoCoreConfig
+from visioncore.model.linear import SHORTEST_WINDOW_S, LowRankLinearConfig
+from visioncore.model.modulators import NoModulatorConfig
+from visioncore.training.experiment import InitialiseConfig
+from visioncore.training.ridge import cuts
+from visioncore.training.sample import take_sample
+
+logger = logging.getLogger(__name__)
+
+WINDOWS_S = (SHORTEST_WINDOW_S, 0.3, 0.4, 0.5, 0.7, 1.0)
+MOST_OF_A_BLOCK = 0.25
+"""A window takes no more of a block of usual length: its first bins have no full past, and are not fitted on."""
+MOST_MINUTES = 8.0
+"""Of each session, that are read for it."""
+RIDGES = (0.1, 1.0)
+LEAST_GAIN = 0.01
+"""Share by which a longer window must raise the correlation with held-out responses."""
+LEAST_RISE = 0.004
+"""And by how much at least: about what chance gives in a few minutes."""
+UNITS_THAT_COUNT = 0.05
+"""Share of a session's units that must gain (one, of few): a single slow cell among hundreds is not worth the noise."""
+
+
+def with_window_from_data(model: TwinConfig, store: RecordingStore, config: InitialiseConfig) -> TwinConfig:
+    """`model`, with the shortest window that a longer one hardly betters; as it is where it names a window."""
+    linear = model.linear
+    if not isinstance(linear, LowRankLinearConfig) or linear.window_s != "auto":
+        return model
+    alone = model.model_copy(
+        update={
+            "convnet": NoCoreConfig(),
+            "modulator": NoModulatorConfig(),
+            "linear": linear.model_copy(update={"gain": False}),
+        }
+    )
+    with torch.random.fork_rng(devices=[]):
+        twin = alone.build(store.spec, store.normalisation)
+    longest_s = MOST_OF_A_BLOCK * median(
+        block.n_bins / store.spec.sampling_rate_hz
+        for session in store.sessions.values()
+        for block in session.blocks_in("train")
+    )
+    candidates = [w for w in WINDOWS_S if w <= max(longest_s, SHORTEST_WINDOW_S)]
+    found = SHORTEST_WINDOW_S
+    for id_, session in store.sessions.items():
+        if len(candidates) == 1 or not config.linear:
+            break
+        traces = session.trace_statistics() if store.spec.response_kind == "trace" else None
+        minutes = min(config.max_minutes_per_session, MOST_MINUTES)
+        sample = take_sample(twin, session, traces, minutes, candidates[-1])
+        moments = None if sample is None else sample.moments(sample.pixels, sample.pixel_grid)
+        if sample is None or moments is None:
+            continue
+        own, best = SHORTEST_WINDOW_S, None
+        for window_s in candidates:
+            n_lags = max(round(window_s * store.spec.sampling_rate_hz / sample.step), 1)
+            scores = torch.stack(
+                [
+                    moments.score(cut, linear.rank)
+                    for ridge in RIDGES
+                    for cut, _ in cuts(moments.solve(ridge, n_lags), moments.grid)
+                ]
+            ).amax(0)
+            if best is not None:
+                gains = scores > best + (LEAST_GAIN * best).clamp_min(LEAST_RISE)
+                if int(gains.sum()) < max(round(UNITS_THAT_COUNT * len(gains)), 1):
+                    break
+                own = window_s
+            best = scores
+        logger.info("session %s: its units look back %.1f s", id_, own)
+        found = max(found, own)
+    return model.with_window(found)
