@@ -7,6 +7,7 @@ Positions: the same regression on local contrast energy, which also drives cells
 """
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -21,7 +22,7 @@ from visioncore.model.outputs import RateOutput
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.glm import fit_filters
-from visioncore.training.ridge import Regression, components, peak
+from visioncore.training.ridge import WINDOWS, Moments, Regression, components, peak
 from visioncore.training.sample import Sample, take_sample
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             )
             continue
         rank = linear.rank if isinstance(linear, LowRankLinear) else 2
-        pixels = sample.regression(sample.pixels, sample.pixel_grid, rank)
-        energy = sample.regression(sample.energy, (1, *sample.energy_grid), rank) if wants_positions else None
+        pixels = _regression(sample.of_pixels(), rank, WINDOWS)
+        # Its cells are coarse: a narrow window would leave a single one.
+        energy = _regression(sample.of_energy(), sample.lags, WINDOWS[-1:]) if wants_positions else None
         if wants_filters and pixels is not None:
             assert isinstance(linear, LowRankLinear)
             _set_filters(twin, id_, linear, sample, pixels)
@@ -63,6 +65,10 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             assert isinstance(readout, DynamicGaussianReadout)
             readout.place(_centres(twin, sample, pixels, energy))
         logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
+
+
+def _regression(moments: Moments | None, rank: int, windows: Sequence[float]) -> Regression | None:
+    return None if moments is None else Regression.fit(moments, rank, windows)
 
 
 def _start_at_the_mean(output: RateOutput, session: SessionStore, traces: TraceStatistics | None) -> None:

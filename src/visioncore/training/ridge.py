@@ -4,7 +4,7 @@ So its inverse is two small eigendecompositions. For Gaussian stimuli, covarianc
 filter of a linear-nonlinear cell up to its gain (Paninski 2004).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -125,11 +125,11 @@ class Regression:
     score: Float[Tensor, " units"]
 
     @classmethod
-    def fit(cls, moments: Moments, rank: int) -> "Regression":
+    def fit(cls, moments: Moments, rank: int, windows: Sequence[float] = WINDOWS) -> "Regression":
         """Penalty, and where and how narrowly a filter is cut out, are chosen per unit on the bins that are tested."""
         best: Regression | None = None
         for ridge in RIDGES:
-            for cut, window in cuts(moments.solve(ridge), moments.grid):
+            for cut, window in cuts(moments.solve(ridge), moments.grid, windows):
                 best = cls(cut, window, moments.score(cut, rank)).or_better(best)
         assert best is not None
         return best
@@ -177,7 +177,9 @@ def components(
 
 
 def cuts(
-    weights: Float[Tensor, "units lags features"], grid: tuple[int, int, int]
+    weights: Float[Tensor, "units lags features"],
+    grid: tuple[int, int, int],
+    sizes: Sequence[float] = WINDOWS,
 ) -> Iterator[tuple[Float[Tensor, "units lags features"], Float[Tensor, "units features"]]]:
     """The filters whole, and cut out around their strongest places with windows of several sizes."""
     channels, rows, columns = grid
@@ -189,7 +191,7 @@ def cuts(
         c = torch.arange(columns) + 0.5 - centre[:, 1:]
         distance = r.square()[:, :, None] + c.square()[:, None, :]
         windows = [
-            _fading(distance / (2 * (share * rows) ** 2)).flatten(1).repeat(1, channels) for share in WINDOWS
+            _fading(distance / (2 * (share * rows) ** 2)).flatten(1).repeat(1, channels) for share in sizes
         ]
         if whole:
             yield weights, windows[-1]

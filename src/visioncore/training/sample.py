@@ -15,7 +15,8 @@ from torch.nn import functional
 from visioncore.data import SessionStore
 from visioncore.data.trace_statistics import TraceStatistics
 from visioncore.model import Twin
-from visioncore.training.ridge import Moments, Regression
+from visioncore.model.linear import SHORTEST_WINDOW_S
+from visioncore.training.ridge import Moments
 
 ESTIMATE_RATE_HZ = 60.0
 """Frames are averaged, and responses summed, down to about this rate for the estimates."""
@@ -44,16 +45,15 @@ class Sample:
     lags: int
     minutes: float
 
-    def moments(self, features: Float[Tensor, "time features"], grid: tuple[int, int, int]) -> Moments | None:
-        """What regressions of the responses on these features need of the data."""
-        return Moments.of(features, grid, self.lags, self.responses, self.fitted, self.tested)
+    def of_pixels(self) -> Moments | None:
+        """What regressions of the responses on the pixels need of the data."""
+        return Moments.of(self.pixels, self.pixel_grid, self.lags, self.responses, self.fitted, self.tested)
 
-    def regression(
-        self, features: Float[Tensor, "time features"], grid: tuple[int, int, int], rank: int
-    ) -> Regression | None:
-        """The responses on the recent features, tested as filters of this rank."""
-        moments = self.moments(features, grid)
-        return None if moments is None else Regression.fit(moments, rank)
+    def of_energy(self) -> Moments | None:
+        """The same for contrast energy, which tells where units look, and for no more lags than that takes."""
+        lags = min(self.lags, round(SHORTEST_WINDOW_S * ESTIMATE_RATE_HZ))
+        grid = (1, *self.energy_grid)
+        return Moments.of(self.energy, grid, lags, self.responses, self.fitted, self.tested)
 
 
 def take_sample(

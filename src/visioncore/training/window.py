@@ -22,12 +22,13 @@ MOST_OF_A_BLOCK = 0.25
 MOST_MINUTES = 8.0
 """Of each session, that are read for it."""
 RIDGES = (0.1, 1.0)
-LEAST_GAIN = 0.01
-"""Share by which a longer window must raise the correlation with held-out responses."""
-LEAST_RISE = 0.004
-"""And by how much at least: about what chance gives in a few minutes."""
+LEAST_SCORE = 0.1
+"""Correlation with held-out responses of a unit that filters drive; of the others it is chance, and says nothing."""
+LEAST_GAIN, LEAST_RISE = 0.01, 0.004
+"""By what share, and by how much at least, a longer window must raise it."""
 UNITS_THAT_COUNT = 0.05
-"""Share of a session's units that must gain (one, of few): a single slow cell among hundreds is not worth the noise."""
+"""Share of the units that filters drive that must gain (one, of few): a single slow cell among hundreds is not worth
+the noise of all."""
 
 
 def with_window_from_data(model: TwinConfig, store: RecordingStore, config: InitialiseConfig) -> TwinConfig:
@@ -57,7 +58,7 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
         traces = session.trace_statistics() if store.spec.response_kind == "trace" else None
         minutes = min(config.max_minutes_per_session, MOST_MINUTES)
         sample = take_sample(twin, session, traces, minutes, candidates[-1])
-        moments = None if sample is None else sample.moments(sample.pixels, sample.pixel_grid)
+        moments = None if sample is None else sample.of_pixels()
         if sample is None or moments is None:
             continue
         own, best = SHORTEST_WINDOW_S, None
@@ -71,8 +72,9 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
                 ]
             ).amax(0)
             if best is not None:
-                gains = scores > best + (LEAST_GAIN * best).clamp_min(LEAST_RISE)
-                if int(gains.sum()) < max(round(UNITS_THAT_COUNT * len(gains)), 1):
+                driven = scores > LEAST_SCORE
+                gains = driven & (scores > best + (LEAST_GAIN * best).clamp_min(LEAST_RISE))
+                if int(gains.sum()) < max(round(UNITS_THAT_COUNT * int(driven.sum())), 1):
                     break
                 own = window_s
             best = scores
