@@ -40,7 +40,7 @@ class RetinalCellsConfig(DrawnConfig):
     surround_weight: tuple[NonNegativeFloat, NonNegativeFloat] = (0.2, 0.7)
     """Volume of the surround relative to the centre's."""
     latency_s: tuple[PositiveFloat, PositiveFloat] = (0.065, 0.100)
-    """Of the kernel's first lobe; the second one ends after some three times as long."""
+    """About where the first lobe of a kernel peaks; the second one ends after some three times as long."""
     transience: tuple[NonNegativeFloat, NonNegativeFloat] = (0.5, 0.9)
     """Area of the kernel's second, opposite lobe relative to the first."""
     other_sign: tuple[NonNegativeFloat, NonNegativeFloat] = (0.3, 0.9)
