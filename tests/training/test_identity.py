@@ -222,3 +222,17 @@ def test_what_a_run_wrote_is_read_back(run: Path) -> None:
     checkpoint = read_checkpoint(run / "last.ckpt")
     assert len(checkpoint["history"]) == 1
     assert checkpoint["global_step"] == 2
+
+
+def test_a_run_from_before_a_setting_existed_goes_on_and_one_that_now_asks_for_it_does_not(
+    folder: Path, run: Path
+) -> None:
+    path = run / "experiment.yaml"
+    recorded = path.read_text()
+    before = recorded.replace("  shift_px: 0\n", "").replace("  fixed_filters: false\n", "")
+    assert len(before) < len(recorded)
+    path.write_text(before)
+    with pytest.raises(ConfigError, match=r"different: training\.shift_px"):
+        train(experiment(folder, {"shift_px": 1}), run)
+    train(experiment(folder), run)
+    assert len((run / "logs" / "metrics.csv").read_text().splitlines()) == 3

@@ -4,7 +4,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from visioncore.config import differing_keys
+from visioncore.config import differing_keys, dump_config
+from visioncore.training.experiment import TrainingConfig
 
 MACHINE = ("num_workers", "accelerator")
 """Keys of `training` that say what a run is computed with."""
@@ -20,7 +21,7 @@ def identity(resolved: dict[str, Any]) -> dict[str, Any]:
     """
     kept = copy.deepcopy(resolved)
     if "training" in kept:
-        training = kept["training"]
+        training = kept["training"] = {**dump_config(TrainingConfig()), **kept["training"]}
         for key in MACHINE:
             training.pop(key, None)
         product = 1

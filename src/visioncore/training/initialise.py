@@ -7,7 +7,6 @@ Positions: the same regression on local contrast energy, which also drives cells
 """
 
 import logging
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -22,7 +21,7 @@ from visioncore.model.outputs import RateOutput
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.glm import fit_filters
-from visioncore.training.ridge import WINDOWS, Moments, Regression, components, peak
+from visioncore.training.ridge import WINDOWS, Regression, components, peak
 from visioncore.training.sample import Sample, take_sample
 
 logger = logging.getLogger(__name__)
@@ -46,9 +45,10 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             )
             continue
         rank = linear.rank if isinstance(linear, LowRankLinear) else 2
-        pixels = _regression(sample.of_pixels(), rank, WINDOWS)
-        # Its cells are coarse: a narrow window would leave a single one.
-        energy = _regression(sample.of_energy(), sample.lags, WINDOWS[-1:]) if wants_positions else None
+        of_pixels, of_energy = sample.of_pixels(), sample.of_energy() if wants_positions else None
+        pixels = None if of_pixels is None else Regression.fit(of_pixels, rank)
+        # Energy is positive and its cells are coarse: one place, one wide window, and all the lags there are.
+        energy = None if of_energy is None else Regression.fit(of_energy, sample.lags, WINDOWS[-1:], places=1)
         if wants_filters and pixels is not None:
             assert isinstance(linear, LowRankLinear)
             _set_filters(twin, id_, linear, sample, pixels)
@@ -65,10 +65,6 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
             assert isinstance(readout, DynamicGaussianReadout)
             readout.place(_centres(twin, sample, pixels, energy))
         logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
-
-
-def _regression(moments: Moments | None, rank: int, windows: Sequence[float]) -> Regression | None:
-    return None if moments is None else Regression.fit(moments, rank, windows)
 
 
 def _start_at_the_mean(output: RateOutput, session: SessionStore, traces: TraceStatistics | None) -> None:

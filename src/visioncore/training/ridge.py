@@ -125,11 +125,13 @@ class Regression:
     score: Float[Tensor, " units"]
 
     @classmethod
-    def fit(cls, moments: Moments, rank: int, windows: Sequence[float] = WINDOWS) -> "Regression":
+    def fit(
+        cls, moments: Moments, rank: int, windows: Sequence[float] = WINDOWS, places: int = PLACES
+    ) -> "Regression":
         """Penalty, and where and how narrowly a filter is cut out, are chosen per unit on the bins that are tested."""
         best: Regression | None = None
         for ridge in RIDGES:
-            for cut, window in cuts(moments.solve(ridge), moments.grid, windows):
+            for cut, window in cuts(moments.solve(ridge), moments.grid, windows, places):
                 best = cls(cut, window, moments.score(cut, rank)).or_better(best)
         assert best is not None
         return best
@@ -180,12 +182,13 @@ def cuts(
     weights: Float[Tensor, "units lags features"],
     grid: tuple[int, int, int],
     sizes: Sequence[float] = WINDOWS,
+    places: int = PLACES,
 ) -> Iterator[tuple[Float[Tensor, "units lags features"], Float[Tensor, "units features"]]]:
     """The filters whole, and cut out around their strongest places with windows of several sizes."""
     channels, rows, columns = grid
     power = weights.square().sum(1).view(-1, *grid).sum(1)
     whole = True
-    for _ in range(PLACES):
+    for _ in range(places):
         centre = peak(power, rows, columns)
         r = torch.arange(rows) + 0.5 - centre[:, :1]
         c = torch.arange(columns) + 0.5 - centre[:, 1:]
