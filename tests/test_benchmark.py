@@ -85,6 +85,7 @@ def test_every_run_of_a_shipped_suite_is_sound(path: Path, tmp_path: Path) -> No
     ("changes", "expected"),
     [
         ({"passes": None}, "one budget: either minutes_per_run or passes"),
+        ({"passes": None, "minutes_per_run": [2, 2.0]}, "minutes_per_run holds a value twice"),
         ({"minutes_per_run": 3.0}, "one budget: either minutes_per_run or passes"),
         ({"seeds": [0, 1, 0]}, "seeds holds a value twice"),
         ({"reference": "lm"}, "the reference 'lm' is none of the models: ln, vivit"),
@@ -267,8 +268,19 @@ def test_a_model_that_was_begun_without_a_pace_is_not_timed(folder: Path, timed:
     assert timed == ["vivit"] * 3
 
 
-def test_a_pace_holds_for_all_seeds_and_shares_of_a_model_as_it_is(folder: Path) -> None:
-    minutes = {"passes": None, "minutes_per_run": 8.0}
+def test_each_model_is_trained_for_each_of_several_minutes(folder: Path) -> None:
+    runs = planned(folder, passes=None, minutes_per_run=[2, 8.0], data_shares=[0.5, 1.0])
+    assert [run.minutes for run in runs] == [8.0, 8.0, 2.0, 2.0] * 2
+    assert [run.model for run in runs if run.entry == "ln"] == [
+        "ln-8min", "ln-2min", "ln-share-0.5-8min", "ln-share-0.5-2min"
+    ]  # fmt: skip
+    several = suite(passes=None, minutes_per_run=[2, 8], reference="ln")
+    assert several.reference_model == "ln-8min"
+    assert suite(passes=None, minutes_per_run=[8], reference="ln").reference_model == "ln"
+
+
+def test_a_pace_holds_for_all_seeds_shares_and_minutes_of_a_model_as_it_is(folder: Path) -> None:
+    minutes = {"passes": None, "minutes_per_run": [8.0, 2.0]}
     files = {run.pace_file for run in planned(folder, **minutes, seeds=[0, 1], data_shares=[1.0, 0.5])}
     assert len(files) == 2
     other = SUITE["models"] | {"vivit": SUITE["models"]["vivit"] | {"set": ["training.batch_size=2"]}}

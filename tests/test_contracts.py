@@ -104,7 +104,7 @@ def make_twin(
         convnet=core,
         modulator=modulator,
         readout=GaussianReadoutConfig.tiny(),
-        linear=LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4, gain=gain)
+        linear=LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4, knots=4, gain=gain)
         if linear
         else NoLinearConfig(),
     )
@@ -113,6 +113,9 @@ def make_twin(
         for module in twin.modules():
             if isinstance(module, LowRankLinear):
                 module.temporal.normal_()
+                assert module.bend is not None
+                module.bend.place(torch.full((module.n_units,), -1.0), torch.full((module.n_units,), 1.0))
+                module.bend.values.normal_()
             if isinstance(module, DynamicGaussianReadout):
                 module.position.uniform_(-0.8, 0.8)
                 module.log_width.add_(0.3 * torch.randn_like(module.log_width))
@@ -622,7 +625,7 @@ def gained_twin() -> tuple[Twin, DynamicGaussianReadout, LowRankLinear]:
 def test_the_gain_of_the_linear_path_starts_at_one() -> None:
     twin, readout, _ = gained_twin()
     without = twin.config.model_copy(
-        update={"linear": LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4)}
+        update={"linear": LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4, knots=4)}
     ).build(SPEC, NORMALISATION)
     assert readout.gain_weight is not None
     unscaled = twin.state_dict()

@@ -24,6 +24,7 @@ from visioncore.evaluation import (
 from visioncore.model import Twin
 from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, recorded_data
 from visioncore.training.identity import identity
+from visioncore.training.plan import PLAN_FILE, read_plan
 
 SEED_FOLDER = re.compile(r"seed-\d+")
 
@@ -115,6 +116,7 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
                 key: value for key, value in same["training"].items() if key not in ("seed", "train_share")
             },
             "balance": experiment["data"]["balance"],
+            "minutes": None if (plan := read_plan(run_dir / PLAN_FILE)) is None else plan.minutes,
         },
         train_share=training.train_share,
         result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),

@@ -1,10 +1,13 @@
 """The bend of a drive: none until it is placed, straight beyond its ends, and any shape between them."""
 
-import pytest
 import torch
 
+from visioncore.model import TwinConfig
 from visioncore.model.bend import Bend
-from visioncore.model.outputs import SoftplusOutput, SoftplusOutputConfig
+from visioncore.model.cores import ViViTConfig
+from visioncore.model.linear import LowRankLinear, LowRankLinearConfig
+from visioncore.model.readouts import DynamicGaussianReadout
+from visioncore.shapes import DataSpec, Normalisation, SessionSpec, VideoShape
 
 DRIVE = torch.linspace(-5, 5, 101)[:, None].expand(-1, 3)
 
@@ -44,11 +47,33 @@ def test_a_drive_has_the_gradient_of_its_bend() -> None:
     assert torch.autograd.gradcheck(module, (drive,))
 
 
-@pytest.mark.parametrize("knots", [None, 6])
-def test_an_output_with_knots_begins_as_one_without(knots: int | None) -> None:
-    output = SoftplusOutputConfig(sharpness=2.0, knots=knots).build(3)
-    assert isinstance(output, SoftplusOutput)
-    plain = SoftplusOutputConfig(sharpness=2.0).build(3)
-    for each in (output, plain):
-        each.initialise(torch.tensor([0.1, 0.5, 2.0]), torch.ones(3))
-    assert torch.equal(output(DRIVE), plain(DRIVE))
+def test_a_path_with_knots_begins_as_one_without() -> None:
+    path = LowRankLinearConfig(window_s=0.1, knots=6).build(VideoShape(1, 4, 4), 3, 60.0)
+    assert torch.equal(path.bent(DRIVE[None]), DRIVE[None])
+
+
+def test_what_a_core_adds_is_not_bent() -> None:
+    """Behind the bend of an ON–OFF cell a core's excitation would inhibit, where the filters' drive is negative."""
+    torch.manual_seed(0)
+    linear = LowRankLinearConfig(window_s=0.1, knots=6, gain=True)
+    session = SessionSpec(id="one", subject="a", unit_ids=("0", "1"))
+    spec = DataSpec(
+        channels=1, height=12, width=12, sampling_rate_hz=60.0, response_kind="counts", sessions=(session,)
+    )
+    normalisation = Normalisation(video_mean=(0.5,), video_std=(0.3,), behaviour_mean=(), behaviour_std=())
+    config = TwinConfig(sampling_rate=60, convnet=ViViTConfig.tiny(), linear=linear)
+    twin = config.build(spec, normalisation).eval()
+    path, readout = twin.linear("one"), twin.readout("one")
+    assert isinstance(path, LowRankLinear)
+    assert isinstance(readout, DynamicGaussianReadout)
+    assert path.bend is not None
+    video = torch.rand(1, 1, 40, 12, 12)
+    with torch.no_grad():
+        path.temporal.normal_()
+        path.bend.place(torch.full((2,), -2.0), torch.full((2,), 2.0))
+        path.bend.values.copy_(torch.linspace(-2, 2, 6).abs() - torch.linspace(-2, 2, 6))
+        before = twin.rates(video, session="one")
+        readout.phase_bias.add_(0.5)
+        after = twin.rates(video, session="one")
+    predicted = ~before.isnan()
+    assert bool((after > before)[predicted].all())

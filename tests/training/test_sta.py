@@ -102,6 +102,6 @@ def test_on_off_cells_need_the_bend(slow: RecordingStore) -> None:
     (session,) = slow.sessions.values()
     on_off = np.array([c.startswith("on_off") for c in session.unit_truth["cell_class"]])
     _, bent = fitted(slow)
-    _, straight = fitted(slow, "model.output.params.knots=null")
+    _, straight = fitted(slow, "model.linear.params.knots=null")
     assert (bent - straight)[~on_off].mean() > -0.02
     assert (bent - straight)[on_off].mean() > 0.1

@@ -25,7 +25,7 @@ from visioncore.evaluation import load_evaluation
 from visioncore.report import write_comparison
 from visioncore.run_folders import read_run
 from visioncore.training.identity import identity
-from visioncore.training.plan import read_plan, write_record
+from visioncore.training.plan import PLAN_FILE, read_plan, write_record
 
 State = Literal["waiting", "timing", "begun", "training", "evaluating", "finished", "failed"]
 
@@ -180,7 +180,7 @@ def last_words(run: PlannedRun) -> str:
 
 def _trained(run_dir: Path) -> float:
     """The share of its planned steps that a run has taken, as far as its folder tells."""
-    plan, history = read_plan(run_dir / "plan.json"), run_dir / "logs" / "metrics.csv"
+    plan, history = read_plan(run_dir / PLAN_FILE), run_dir / "logs" / "metrics.csv"
     if plan is None or not history.exists():
         return 0.0
     with history.open(newline="", encoding="utf-8") as file:

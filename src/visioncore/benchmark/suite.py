@@ -16,6 +16,7 @@ from visioncore.errors import ConfigError
 from visioncore.run_folders import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
 from visioncore.training.identity import identity
+from visioncore.training.plan import PLAN_FILE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "data")
@@ -60,14 +61,19 @@ class SuiteConfig(Config):
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     data_shares: tuple[Share, ...] = Field(default=(1.0,), min_length=1)
     """Each model is trained on each of these shares of the training blocks."""
-    minutes_per_run: PositiveFloat | None = None
-    """Equal time: `visioncore train --max-minutes`."""
+    minutes_per_run: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """Equal time: `visioncore train --max-minutes`. A number, or several to train each model for each of them."""
     passes: PositiveFloat | None = None
     """Equal data: passes over the training bins, of the share that is used."""
     split: Literal["validation", "test"] = "test"
     """What the models are scored on: `validation` where the suite is there to choose between them."""
     reference: str | None = None
     """The model that the others are held against; the first when left out."""
+
+    @field_validator("minutes_per_run", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, minutes: Any) -> Any:
+        return (minutes,) if isinstance(minutes, int | float) else minutes
 
     @model_validator(mode="after")
     def _is_sound(self) -> "SuiteConfig":
@@ -78,22 +84,39 @@ class SuiteConfig(Config):
                 raise ValueError(
                     f"'{name}' is no name for a folder; use letters, digits, '_', '.', '+' and '-', and not seed-N"
                 )
-        for values, what in ((self.seeds, "seeds"), (self.data_shares, "data_shares")):
+        for values, what in (
+            (self.seeds, "seeds"),
+            (self.data_shares, "data_shares"),
+            (self.minutes_per_run or (), "minutes_per_run"),
+        ):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what} holds a value twice")
         if self.reference is not None and self.reference not in self.models:
             raise ValueError(
                 f"the reference '{self.reference}' is none of the models: {', '.join(self.models)}"
             )
-        names = [_shown_name(name, share) for name in self.models for share in self.data_shares]
+        names = [self.shown_name(name, *own) for name in self.models for own in self.conditions]
         if len(set(names)) < len(names):
             raise ValueError(f"two models would share the folder {max(names, key=names.count)}; rename one")
         return self
 
     @property
     def reference_model(self) -> str | None:
-        """The reference as the comparison calls it: trained on most data."""
-        return None if self.reference is None else _shown_name(self.reference, max(self.data_shares))
+        """The reference as the comparison calls it: trained on most data, for longest."""
+        return None if self.reference is None else self.shown_name(self.reference, *self.conditions[0])
+
+    @property
+    def conditions(self) -> list[tuple[float, float | None]]:
+        """Share of the data and minutes of training under which each model is trained; most of both come first."""
+        minutes: list[float | None] = [*sorted(self.minutes_per_run or (), reverse=True)] or [None]
+        return [(share, own) for share in sorted(self.data_shares, reverse=True) for own in minutes]
+
+    def shown_name(self, name: str, share: float, minutes: float | None) -> str:
+        """How the comparison calls a model under one of the conditions."""
+        parts = [name] if share == 1 else [name, f"share-{share:g}"]
+        if minutes is not None and len(self.minutes_per_run or ()) > 1:
+            parts.append(f"{minutes:g}min")
+        return "-".join(parts)
 
 
 @dataclass(frozen=True)
@@ -104,7 +127,8 @@ class PlannedRun:
     entry: str
     """The model's name in the suite."""
     model: str
-    """The model's name in the comparison: with its share of the data, where that is not all of it."""
+    """The model's name in the comparison: with its share of the data, where that is not all of it, and with its
+    minutes, where the suite has several."""
     seed: int
     folder: Path
     """OUT/data/model/seed-N; beside it stand the log and the record of the same name."""
@@ -127,17 +151,17 @@ class PlannedRun:
 
     @property
     def pace_file(self) -> Path:
-        """How fast the model goes here, with any seed and share; a model that has changed has another file."""
-        settings = {**self.settings(), "experiment": identity(self.experiment.resolved())}
+        """How fast the model goes here, with any seed, share and length; a model that has changed has another file."""
+        experiment = identity(self.experiment.resolved())
         for key in ("seed", "train_share"):
-            del settings["experiment"]["training"][key]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+            del experiment["training"][key]
+        digest = hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:8]
         return self.folder.parents[1] / f"{self.entry}.pace-{digest}.json"
 
     @property
     def plan(self) -> Path:
         """How many steps the run takes, once it has begun."""
-        return self.folder / "plan.json"
+        return self.folder / PLAN_FILE
 
     @property
     def log(self) -> Path:
@@ -172,16 +196,23 @@ def planned_runs(
         ConfigError: naming the run, and the file and key that are wrong.
     """
     return [
-        _planned(suite, name, share, data, seed, base, out)
+        _planned(suite, name, share, minutes, data, seed, base, out)
         for seed in (suite.seeds if seeds is None else seeds)
         for data in suite.data
-        for share in sorted(suite.data_shares, reverse=True)
+        for share, minutes in suite.conditions
         for name in suite.models
     ]
 
 
 def _planned(
-    suite: SuiteConfig, name: str, share: float, data: str, seed: int, base: Path, out: Path
+    suite: SuiteConfig,
+    name: str,
+    share: float,
+    minutes: float | None,
+    data: str,
+    seed: int,
+    base: Path,
+    out: Path,
 ) -> PlannedRun:
     entry = suite.models[name]
     overrides = [*entry.overrides, f"training.seed={seed}", f"training.train_share={share!r}"]
@@ -189,7 +220,7 @@ def _planned(
         overrides.append(f"training.max_passes={suite.passes!r}")
     model, recording = base / entry.model, base / suite.data[data]
     training = None if entry.training is None else base / entry.training
-    shown = _shown_name(name, share)
+    shown = suite.shown_name(name, share, minutes)
     folder = out / data / shown / f"seed-{seed}"
     try:
         experiment = read_experiment(model, recording, training, overrides)
@@ -204,12 +235,8 @@ def _planned(
         model=shown,
         seed=seed,
         folder=folder,
-        minutes=suite.minutes_per_run,
+        minutes=minutes,
         arguments=tuple(arguments),
         experiment=experiment,
         split=suite.split,
     )
-
-
-def _shown_name(name: str, share: float) -> str:
-    return name if share == 1 else f"{name}-share-{share:g}"

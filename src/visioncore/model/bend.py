@@ -1,4 +1,5 @@
-"""A learned bend of each unit's drive: piecewise linear over equal steps, the identity until it is set from data.
+"""A learned bend of the drive of a unit's linear filters: piecewise linear over equal steps, the identity until it is
+set from data. What a core adds comes after it, so that a drive of the core excites wherever the filters' drive stands.
 
 With a softplus behind it any nonlinearity of one drive can be had: one that stays flat and then rises steeply, or one
 that rises to both sides, as in ON–OFF cells. Source: Pillow & Simoncelli 2006 for splines as spiking nonlinearities.

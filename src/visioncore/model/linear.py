@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from visioncore.config import ComponentConfig
+from visioncore.model.bend import Bend
 from visioncore.model.state import last_steps
 from visioncore.shapes import VideoShape
 
@@ -34,6 +35,8 @@ class LowRankLinearConfig(ComponentConfig):
     """How far back the filter sees; `auto` finds it from the training data before training begins
     (`training/window.py`), and is `SHORTEST_WINDOW_S` until then."""
     num_basis: PositiveInt = 12
+    knots: Annotated[int, Field(ge=3)] | None = None
+    """Of a bend of the filters' drive, for units whose data support one (see `model/bend.py`); none when left out."""
     gain: bool = False
     """Whether the core scales the filters' drive, unit by unit, by what it sees where the unit looks."""
 
@@ -46,6 +49,7 @@ class LowRankLinearConfig(ComponentConfig):
             window_s=window_s,
             lags=max(round(window_s * sampling_rate_hz), 1),
             num_basis=self.num_basis,
+            knots=self.knots,
         )
 
 
@@ -79,7 +83,15 @@ class LowRankLinear(nn.Module):
     """Causal low-rank filters of one session's units. Zero until initialised from data, so that it does no harm."""
 
     def __init__(
-        self, *, video: VideoShape, n_units: int, rank: int, window_s: float, lags: int, num_basis: int
+        self,
+        *,
+        video: VideoShape,
+        n_units: int,
+        rank: int,
+        window_s: float,
+        lags: int,
+        num_basis: int,
+        knots: int | None = None,
     ) -> None:
         super().__init__()
         self.window_s = window_s
@@ -92,6 +104,7 @@ class LowRankLinear(nn.Module):
         self.spatial_scale = n_pixels**-0.5
         self.spatial = nn.Parameter(torch.randn(n_units, rank, n_pixels))
         self.temporal = nn.Parameter(torch.zeros(n_units, rank, len(self.basis)))
+        self.bend = None if knots is None else Bend(n_units, knots)
 
     @property
     def lags(self) -> int:
@@ -103,7 +116,10 @@ class LowRankLinear(nn.Module):
         state: Float[Tensor, "batch recent filters"] | None,
         video: Float[Tensor, "batch channels time height width"],
     ) -> tuple[Float[Tensor, "batch time units"], Float[Tensor, "batch kept filters"]]:
-        """Drive at every bin of the chunk, from the frames up to that bin; before the video stands mean grey."""
+        """Drive at every bin of the chunk, from the frames up to that bin; before the video stands mean grey.
+
+        It is still to be scaled, where a core does that, and then to be `bent`.
+        """
         frames = video.transpose(1, 2).flatten(2)
         projected = frames @ (self.spatial.flatten(0, 1).T * self.spatial_scale)
         if state is None:
@@ -113,3 +129,7 @@ class LowRankLinear(nn.Module):
         filtered = functional.conv1d(history.transpose(1, 2), kernel[:, None], groups=len(kernel))
         drive = filtered.unflatten(1, (self.n_units, self.rank)).sum(dim=2).transpose(1, 2)
         return drive, last_steps(history, self.lags - 1)
+
+    def bent(self, drive: Float[Tensor, "batch time units"]) -> Float[Tensor, "batch time units"]:
+        """The drive after each unit's bend, where it has one."""
+        return drive if self.bend is None else self.bend(drive)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from visioncore.config import ComponentConfig
-from visioncore.model.bend import Bend
 
 SMALLEST_RATE = 1e-6
 """Counts per bin that a silent unit starts from."""
@@ -36,12 +35,10 @@ class SoftplusOutputConfig(ComponentConfig):
     """Inverse width of the bend: an exponential well below 1 / sharpness counts per bin, a straight line well above."""
     learn_sharpness: bool = False
     """Train a sharpness per unit, which starts at `sharpness`."""
-    knots: Annotated[int, Field(ge=3)] | None = None
-    """Of a bend of the drive before it, for units whose data support one (see `model/bend.py`); none when left out."""
 
     @classmethod
     def tiny(cls) -> "SoftplusOutputConfig":
-        return cls(sharpness=3.0, learn_sharpness=True, knots=4)
+        return cls(sharpness=3.0, learn_sharpness=True)
 
     def build(self, n_units: int, count_scale: Sequence[float] = ()) -> "SoftplusOutput":
         return SoftplusOutput(self, n_units, count_scale)
@@ -119,7 +116,6 @@ class CountOutput(RateOutput):
     def __init__(self, n_units: int, count_scale: Sequence[float] = ()) -> None:
         """`count_scale`: as in `Normalisation`, one per unit; 1 for all when left out."""
         super().__init__(n_units)
-        self.bend: Bend | None = None
         self.count_scale: Tensor
         scales = torch.tensor(tuple(count_scale) or (1.0,) * n_units)
         self.register_buffer("count_scale", scales, persistent=False)
@@ -150,10 +146,6 @@ class CountOutput(RateOutput):
         super().shift(self.scale * drive)
 
     def forward(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-        return self.bent(drive if self.bend is None else self.bend(drive))
-
-    def bent(self, drive: Float[Tensor, "*batch units"]) -> Float[Tensor, "*batch units"]:
-        """The response at a drive after its bend."""
         return self.curve(self.scale * drive + self.bias) * self.count_scale
 
 
@@ -162,7 +154,6 @@ class SoftplusOutput(CountOutput):
 
     def __init__(self, config: SoftplusOutputConfig, n_units: int, count_scale: Sequence[float] = ()) -> None:
         super().__init__(n_units, count_scale)
-        self.bend = None if config.knots is None else Bend(n_units, config.knots)
         # Of units with many counts per bin a bend far below the mean would leave a rectifier.
         gentlest = min(config.sharpness, GENTLE)
         start = (config.sharpness / self.count_scale**3).clamp_min(gentlest)

@@ -374,7 +374,7 @@ class Twin(nn.Module):
             linear = self.linears[key]
             assert isinstance(linear, LowRankLinear)
             direct, linear_state = linear.advance(state.linear if state else None, x)
-            drive = drive + (direct * gain(due[:, :, 1]) if self.config.core_sets_gain else direct)
+            drive = drive + linear.bent(direct * gain(due[:, :, 1]) if self.config.core_sets_gain else direct)
         # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.
         unpredicted = drive.isnan()
         rates = output(drive.masked_fill(unpredicted, 0.0)).masked_fill(unpredicted, float("nan"))

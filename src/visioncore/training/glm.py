@@ -3,7 +3,7 @@
 First the time courses: with the spatial filters fixed, a unit's drive is linear in its temporal coefficients, and the
 likelihood of its responses is concave in them and the bias: a generalised linear model of a few dozen numbers, which
 L-BFGS solves in seconds. Then everything together by a few steps of gradient descent, each unit stopped where it
-predicts bins best that it has not seen; where its output can bend, so does the drive of units that predict them better
+predicts bins best that it has not seen; where its path can bend, so does the drive of units that predict them better
 so. Filters that hardly help there are left out: they are noise, and training,
 which sees other bins, would find uses for it.
 
@@ -61,7 +61,7 @@ def fit_filters(
     tested: Float[Tensor, "time some"],
     step: int,
 ) -> FittedFilters:
-    """Set the temporal coefficients of `linear`, and bias and bends of `output`, in place; returns the spatial filters.
+    """Set temporal coefficients and bends of `linear` and the bias of `output`, in place; returns the spatial filters.
 
     All are zero for units whose filters are left out. So they stay: where both factors are, neither has a gradient.
 
@@ -104,7 +104,7 @@ class _Parameters(NamedTuple):
     coefficients: Float[Tensor, "filters basis"]
     offset: Float[Tensor, " units"]
     values: Float[Tensor, "units knots"]
-    """Of the bends; no knots where the output has none."""
+    """Of the bends; no knots where the path has none."""
 
 
 class _Fit:
@@ -132,7 +132,7 @@ class _Fit:
         whole = functional.pad(linear.basis, (0, self.lags * step - linear.lags))
         self.basis = whole.unflatten(1, (self.lags, step)).sum(2)
         self.counts = isinstance(output, CountOutput)
-        self.bends = output.bend if isinstance(output, CountOutput) else None
+        self.bends = linear.bend
 
     def events(self, bins: Float[Tensor, "time some"]) -> Float[Tensor, " units"]:
         """What losses are divided by: spikes, or bins of traces."""
@@ -143,7 +143,7 @@ class _Fit:
     ) -> Float[Tensor, " units"]:
         """Of a drive after its bend, with its offset."""
         output = self.output
-        predicted = self.step * (output.bent(drive) if isinstance(output, CountOutput) else output(drive))
+        predicted = self.step * output(drive)
         if self.counts:
             each = predicted - self.responses * predicted.clamp_min(RATE_FLOOR).log()
         else:

@@ -13,7 +13,8 @@ from visioncore.training.experiment import TrainingConfig
 
 BETAS = (0.9, 0.98)
 NEVER_DECAYED = {
-    "bias", "phase_bias", "registers", "position", "log_width", "angle", "log_scale", "shift"
+    "bias", "phase_bias", "registers", "position", "log_width", "angle", "log_scale", "shift",
+    "values"
 }  # fmt: skip
 """Last names of parameters that are no weights, even where they are stored as a matrix."""
 SESSION_PARTS = {"readouts", "linears", "outputs"}

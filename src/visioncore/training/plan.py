@@ -15,6 +15,8 @@ from visioncore.errors import CheckpointError, ConfigError
 C = TypeVar("C", bound=Config)
 logger = logging.getLogger(__name__)
 
+PLAN_FILE = "plan.json"
+"""In a run folder."""
 REHEARSED_SHARE = 0.05
 """Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""
 SHORTEST_REHEARSAL_S = 5.0

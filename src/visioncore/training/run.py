@@ -38,6 +38,7 @@ from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.optim import shortened_warmup
 from visioncore.training.plan import (
+    PLAN_FILE,
     Pace,
     Plan,
     plan_for_minutes,
@@ -74,7 +75,7 @@ def train(
     require_processes_as_set(config)
     _claim(run_dir, experiment)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
-    last, plan_path = run_dir / LAST, run_dir / "plan.json"
+    last, plan_path = run_dir / LAST, run_dir / PLAN_FILE
     resumed = read_checkpoint(last) if last.exists() else None
     plan = read_plan(plan_path)
     model = _with_window(experiment, store, plan)
