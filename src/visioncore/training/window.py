@@ -24,15 +24,15 @@ MOST_MINUTES = 8.0
 RIDGES = (0.1, 1.0)
 LEAST_SCORE = 0.1
 """Correlation with held-out responses of a unit that filters drive; of the others it is chance, and says nothing."""
-LEAST_GAIN, LEAST_RISE = 0.01, 0.004
-"""By what share, and by how much at least, a longer window must raise it."""
-UNITS_THAT_COUNT = 0.05
-"""Share of the units that filters drive that must gain (one, of few): a single slow cell among hundreds is not worth
-the noise of all."""
+LEAST_GAIN = 0.01
+"""By what share a longer window must raise it, in the mean of these units: of twenty, one always gains by chance."""
 
 
 def with_window_from_data(model: TwinConfig, store: RecordingStore, config: InitialiseConfig) -> TwinConfig:
-    """`model`, with the shortest window that a longer one hardly betters; as it is where it names a window."""
+    """`model`, with the first window that is hardly better than the one before; as it is where it names a window.
+
+    That one, since regression pays in noise for every lag, and the path's smooth time courses do not: they still gain.
+    """
     linear = model.linear
     if not isinstance(linear, LowRankLinearConfig) or linear.window_s != "auto":
         return model
@@ -72,11 +72,10 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
                 ]
             ).amax(0)
             if best is not None:
-                driven = scores > LEAST_SCORE
-                gains = driven & (scores > best + (LEAST_GAIN * best).clamp_min(LEAST_RISE))
-                if int(gains.sum()) < max(round(UNITS_THAT_COUNT * int(driven.sum())), 1):
-                    break
+                driven = torch.maximum(scores, best) > LEAST_SCORE
                 own = window_s
+                if not scores[driven].sum() > (1 + LEAST_GAIN) * best[driven].sum():
+                    break
             best = scores
         logger.info("session %s: its units look back %.1f s", id_, own)
         found = max(found, own)
