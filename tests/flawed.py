@@ -92,8 +92,8 @@ def prepared(
 def started(store: RecordingStore, model: dict[str, Any] = LINEAR, **changes: Any) -> Twin:
     """The twin as training starts from it."""
     torch.manual_seed(0)
-    config = build_config(TwinConfig, {"sampling_rate": store.spec.sampling_rate_hz, **model, **changes}, "m")
-    twin = config.build(store.spec, store.normalisation).eval()
+    config = build_config(TwinConfig, {"sampling_rate": store.spec.rate_hz, **model, **changes}, "m")
+    twin = config.build(store.spec).eval()
     initialise(twin, store, InitialiseConfig())
     return twin
 

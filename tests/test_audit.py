@@ -28,7 +28,7 @@ from visioncore.evaluation.record import RECORD_FILE
 from visioncore.metrics import bits_per_spike
 from visioncore.model.cores import NoCoreConfig
 from visioncore.model.twin import Twin, TwinConfig
-from visioncore.shapes import Normalisation
+from visioncore.spec import Normalisation
 
 RATE_HZ, TRIAL, N_TRIALS, SIDE, N_UNITS, BURN_IN = 60.0, 90, 48, 16, 6, 6
 SPLIT = np.array((["train"] * 5 + ["test"] * 2 + ["validation"]) * 6)
@@ -118,7 +118,7 @@ def twin_of(
     script: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda video, _: drive(video),
 ) -> ScriptedTwin:
     config = TwinConfig(sampling_rate=RATE_HZ, convnet=NoCoreConfig())
-    twin = ScriptedTwin(config, store.spec, store.normalisation)
+    twin = ScriptedTwin(config, store.spec)
     twin.provenance = {"data_fingerprint": store.fingerprint}
     twin.script = script
     return twin
@@ -295,7 +295,7 @@ def constants_of_all_data(store: RecordingStore) -> Normalisation:
 
 def test_constants_that_were_fitted_on_all_data_are_named_as_such(build: Build) -> None:
     store = build()
-    store.normalisation = constants_of_all_data(store)
+    store.spec = store.spec.with_constants(constants_of_all_data(store))
     finding = leaks(store)["constants"]
     assert finding.level == "fail"
     for what in ("store's normalisation of video", "twin's normalisation of behaviour"):
@@ -316,7 +316,7 @@ def test_a_twin_of_other_data_and_counts_that_are_not_whole_fail(
 ) -> None:
     store = build()
     twin = twin_of(store)
-    twin.provenance = {"data_fingerprint": "beef"}
+    twin.provenance = {"data_fingerprint": "beef", "session_fingerprints": {"day0": "beef"}}
     session = store.sessions["day0"]
     counts = session.responses(0, session.n_bins)
     smoothed = np.apply_along_axis(np.convolve, 0, counts, np.ones(3) / 3, "same").astype(np.float32)
@@ -479,7 +479,7 @@ def test_an_audit_survives_its_file_and_belongs_to_one_twin(clean: RecordingStor
     assert again is not None
     assert [vars(f) for f in again.findings] == json.loads(path.read_text())["findings"]
     assert again.passed
-    other = ScriptedTwin(twin.config, clean.spec, constants_of_all_data(clean))
+    other = ScriptedTwin(twin.config, clean.spec.with_constants(constants_of_all_data(clean)))
     assert load_audit(path, other, clean) is None
     path.write_text(json.dumps(result.to_json() | {"findings": [{"check": "context"}]}))
     assert load_audit(path, twin, clean) is None

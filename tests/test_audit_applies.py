@@ -37,7 +37,7 @@ def trial(number: int) -> slice:
 
 def leaks(store: RecordingStore) -> dict[str, Finding]:
     config = build_config(TwinConfig, {"sampling_rate": RATE_HZ, **LINEAR}, "m")
-    twin = config.build(store.spec, store.normalisation)
+    twin = config.build(store.spec)
     return {finding.check: finding for finding in leak_findings(twin, store, Progress(disable=True))}
 
 

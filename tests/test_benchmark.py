@@ -76,7 +76,7 @@ def planned(folder: Path, **changes: Any) -> list[PlannedRun]:
 def test_every_run_of_a_shipped_suite_is_sound(path: Path, tmp_path: Path) -> None:
     shipped = read_suite(path)
     runs = planned_runs(shipped, path.parent, tmp_path)
-    expected = len(shipped.data) * len(shipped.models) * len(shipped.seeds) * len(shipped.data_shares)
+    expected = len(shipped.data) * len(shipped.models) * len(shipped.seeds) * len(shipped.conditions)
     assert len(runs) == expected
     assert {run.experiment.data_dir for run in runs} <= {path.parent / "../data_configs"}
 

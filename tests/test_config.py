@@ -188,7 +188,7 @@ def test_a_damaged_file_is_an_error_of_ours_or_a_valid_config(path: Path, tmp_pa
         ),
         (
             "sampling_rate: 240\nconvnet: {type: none}\nlinear: {type: low_rank, params: {colour: 2}}",
-            "unknown key 'linear.params.colour'; valid keys here: gain, num_basis, rank, type, window_s",
+            "unknown key 'linear.params.colour'; valid keys here: gain, knots, num_basis, rank, type, window_s",
         ),
         ("convnet: {type: none}", "missing key 'sampling_rate'"),
         # Slots.

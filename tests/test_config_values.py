@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -41,7 +41,7 @@ def message(action: Callable[[], object]) -> str:
 def string_keys(config_class: type[BaseModel]) -> Iterator[tuple[str, bool]]:
     for name, field in config_class.model_fields.items():
         arguments = get_args(field.annotation) or (field.annotation,)
-        if str in arguments:
+        if str in arguments and get_origin(field.annotation) is not dict:
             yield name, type(None) in arguments
 
 

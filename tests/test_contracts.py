@@ -6,8 +6,9 @@ T: time (causal, dense, streaming, no clock). S: space and tokens. K: checkpoint
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from specs import data_spec
 from visioncore.checkpoint import load_twin, save_twin
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
@@ -31,7 +33,8 @@ from visioncore.model.modulators import (
     NoModulatorConfig,
 )
 from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig
-from visioncore.shapes import DataSpec, FeatureShape, Normalisation, SessionSpec, VideoShape
+from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 HEIGHT, WIDTH, FRAMES, BEHAVIOURS = 14, 22, 23, 3
 CORES = [config.tiny() for config in get_args(get_args(CoreConfig)[0])]
@@ -73,7 +76,7 @@ PARTS = [
     (c, m) for c, m in COMBINATIONS if c is CORES[0] or m is MODULATORS[1] or isinstance(c, NoCoreConfig)
 ]
 every_part = pytest.mark.parametrize(("core", "modulator"), PARTS, ids=[name_of(*pair) for pair in PARTS])
-SPEC = DataSpec(
+SPEC = data_spec(
     channels=1,
     height=HEIGHT,
     width=WIDTH,
@@ -100,7 +103,7 @@ def make_twin(
     torch.manual_seed(1)
     gain = not isinstance(core, NoCoreConfig)
     config = TwinConfig(
-        sampling_rate=spec.sampling_rate_hz,
+        sampling_rate=spec.rate_hz,
         convnet=core,
         modulator=modulator,
         readout=GaussianReadoutConfig.tiny(),
@@ -108,7 +111,7 @@ def make_twin(
         if linear
         else NoLinearConfig(),
     )
-    twin = config.build(spec, NORMALISATION)
+    twin = config.build(spec.with_constants(NORMALISATION))
     with torch.no_grad():
         for module in twin.modules():
             if isinstance(module, LowRankLinear):
@@ -214,10 +217,10 @@ def test_the_last_step_is_the_newest_frames_entry_of_the_dense_output(
     video, behaviour = make_inputs()
     dense = run(twin, video, behaviour)
     with torch.no_grad():
-        x = twin.adapter(video)
+        x = twin.adapter(video, "one")
         features, _ = twin.core.advance(None, x)
         if twin.modulator is not None:
-            normalised = (behaviour - twin.behaviour_mean) / twin.behaviour_std
+            normalised = twin.adapter.behaviour(behaviour, video, "one")
             features, _ = twin.modulator.advance(None, features, normalised)
         last = twin.output("one")(twin.readout("one")(features))
         from_4d = twin.output("one")(twin.readout("one")(features[:, :, -1]))
@@ -626,7 +629,7 @@ def test_the_gain_of_the_linear_path_starts_at_one() -> None:
     twin, readout, _ = gained_twin()
     without = twin.config.model_copy(
         update={"linear": LowRankLinearConfig(rank=2, window_s=0.06, num_basis=4, knots=4)}
-    ).build(SPEC, NORMALISATION)
+    ).build(SPEC.with_constants(NORMALISATION))
     assert readout.gain_weight is not None
     unscaled = twin.state_dict()
     del unscaled["readouts.0.gain_weight"], unscaled["readouts.1.gain_weight"]
@@ -662,20 +665,29 @@ def test_bins_that_are_not_predicted_leave_no_trace_in_the_gradient(
 # --- Configuration and behaviour ------------------------------------------------------------------------------------
 
 
+def with_sampling(spec: DataSpec, **changes: Any) -> DataSpec:
+    return spec.model_copy(update={"sampling": spec.sampling.model_copy(update=changes)})
+
+
+def without_behaviour(spec: DataSpec) -> DataSpec:
+    sessions = tuple(session.model_copy(update={"behaviour_names": ()}) for session in spec.sessions)
+    return spec.model_copy(update={"sessions": sessions})
+
+
 @pytest.mark.parametrize(
     ("change", "remedy"),
     [
-        ({"sampling_rate_hz": 30.0}, "model.sampling_rate=30"),
-        ({"channels": 2}, "model.initial_input_channels=2"),
-        ({"behaviour_names": ()}, r"model\.modulator=\{type: none\}"),
+        (lambda spec: with_sampling(spec, rate_hz=30.0), "model.sampling_rate=30"),
+        (lambda spec: with_sampling(spec, channels=2), "model.initial_input_channels=2"),
+        (without_behaviour, r"model\.modulator=\{type: none\}"),
     ],
 )
 def test_a_config_that_disagrees_with_the_data_is_refused_with_the_remedy(
-    change: dict[str, object], remedy: str
+    change: Callable[[DataSpec], DataSpec], remedy: str
 ) -> None:
     twin = make_twin()
     with pytest.raises(ConfigError, match=remedy):
-        twin.config.build(SPEC.model_copy(update=change), NORMALISATION)
+        twin.config.build(change(SPEC).with_constants(NORMALISATION))
 
 
 def test_a_twin_built_with_behaviour_does_not_predict_without_it() -> None:
@@ -810,4 +822,4 @@ def test_the_header_names_every_unit(tmp_path: Path) -> None:
     with safe_open(tmp_path / "t.safetensors", framework="pt") as opened:
         header = json.loads(opened.metadata()["visioncore"])
     assert [s["unit_ids"] for s in header["data"]["sessions"]] == [["a", "b", "c"], ["a", "d"]]
-    assert header["format_version"] == 1
+    assert header["format_version"] == 2

@@ -143,20 +143,29 @@ def test_the_source_of_the_how_to_can_be_prepared(tmp_path: Path, monkeypatch: p
         "my.yaml",
     )
 
+    class Located:
+        """Likewise of a recording in it."""
+
+        source, base = config, "."
+
+        def build(self, base_dir: Path) -> object:
+            return config.build(base_dir)
+
     class Data:
         """What `prepare` reads of a data config; the union of a real one is closed."""
 
-        source, store, burn_in_s, cache = config, "stores", 0.1, "none"
+        store, burn_in_s, cache, normalisation = "stores", 0.1, "none", "pooled"
+        recordings = (Located(),)
         split = read_split({"block_s": 2.0, "split_gap_s": 0.25})
 
     store: RecordingStore = prepare(Data(), tmp_path)  # type: ignore[arg-type]
     assert store.sessions["day1"].unit_ids == ("0", "1")
     assert np.array_equal(store.sessions["day1"].video(10, 20)[:, 0], video[10:20])
-    fingerprint = config.build(tmp_path).fingerprint()
+    fingerprint = config.build(tmp_path).fingerprint("day1")
     np.save(tmp_path / "day1" / "spikes.npy", rng.poisson(0.2, (1100, 2)))
-    assert config.build(tmp_path).fingerprint() != fingerprint
+    assert config.build(tmp_path).fingerprint("day1") != fingerprint
     with pytest.raises(DataError, match=r"1200 frames and spikes\.npy 1100 bins"):
-        list(config.build(tmp_path).sessions())
+        config.build(tmp_path).session("day1")
 
 
 def read_split(raw: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from specs import data_spec
 from visioncore import metrics
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
@@ -17,7 +18,7 @@ from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation, s
 from visioncore.evaluation.result import ROW_KEYS, SECTION_KEYS
 from visioncore.model.cores import NoCoreConfig
 from visioncore.model.twin import Twin, TwinConfig
-from visioncore.shapes import DataSpec, Normalisation, SessionSpec
+from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 RATE_HZ, N_BINS, BURN_IN, N_UNITS = 100.0, 1200, 10, 4
 REPEATED = range(600, 1000, 100)
@@ -42,7 +43,7 @@ class FakeSession(SessionStore):
     def __init__(self, name: str, seed: int, unit_ids: tuple[str, ...]) -> None:
         rng = np.random.default_rng(seed)
         self.id, self.subject, self.unit_ids, self.n_bins = name, f"{name}'s subject", unit_ids, N_BINS
-        self.blocks = blocks()
+        self.blocks, self.fingerprint = blocks(), "f00d"
         index = np.arange(N_BINS)
         index[600:1000] = 600 + np.arange(400) % 100
         self.frames = np.zeros((N_BINS, 1, 2, 3), np.float32)
@@ -82,7 +83,7 @@ class FakeStore(RecordingStore):
         self.path, self.fingerprint, self.burn_in_bins = Path("fake"), "f00d", BURN_IN
         self.fakes = {session.id: session for session in sessions}
         self.sessions = dict(self.fakes)
-        self.spec = DataSpec(
+        self.spec = data_spec(
             channels=1,
             height=2,
             width=3,
@@ -100,8 +101,11 @@ class ScriptedTwin(Twin):
     behaves = False
 
     def __init__(self, spec: DataSpec, stride: int = 1) -> None:
-        normalisation = Normalisation(video_mean=(0.0,), video_std=(1.0,))
-        super().__init__(TwinConfig(sampling_rate=RATE_HZ, convnet=NoCoreConfig()), spec, normalisation)
+        constants = Normalisation(
+            video_mean=(0.0,), video_std=(1.0,), behaviour_mean=(0.0,), behaviour_std=(1.0,)
+        )
+        config = TwinConfig(sampling_rate=RATE_HZ, convnet=NoCoreConfig())
+        super().__init__(config, spec.with_constants(constants))
         self.stride = stride
         self.calls: list[int] = []
 
@@ -298,7 +302,13 @@ def test_missing_units_and_sessions_are_named() -> None:
 )
 def test_a_store_unlike_the_twins_data_is_refused(fact: str, value: Any) -> None:
     s = setting()
-    s.store.spec = s.store.spec.model_copy(update={fact: value})
+    spec = s.store.spec
+    if fact == "response_kind":
+        sessions = tuple(own.model_copy(update={fact: value}) for own in spec.sessions)
+        s.store.spec = spec.model_copy(update={"sessions": sessions})
+    else:
+        key = "rate_hz" if fact == "sampling_rate_hz" else fact
+        s.store.spec = spec.model_copy(update={"sampling": spec.sampling.model_copy(update={key: value})})
     with pytest.raises(DataError, match=f"{fact} is {value}"):
         s.score()
 
@@ -488,6 +498,8 @@ def test_data_other_than_the_training_data_are_scored_with_a_warning(
 ) -> None:
     s = setting()
     s.twin.provenance["data_fingerprint"] = "beef"
+    assert s.score().settings["trained_on_these_data"] is None
+    s.twin.provenance["session_fingerprints"] = {"a": "beef", "b": "beef"}
     assert s.score().settings["trained_on_these_data"] is False
     assert "may hold data that the twin has seen" in caplog.text
 

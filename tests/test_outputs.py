@@ -92,14 +92,15 @@ def test_a_sharpness_is_learnt_per_unit_and_only_where_asked_for() -> None:
 
 
 def test_a_nonlinearity_for_counts_is_refused_for_traces(tiny_store: RecordingStore) -> None:
-    spec = tiny_store.spec.model_copy(update={"response_kind": "trace"})
+    sessions = tuple(s.model_copy(update={"response_kind": "trace"}) for s in tiny_store.spec.sessions)
+    spec = tiny_store.spec.model_copy(update={"sessions": sessions})
     raw: dict[str, Any] = {"sampling_rate": 60, "convnet": {"type": "none"}}
-    twin = build_config(TwinConfig, raw, "test").build(spec, tiny_store.normalisation)
+    twin = build_config(TwinConfig, raw, "test").build(spec)
     assert isinstance(twin.output("a"), TraceOutput)
     for output in ({"type": "exponential"}, {"type": "softplus", "params": {"sharpness": 2.0}}):
         config = build_config(TwinConfig, raw | {"output": output}, "test")
         with pytest.raises(ConfigError, match=r"leave model\.output out"):
-            config.build(spec, tiny_store.normalisation)
+            config.build(spec)
 
 
 @every_output
@@ -108,7 +109,7 @@ def test_filters_set_from_data_predict_a_unit_and_nearly_leave_its_mean_rate(
 ) -> None:
     raw = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
     model = build_config(TwinConfig, raw, "test").model_copy(update={"output": config})
-    twin = model.build(tiny_store.spec, tiny_store.normalisation).eval()
+    twin = model.build(tiny_store.spec).eval()
     initialise(twin, tiny_store, InitialiseConfig(positions=False))
     session = tiny_store.sessions["a"]
     predicted, truth = [], []

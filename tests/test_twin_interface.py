@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from specs import data_spec
 from visioncore.checkpoint import load_twin, save_twin
 from visioncore.config import build_config
 from visioncore.errors import ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.arguments import PixelScale, checked_behaviour
 from visioncore.model.cores.vivit import ViViT
-from visioncore.shapes import DataSpec, Normalisation, SessionSpec
+from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 HEIGHT, WIDTH, N_BINS = 6, 8, 60
 MODEL: dict[str, Any] = {
@@ -41,7 +42,7 @@ CONSTANTS = Normalisation(
 
 
 def spec(rate_hz: float = 60.0, kind: Any = "counts") -> DataSpec:
-    return DataSpec(
+    return data_spec(
         channels=1,
         height=HEIGHT,
         width=WIDTH,
@@ -55,7 +56,7 @@ def spec(rate_hz: float = 60.0, kind: Any = "counts") -> DataSpec:
 @pytest.fixture
 def twin() -> Twin:
     torch.manual_seed(0)
-    return build_config(TwinConfig, MODEL, "m").build(spec(), CONSTANTS)
+    return build_config(TwinConfig, MODEL, "m").build(spec().with_constants(CONSTANTS))
 
 
 def video(seed: int = 0) -> np.ndarray:
@@ -115,7 +116,7 @@ def test_behaviour_that_is_not_finite_is_refused_with_its_place(value: float, tw
 )
 def test_behaviour_of_another_kind_is_refused(behaviour: Any, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
-        checked_behaviour(behaviour, N_BINS, spec(), CONSTANTS)
+        checked_behaviour(behaviour, N_BINS, spec().with_constants(CONSTANTS).sessions[0])
 
 
 @pytest.mark.parametrize(
@@ -254,28 +255,30 @@ def test_an_unknown_session_is_one_error_alone_and_in_company(sessions: list[str
 def test_the_remedy_for_another_sampling_rate_works(rate_hz: float) -> None:
     config = build_config(TwinConfig, MODEL, "m")
     with pytest.raises(ConfigError, match=r"set model\.sampling_rate=") as caught:
-        config.build(spec(rate_hz), CONSTANTS)
+        config.build(spec(rate_hz).with_constants(CONSTANTS))
     remedy = float(str(caught.value).partition("model.sampling_rate=")[2].split(" ")[0])
-    build_config(TwinConfig, {**MODEL, "sampling_rate": remedy}, "m").build(spec(rate_hz), CONSTANTS)
+    build_config(TwinConfig, {**MODEL, "sampling_rate": remedy}, "m").build(
+        spec(rate_hz).with_constants(CONSTANTS)
+    )
 
 
 @pytest.mark.parametrize(("written", "good"), [(59.94, True), (59.9401, True), (60, False), (59.9, False)])
 def test_a_rate_written_with_a_few_digits_is_the_rate(written: float, good: bool) -> None:
     config = build_config(TwinConfig, {**MODEL, "sampling_rate": written}, "m")
     if good:
-        config.build(spec(60000 / 1001), CONSTANTS)
+        config.build(spec(60000 / 1001).with_constants(CONSTANTS))
     else:
         with pytest.raises(ConfigError, match="made for sampling_rate"):
-            config.build(spec(60000 / 1001), CONSTANTS)
+            config.build(spec(60000 / 1001).with_constants(CONSTANTS))
 
 
 def test_the_remedy_for_a_nonlinearity_on_traces_works() -> None:
     output = {"type": "softplus", "params": {"sharpness": 10.0}}
     config = build_config(TwinConfig, {**MODEL, "output": output}, "m")
     with pytest.raises(ConfigError, match=r"set 'model\.output=\{type: softplus\}'"):
-        config.build(spec(kind="trace"), CONSTANTS)
+        config.build(spec(kind="trace").with_constants(CONSTANTS))
     build_config(TwinConfig, {**MODEL, "output": {"type": "softplus"}}, "m").build(
-        spec(kind="trace"), CONSTANTS
+        spec(kind="trace").with_constants(CONSTANTS)
     )
 
 
@@ -291,7 +294,7 @@ def saved(twin: Twin, tmp_path: Path) -> Path:
 def test_attention_can_be_looked_at_as_the_message_says(saved: Path) -> None:
     fused = load_twin(saved)
     assert isinstance(fused.core, ViViT)
-    frames = fused.adapter(torch.from_numpy(video())[None, None])
+    frames = fused.adapter(torch.from_numpy(video())[None, None], fused.sessions[0])
     with pytest.raises(ConfigError) as caught:
         fused.core.attention_weights(frames)
     assert "load_twin(path, overrides=['model.convnet.params.flash_attention=false'])" in str(caught.value)
@@ -339,7 +342,7 @@ def test_behaviour_too_large_for_the_model_is_refused_without_a_warning(twin: Tw
 
 def test_what_a_core_does_not_have_cannot_be_overridden(tmp_path: Path) -> None:
     model = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
-    plain = build_config(TwinConfig, model, "m").build(spec(), CONSTANTS)
+    plain = build_config(TwinConfig, model, "m").build(spec().with_constants(CONSTANTS))
     save_twin(plain, tmp_path / "twin.safetensors", {})
     with pytest.raises(ConfigError, match=r"unknown key 'convnet\..*flash_attention'"):
         load_twin(tmp_path, overrides=["model.convnet.params.flash_attention=false"])

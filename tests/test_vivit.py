@@ -28,7 +28,8 @@ from visioncore.config import load_config
 from visioncore.describe import guide_spec
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores.vivit import ViViT, ViViTConfig
-from visioncore.shapes import Normalisation, VideoShape
+from visioncore.shapes import VideoShape
+from visioncore.spec import Normalisation
 
 CONFIGS = ROOT / "experiments" / "model_configs"
 GUIDE = {
@@ -59,7 +60,7 @@ def guide_twin(name: str, device: str = "meta") -> Twin:
         video_mean=(127.0,), video_std=(50.0,), behaviour_mean=(0.0,) * 42, behaviour_std=(1.0,) * 42
     )
     with torch.device(device):
-        return config.build(spec, constants)
+        return config.build(spec.with_constants(constants))
 
 
 @pytest.mark.parametrize("name", ["small", "baseline"])

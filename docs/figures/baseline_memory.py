@@ -15,7 +15,8 @@ from visioncore.config import apply_overrides, build_config, read_yaml
 from visioncore.describe import guide_spec
 from visioncore.model import Clip, TwinConfig
 from visioncore.model.readouts import GaussianReadoutConfig
-from visioncore.shapes import FeatureShape, Normalisation, VideoShape
+from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.spec import Normalisation
 
 MODEL = Path(__file__).parents[2] / "experiments" / "model_configs" / "vivit_baseline.yaml"
 
@@ -30,7 +31,7 @@ def training_step(checkpointing: str) -> None:
     constants = Normalisation(
         video_mean=(127.0,), video_std=(50.0,), behaviour_mean=(0.0,) * 42, behaviour_std=(1.0,) * 42
     )
-    twin = config.build(guide_spec(config), constants)
+    twin = config.build(guide_spec(config).with_constants(constants))
     optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-4)
     video = torch.randint(0, 256, (1, 1, 300, 36, 64), dtype=torch.uint8)
     start_gb = peak_gb()

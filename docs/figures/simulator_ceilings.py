@@ -45,7 +45,7 @@ def main() -> None:
         by_class: dict[str, list[float]] = {}
         means: list[float] = []
         for session in store.sessions.values():
-            means += (session.train_mean * (store.spec.sampling_rate_hz if counts else 1)).tolist()
+            means += (session.train_mean * (store.spec.rate_hz if counts else 1)).tolist()
             values = ceilings(store, session).tolist()
             for name, value in zip(session.unit_truth["cell_class"], values, strict=True):
                 by_class.setdefault(name, []).append(value)

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from visioncore.config import apply_overrides, build_config, differing_keys, dump_config
 from visioncore.errors import CheckpointError, ConfigError
+from visioncore.migration import from_format_1
 from visioncore.model import Twin, TwinConfig
-from visioncore.shapes import DataSpec, Normalisation
+from visioncore.spec import DataSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HEADER, _DIGEST = "visioncore", "sha256"
 OVERRIDABLE = (
     *("flash_attention", "grad_checkpointing"),
@@ -38,7 +39,6 @@ def save_twin(twin: Twin, path: Path, provenance: Mapping[str, Any]) -> None:
             "format_version": FORMAT_VERSION,
             "model": dump_config(twin.config),
             "data": dump_config(twin.spec),
-            "normalisation": dump_config(twin.normalisation),
             "provenance": dict(provenance),
         },
         sort_keys=True,
@@ -68,14 +68,15 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
     try:
         contents = json.loads(header)
         version = contents["format_version"]
-        if version != FORMAT_VERSION:
+        if version == 1:
+            contents = from_format_1(contents)
+        elif version != FORMAT_VERSION:
             raise CheckpointError(
-                f"{file}: format version {version}; this VisionCore reads {FORMAT_VERSION}. Install the version "
+                f"{file}: format version {version}; this VisionCore reads 1 to {FORMAT_VERSION}. Install the version "
                 "that wrote it (named in its header) or a newer one"
             )
         config = build_config(TwinConfig, contents["model"], f"{file} (model)")
         spec = build_config(DataSpec, contents["data"], f"{file} (data)")
-        normalisation = build_config(Normalisation, contents["normalisation"], f"{file} (normalisation)")
         provenance = contents["provenance"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
@@ -87,7 +88,7 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
         )
     if overrides:
         config = _overridden(config, overrides, file)
-    twin = config.build(spec, normalisation)
+    twin = config.build(spec)
     copy_weights(twin, tensors, str(file))
     twin.provenance = provenance
     return twin.eval().to(device)

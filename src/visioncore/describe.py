@@ -13,7 +13,7 @@ from visioncore.config import build_config, dump_config
 from visioncore.data.behaviour import eye_feature_names
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores.vivit import ViViT, ViViTConfig
-from visioncore.shapes import DataSpec, Normalisation, SessionSpec
+from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec
 
 STALE_MS = 20.0
 GUIDE_UNITS = 100
@@ -50,14 +50,14 @@ class Description:
 def guide_spec(config: TwinConfig) -> DataSpec:
     """The guide's data, for describing a model without any: 36 x 64 pixels, 42 behavioural features."""
     units = tuple(str(i) for i in range(GUIDE_UNITS))
+    session = SessionSpec(
+        id="session", subject="subject", unit_ids=units, behaviour_names=eye_feature_names()
+    )
     return DataSpec(
-        channels=config.initial_input_channels,
-        height=36,
-        width=64,
-        sampling_rate_hz=config.sampling_rate,
-        response_kind="counts",
-        behaviour_names=eye_feature_names(),
-        sessions=(SessionSpec(id="session", subject="subject", unit_ids=units),),
+        sampling=Sampling(
+            channels=config.initial_input_channels, height=36, width=64, rate_hz=config.sampling_rate
+        ),
+        sessions=(session,),
     )
 
 
@@ -73,16 +73,10 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
     if "flash_attention" in plain["convnet"].get("params", {}):
         plain["convnet"]["params"].update(flash_attention=False, grad_checkpointing=False)
     config = build_config(TwinConfig, plain, "describe")
-    n_behaviours = len(spec.behaviour_names)
-    normalisation = Normalisation(
-        video_mean=(0.0,) * spec.channels,
-        video_std=(1.0,) * spec.channels,
-        behaviour_mean=(0.0,) * n_behaviours,
-        behaviour_std=(1.0,) * n_behaviours,
-    )
+    n_behaviours = len(spec.sessions[0].behaviour_names)
     with torch.device("meta"):
-        twin = config.build(spec, normalisation)
-        video = torch.zeros(1, spec.channels, clip_frames, spec.height, spec.width)
+        twin = config.build(_with_constants(spec))
+        video = torch.zeros(1, spec.sampling.channels, clip_frames, spec.sampling.height, spec.sampling.width)
         behaviour = torch.zeros(1, clip_frames, n_behaviours) if n_behaviours else None
     session = spec.sessions[0].id
     counts = {torch.ops.aten.convolution_backward: _convolution_backward_flop}
@@ -90,20 +84,20 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         (rates,) = twin([Clip(session, video, behaviour)])
         rates.sum().backward()
     stages = _stages(twin, video, session, len(spec.sessions))
-    staleness_ms = (twin.stride - 1) / spec.sampling_rate_hz * 1000
+    staleness_ms = (twin.stride - 1) / spec.rate_hz * 1000
     notes = twin.core.notes() if twin.core else []
     if recomputes:
         notes.append("gradient checkpointing runs the core forward twice; the count has it once")
     warnings = []
     if staleness_ms > STALE_MS:
         warnings.append(
-            f"predictions are up to {staleness_ms:.0f} ms old (stride {twin.stride} at {spec.sampling_rate_hz:g} Hz); "
+            f"predictions are up to {staleness_ms:.0f} ms old (stride {twin.stride} at {spec.rate_hz:g} Hz); "
             "use a smaller temporal stride, with overlap, for data this slow"
         )
     span_ms = None
     if isinstance(twin.core, ViViT):
         tokens = min(clip_frames // twin.stride, twin.core.config.temporal_window)
-        span_ms = tokens * twin.stride / spec.sampling_rate_hz * 1000
+        span_ms = tokens * twin.stride / spec.rate_hz * 1000
         notes.append(f"temporal attention sees {tokens} tokens of a clip, {span_ms:.0f} ms")
         if tokens <= 1:
             warnings.append(
@@ -120,6 +114,24 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         notes=notes,
         warnings=warnings,
     )
+
+
+def _with_constants(spec: DataSpec) -> DataSpec:
+    """Any constants, where none have been fitted: shapes do not depend on them."""
+    sessions = [
+        session.model_copy(
+            update={
+                "constants": Normalisation(
+                    video_mean=(0.0,) * spec.sampling.channels,
+                    video_std=(1.0,) * spec.sampling.channels,
+                    behaviour_mean=(0.0,) * len(session.behaviour_names),
+                    behaviour_std=(1.0,) * len(session.behaviour_names),
+                )
+            }
+        )
+        for session in spec.sessions
+    ]
+    return spec.model_copy(update={"sessions": tuple(sessions)})
 
 
 def _stages(twin: Twin, video: Tensor, session: str, n_sessions: int) -> list[Stage]:

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from visioncore.data import DataConfig, load_data_config, prepare
+from visioncore.config import dump_config
+from visioncore.data import DataConfig, build_data_config, load_data_config, prepare
 from visioncore.errors import DataError, VisionCoreError
+from visioncore.model.adapter import Adapter, NoAdapterConfig
 
 N_BINS = 2400
 N_UNITS = 3
@@ -179,9 +182,10 @@ def test_a_mistake_names_the_session_the_key_and_what_was_found(mistake: str, on
 
 def test_a_session_id_given_twice_is_refused(one_session: Prepared) -> None:
     config, folder = one_session()
-    twice = config.source.model_copy(update={"sessions": config.source.sessions * 2})  # type: ignore[union-attr]
+    raw = dump_config(config)
+    raw["params"]["sessions"] *= 2
     with pytest.raises(DataError, match="session id 'one' appears 2 times"):
-        prepare(config.model_copy(update={"source": twice}), folder)
+        prepare(build_data_config(raw, "twice.yaml"), folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", np.random.default_rng(0).bytes(4096)])
@@ -245,7 +249,7 @@ def test_video_keeps_its_values_and_gains_a_channel(
 def test_colour_video_keeps_its_channels(one_session: Prepared) -> None:
     video = np.random.default_rng(0).integers(0, 256, (N_BINS, 2, 5, 7), dtype=np.uint8)
     store = prepare(*one_session({"stim": video}))
-    assert (store.spec.channels, store.spec.height, store.spec.width) == (2, 5, 7)
+    assert (store.spec.sampling.channels, store.spec.sampling.height, store.spec.sampling.width) == (2, 5, 7)
     np.testing.assert_array_equal(store.sessions["one"].video(100, 200), video[100:200])
 
 
@@ -289,30 +293,37 @@ def test_missing_frames_and_behaviour_hold_the_last_or_else_the_first_known_acro
     np.testing.assert_array_equal(session.behaviour(0, N_BINS), np.arange(2.0 * N_BINS).reshape(-1, 2)[index])
 
 
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [(("y", "x"), "y, x"), (("x", "pupil"), "x, pupil"), (None, "behaviour_0, behaviour_1")],
-)
-def test_behaviour_named_otherwise_in_a_later_session_is_refused(
-    names: tuple[str, ...] | None, found: str, tiny_config: tuple[DataConfig, Path]
+def test_behaviour_goes_by_its_name_and_what_a_session_lacks_stands_at_its_mean(
+    tiny_config: tuple[DataConfig, Path],
 ) -> None:
     config, folder = tiny_config
-    source: Any = config.source
-    first, second, third = source.sessions
-    changed = (first, second, third.model_copy(update={"behaviour_names": names}))
-    source = source.model_copy(update={"sessions": changed})
-    with pytest.raises(DataError) as caught:
-        prepare(config.model_copy(update={"source": source, "store": "refused"}), folder)
-    expected = f"session 'c' (c.npz), key 'eye': its signals are {found}, but those of session 'a' are x, y;"
-    assert expected in str(caught.value)
+    raw = dump_config(config)
+    _, second, third = raw["params"]["sessions"]
+    second["behaviour_names"] = ["y", "x"]
+    third.update(behaviour=None, behaviour_names=None)
+    store = prepare(build_data_config(raw, "mixed.yaml"), folder)
+    assert store.spec.behaviour_names == ("x", "y")
+    one, two, three = (session.normalisation for session in store.spec.sessions)
+    assert one.behaviour_mean == two.behaviour_mean[::-1]
+    assert three.behaviour_mean == ()
+    adapter = Adapter(NoAdapterConfig(), store.spec.sessions, store.spec.behaviour_names)
+    video = torch.zeros(1, 1, 4, 1, 1)
+    samples = torch.randn(1, 4, 2)
+    straight, crossed = (
+        adapter.behaviour(samples, video, "a"),
+        adapter.behaviour(samples.flip(-1), video, "b"),
+    )
+    torch.testing.assert_close(straight, crossed)
+    assert torch.equal(adapter.behaviour(None, video, "c"), torch.zeros(1, 4, 2))
 
 
 def test_a_trace_may_be_negative_and_fractional_and_has_no_floor(one_session: Prepared) -> None:
     config, folder = one_session(
         {"spikes": np.full((N_BINS, N_UNITS), -0.25)}, {"rates": None, "valid": None}
     )
-    trace = config.source.model_copy(update={"response_kind": "trace"})
-    session = prepare(config.model_copy(update={"source": trace}), folder).sessions["one"]
+    raw = dump_config(config)
+    raw["params"]["response_kind"] = "trace"
+    session = prepare(build_data_config(raw, "trace.yaml"), folder).sessions["one"]
     np.testing.assert_array_equal(session.responses(0, 10), np.full((10, N_UNITS), -0.25))
     np.testing.assert_allclose(session.train_mean, -0.25)
 
@@ -363,6 +374,6 @@ def test_the_yaml_of_the_how_to_prepares_what_its_text_describes(tmp_path: Path)
     }
     np.savez(tmp_path / "rgc1.npz", allow_pickle=False, **arrays, starts=_STARTS, repeats=np.arange(10))
     store = prepare(load_data_config(tmp_path / "data.yaml"), tmp_path)
-    assert store.spec.sampling_rate_hz == 120
-    assert store.spec.degrees_per_pixel == 0.05
+    assert store.spec.rate_hz == 120
+    assert store.spec.sessions[0].geometry.degrees_per_pixel == 0.05
     assert len(store.sessions["rgc-1"].blocks) == 10

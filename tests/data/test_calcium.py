@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
 from visioncore.data.recording import ArrayRecording
@@ -29,7 +30,7 @@ TINY: dict[str, Any] = {
 
 
 def session_of(**changes: Any) -> ArrayRecording:
-    (session,) = CalciumConfig(**({"subjects": ("A",)} | TINY | changes)).build(Path()).sessions()
+    (session,) = sessions_of(CalciumConfig(**({"subjects": ("A",)} | TINY | changes)).build(Path()))
     assert isinstance(session, ArrayRecording)
     return session
 
@@ -49,7 +50,7 @@ def test_the_same_seed_gives_the_same_recording_and_another_seed_another(session
 
 
 def test_responses_are_traces_and_no_counts(session: ArrayRecording) -> None:
-    assert CalciumConfig(**TINY).build(Path()).info().response_kind == "trace"
+    assert CalciumConfig(**TINY).build(Path()).session("A1").spec.response_kind == "trace"
     assert session.responses.dtype.kind == "f"
     assert (session.responses < 0).any()
     assert (session.responses != np.floor(session.responses)).mean() > 0.99
@@ -80,7 +81,7 @@ def test_without_gains_the_expected_trace_of_repeats_is_the_same() -> None:
 
 def test_no_stimulus_is_in_two_splits() -> None:
     splits: dict[str | None, set[str | None]] = {}
-    for session in CalciumConfig(**TINY).build(Path()).sessions():
+    for session in sessions_of(CalciumConfig(**TINY).build(Path())):
         for trial in session.trials:
             splits.setdefault(trial.group, set()).add(trial.split)
     assert len(splits) > 10
@@ -178,15 +179,15 @@ def test_a_calcium_recording_is_prepared_as_traces(tmp_path: Path) -> None:
 
 def test_the_shipped_yaml_is_the_default() -> None:
     config = load_data_config(DATA_CONFIGS / "calcium_30hz.yaml")
-    assert config.source == CalciumConfig()
+    assert config.recordings[0].source == CalciumConfig()
     assert config.burn_in_s >= 3 * CalciumConfig().indicator.decay_s
     assert len(set(CalciumConfig().subjects)) == 2
 
 
 def test_the_fingerprint_follows_the_parameters() -> None:
     changes: tuple[dict[str, Any], ...] = ({}, {"seed": 1}, {"indicator": IndicatorConfig(rise_s=0.0)})
-    assert len({CalciumConfig(**change).build(Path()).fingerprint() for change in changes}) == 3
-    assert len({CalciumConfig().build(Path()).fingerprint() for _ in range(2)}) == 1
+    assert len({fingerprints_of(CalciumConfig(**change).build(Path())) for change in changes}) == 3
+    assert len({fingerprints_of(CalciumConfig().build(Path())) for _ in range(2)}) == 1
 
 
 def test_mistakes_in_the_config_are_named() -> None:

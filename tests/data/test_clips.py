@@ -171,7 +171,7 @@ def test_a_recording_without_behaviour_gives_clips_without(tiny_config: tuple[Da
         session.update(behaviour=None, behaviour_names=None)
     store = prepare(build_data_config(raw, "still.yaml"), folder)
     assert _dataset(store)[0][0].behaviour is None
-    assert store.normalisation.behaviour_mean == ()
+    assert store.spec.sessions[0].normalisation.behaviour_mean == ()
 
 
 def test_clips_for_training_are_no_longer_than_any_block(tiny_store: RecordingStore) -> None:

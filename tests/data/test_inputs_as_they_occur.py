@@ -87,31 +87,14 @@ def test_a_recording_under_two_ids_is_refused_naming_both(
     assert "session 's1' (1.npz), key 'spikes': holds the same responses as session 's0'" in caplog.text
 
 
-def test_a_recording_has_the_fingerprint_that_runs_of_version_1_know_it_by(tmp_path: Path) -> None:
+def test_a_session_has_the_fingerprint_that_twins_of_version_1_know_it_by(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     video = rng.integers(0, 256, (2400, 4, 5), dtype=np.uint8)
     np.savez(tmp_path / "0.npz", stim=video, spikes=rng.integers(0, 3, (2400, 2)))
     session = {"id": "s", "subject": "m", "path": "0.npz", "video": "stim", "responses": "spikes"}
-
-    def fingerprint(**keys: Any) -> str:
-        params = {"sampling_rate_hz": 60, "response_kind": "counts", "sessions": [session | keys]}
-        raw = {"type": "arrays", "params": params, "split": {"block_s": 4.0, "split_gap_s": 0.5}}
-        return prepare(build_data_config(raw, "d"), tmp_path).fingerprint
-
-    # What commit 1c068a0 gave it.
-    assert fingerprint() == "e599df6b038c38bb56f95aaf38b9e107e082e8c384a1217102c431a58c7b4ee2"
-    assert fingerprint(missing=[]) != fingerprint()
-
-
-def test_a_recording_that_is_divided_otherwise_than_before_has_another_fingerprint(
-    clean: dict[str, Any], tmp_path: Path
-) -> None:
-    often = np.array([0] * 6 + [1, 2, 3, 4, 5, 6])
-    video = clean["stim"].copy()
-    for k in range(1, 6):
-        video[k * TRIAL_BINS : (k + 1) * TRIAL_BINS] = video[:TRIAL_BINS]
-    shown = {**clean, "stim": video, "ids": often}
-    before = prepared(tmp_path / "often", shown, stimulus_id="ids", split=None)
-    assert before.path.name.endswith(before.fingerprint[:16])
-    usual = prepared(tmp_path / "usual", clean)
-    assert not usual.path.name.endswith(usual.fingerprint[:16])
+    params = {"sampling_rate_hz": 60, "response_kind": "counts", "sessions": [session]}
+    raw = {"type": "arrays", "params": params, "split": {"block_s": 4.0, "split_gap_s": 0.5}}
+    store = prepare(build_data_config(raw, "d"), tmp_path)
+    # What commit 4b0d4c8 gave it.
+    expected = "f2b669240bf54ea903cd5a6e33b27a3dfa768439c64f37829b30fb6877696ae4"
+    assert store.sessions["s"].fingerprint == expected

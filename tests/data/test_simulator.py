@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config, dump_config
 from visioncore.data import load_data_config
 from visioncore.data.recording import ArrayRecording
@@ -34,8 +35,7 @@ _TINY: dict[str, Any] = {
 
 
 def _sessions(**changes: Any) -> list[ArrayRecording]:
-    source = SimulatedConfig(**(_TINY | changes)).build(Path())
-    return [session for session in source.sessions() if isinstance(session, ArrayRecording)]
+    return sessions_of(SimulatedConfig(**(_TINY | changes)).build(Path()))
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +52,19 @@ def _bins(session: ArrayRecording, split: str, burn_in: int = 0) -> np.ndarray:
 
 
 def test_signals_are_aligned_and_named(sessions: list[ArrayRecording]) -> None:
-    info = SimulatedConfig(**_TINY).build(Path()).info()
-    assert [session.id for session in sessions] == ["A1", "B1"]
+    assert [session.spec.id for session in sessions] == ["A1", "B1"]
     for session in sessions:
         assert session.frames.shape == (session.n_bins, 1, 20, 28)
         assert session.behaviour is not None
-        assert session.behaviour.shape == (session.n_bins, len(info.behaviour_names)) == (session.n_bins, 42)
+        assert session.behaviour.shape == (session.n_bins, 42)
         assert session.rates is not None
         assert session.rates.shape == session.responses.shape == (session.n_bins, 6)
         assert session.trials[-1].stop == session.n_bins
         assert all(len(values) == 6 for values in session.unit_truth.values())
         assert json.loads(json.dumps(session.unit_truth)) == session.unit_truth
+        assert len(session.spec.behaviour_names) == 42
+        gratings = [trial.kind == "grating" for trial in session.trials]
+        assert [value is not None for value in session.trial_columns["orientation_deg"]] == gratings
 
 
 def test_the_same_seed_gives_the_same_recording_to_the_last_bit(sessions: list[ArrayRecording]) -> None:
@@ -296,18 +298,18 @@ def test_gaze_has_drift_and_saccades_on_the_main_sequence() -> None:
 
 def test_the_fingerprint_follows_every_parameter() -> None:
     prints = {
-        SimulatedConfig(**(_TINY | change)).build(Path()).fingerprint()
+        fingerprints_of(SimulatedConfig(**(_TINY | change)).build(Path()))
         for change in ({}, {"seed": 1}, {"repeats": 5}, {"cells": CellsConfig(adaptation=0.5)})
     }
     assert len(prints) == 4
-    assert SimulatedConfig(**_TINY).build(Path()).fingerprint() in prints
+    assert fingerprints_of(SimulatedConfig(**_TINY).build(Path())) in prints
 
 
 def test_the_default_keeps_its_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without the photographs, which another release of their package may change.
     monkeypatch.setattr("visioncore.data.sources.simulated.photographs_digest", lambda: "")
-    fingerprint = SimulatedConfig().build(Path()).fingerprint()
-    assert fingerprint == "26f1ef0a159e00aff21a92972b14afbfd7682b56e38bf75ab243f5b846b92d95"
+    fingerprint = SimulatedConfig().build(Path()).fingerprint("A1")
+    assert fingerprint == "f0a5e20160ea2e596e4f0f29abc767c815d9c0b0c692e02ddb664ef57010edee"
 
 
 def test_the_default_generator_keeps_its_recordings(sessions: list[ArrayRecording]) -> None:
@@ -326,7 +328,9 @@ def test_the_default_generator_keeps_its_recordings(sessions: list[ArrayRecordin
 
 
 def test_the_shipped_yaml_is_the_default_and_survives_a_round_trip() -> None:
-    config = load_data_config(_REPOSITORY / "experiments" / "data_configs" / "simulated.yaml").source
+    config = (
+        load_data_config(_REPOSITORY / "experiments" / "data_configs" / "simulated.yaml").recordings[0].source
+    )
     assert isinstance(config, SimulatedConfig)
     assert config == SimulatedConfig()
     assert build_config(SimulatedConfig, dump_config(config), "dumped") == config
@@ -344,7 +348,7 @@ def test_mistakes_in_the_config_are_named() -> None:
 @pytest.mark.slow
 def test_the_default_task_is_worth_solving() -> None:
     config = SimulatedConfig(subjects=("A",))
-    (session,) = config.build(Path()).sessions()
+    (session,) = sessions_of(config.build(Path()))
     assert isinstance(session, ArrayRecording)
     assert session.rates is not None
     rates = session.rates[_bins(session, "test", burn_in=60)].astype(np.float64)

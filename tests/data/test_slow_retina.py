@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import load_data_config
 from visioncore.data.recording import ArrayRecording
@@ -16,7 +17,7 @@ from visioncore.data.simulator.retinal_cells import (
     RetinalPopulation,
     draw_retinal_population,
 )
-from visioncore.data.sources.slow_retina import SlowRetinaConfig
+from visioncore.data.sources.white_noise import SlowRetinaConfig
 from visioncore.errors import ConfigError
 from visioncore.stimuli import GREY
 
@@ -36,7 +37,7 @@ def population(classes: tuple[RetinalCellClass, ...] = CLASSES, **changes: Any) 
 
 def session_of(**changes: Any) -> ArrayRecording:
     small = {"minutes": 1.0, "height": 14, "width": 16, "frozen_s": 2.0, "repeats": 4}
-    (session,) = SlowRetinaConfig(**(small | changes)).build(Path()).sessions()
+    (session,) = sessions_of(SlowRetinaConfig(**(small | changes)).build(Path()))
     assert isinstance(session, ArrayRecording)
     return session
 
@@ -103,14 +104,15 @@ def test_mean_rates_are_as_drawn_and_truth_names_every_unit() -> None:
 
 def test_the_shipped_recordings_are_both_ends_of_the_range() -> None:
     small, large = (
-        load_data_config(DATA_CONFIGS / f"slow_retina_{size}.yaml").source for size in ("small", "large")
+        load_data_config(DATA_CONFIGS / f"slow_retina_{size}.yaml").recordings[0].source
+        for size in ("small", "large")
     )
     assert isinstance(small, SlowRetinaConfig)
     assert isinstance(large, SlowRetinaConfig)
     assert (small.n_units, small.minutes) == (1, 8.0)
     assert (large.n_units, large.minutes) == (20, 25.0)
     assert set(large.cells.classes) == set(CLASSES)
-    assert small.build(Path()).fingerprint() != large.build(Path()).fingerprint()
+    assert fingerprints_of(small.build(Path())) != fingerprints_of(large.build(Path()))
 
 
 def test_mistakes_in_the_config_are_named() -> None:

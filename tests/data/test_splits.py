@@ -241,19 +241,6 @@ def test_given_splits_that_lack_one_are_told_so() -> None:
         _assign({"s": trials})
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_first_rules_are_known_to_agree_only_where_they_do(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 12, rng.integers(3, 15))
-    ids = [i for i, size in enumerate(sizes) for _ in range(size)]
-    rng.shuffle(ids)
-    config = SplitConfig(seed=seed)
-    division = assign_blocks({"s": _shown(ids)}, RATE_HZ, 2, config)
-    before = _divided_by_the_first_rules(_shown(ids), config)
-    if division.as_before:
-        assert [block.split for block in division["s"]] == before
-
-
 def _divided_by_the_first_rules(trials: tuple[Trial, ...], config: SplitConfig) -> list[Split]:
     """An independent telling of how version 1 chose, for one session of groups alone."""
     groups: dict[str, list[Trial]] = {}
@@ -306,17 +293,6 @@ def test_stimuli_of_one_length_are_divided_as_by_the_first_rules(n_stimuli: int)
         trials = _shown(list(range(n_stimuli)))
         division = assign_blocks({"s": trials}, RATE_HZ, 2, config)
         assert [block.split for block in division["s"]] == _divided_by_the_first_rules(trials, config)
-        assert division.as_before
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_first_rules_are_known_to_differ_only_where_they_do(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    ids = [i for i, size in enumerate(rng.integers(1, 12, rng.integers(3, 15))) for _ in range(size)]
-    config = SplitConfig(seed=seed)
-    division = assign_blocks({"s": _shown(ids)}, RATE_HZ, 2, config)
-    same = [block.split for block in division["s"]] == _divided_by_the_first_rules(_shown(ids), config)
-    assert division.as_before == same
 
 
 def test_a_share_that_time_blocks_miss_is_said_with_their_own_remedy(

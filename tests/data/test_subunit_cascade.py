@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
 from visioncore.data.behaviour import eye_feature_names, eye_features
@@ -36,14 +37,13 @@ TINY: dict[str, Any] = {
 }
 
 
-def sessions_of(**changes: Any) -> list[ArrayRecording]:
-    source = SubunitCascadeConfig(**({"subjects": ("C", "D")} | TINY | changes)).build(Path())
-    return [session for session in source.sessions() if isinstance(session, ArrayRecording)]
+def simulated(**changes: Any) -> list[ArrayRecording]:
+    return sessions_of(SubunitCascadeConfig(**({"subjects": ("C", "D")} | TINY | changes)).build(Path()))
 
 
 @pytest.fixture(scope="module")
 def sessions() -> list[ArrayRecording]:
-    return sessions_of()
+    return simulated()
 
 
 def noise(n_trials: int, n_bins: int, seed: int = 0) -> np.ndarray:
@@ -63,9 +63,8 @@ def population() -> CascadePopulation:
 
 
 def test_signals_are_aligned_and_named(sessions: list[ArrayRecording]) -> None:
-    info = SubunitCascadeConfig(**TINY).build(Path()).info()
-    assert [session.id for session in sessions] == ["C1", "D1"]
-    assert info.behaviour_names == eye_feature_names()
+    assert [session.spec.id for session in sessions] == ["C1", "D1"]
+    assert all(session.spec.behaviour_names == eye_feature_names() for session in sessions)
     for session in sessions:
         assert session.frames.shape == (session.n_bins, 1, 20, 28)
         assert session.behaviour is not None
@@ -80,8 +79,8 @@ def test_signals_are_aligned_and_named(sessions: list[ArrayRecording]) -> None:
 def test_the_same_seed_gives_the_same_recording_and_another_seed_another(
     sessions: list[ArrayRecording],
 ) -> None:
-    (again,) = sessions_of(subjects=("C",))
-    (other,) = sessions_of(subjects=("C",), seed=1)
+    (again,) = simulated(subjects=("C",))
+    (other,) = simulated(subjects=("C",), seed=1)
     for name in ("frames", "responses", "rates", "behaviour"):
         assert np.array_equal(getattr(sessions[0], name), getattr(again, name))
         for another in (other, sessions[1]):
@@ -127,7 +126,7 @@ def test_mean_rates_are_as_drawn_and_spikes_follow_the_rates(sessions: list[Arra
 
 
 def test_the_video_follows_the_recorded_eye_positions() -> None:
-    (session,) = sessions_of(subjects=("C",), minutes_per_session=1.2)
+    (session,) = simulated(subjects=("C",), minutes_per_session=1.2)
     assert session.behaviour is not None
     errors = []
     for trial in session.trials:
@@ -317,9 +316,8 @@ def test_the_recording_is_prepared(tmp_path: Path) -> None:
 
 
 def test_behaviour_is_that_of_the_default_recording() -> None:
-    (session,) = sessions_of(subjects=("C",))
-    default = SimulatedConfig().build(Path()).info()
-    assert SubunitCascadeConfig().build(Path()).info().behaviour_names == default.behaviour_names
+    (session,) = simulated(subjects=("C",))
+    assert session.spec.behaviour_names == eye_feature_names()
     assert session.behaviour is not None
     trial = session.trials[0]
     own = session.behaviour[trial.start : trial.stop]
@@ -327,7 +325,7 @@ def test_behaviour_is_that_of_the_default_recording() -> None:
 
 
 def test_the_shipped_yaml_is_the_default_and_no_seed_of_the_tuned_recording() -> None:
-    config = load_data_config(DATA_CONFIGS / "unseen_120hz.yaml").source
+    config = load_data_config(DATA_CONFIGS / "unseen_120hz.yaml").recordings[0].source
     assert config == SubunitCascadeConfig()
     assert config.seed != SimulatedConfig().seed
     assert (config.sampling_rate_hz, config.height, config.width) == (120, 36, 64)
@@ -336,8 +334,8 @@ def test_the_shipped_yaml_is_the_default_and_no_seed_of_the_tuned_recording() ->
 
 def test_the_fingerprint_follows_the_parameters() -> None:
     changes: tuple[dict[str, Any], ...] = ({}, {"seed": 1}, {"cells": CascadeCellsConfig(push_pull=0.5)})
-    assert len({SubunitCascadeConfig(**change).build(Path()).fingerprint() for change in changes}) == 3
-    assert len({SubunitCascadeConfig().build(Path()).fingerprint() for _ in range(2)}) == 1
+    assert len({fingerprints_of(SubunitCascadeConfig(**change).build(Path())) for change in changes}) == 3
+    assert len({fingerprints_of(SubunitCascadeConfig().build(Path())) for _ in range(2)}) == 1
 
 
 def test_mistakes_in_the_config_are_named() -> None:
@@ -346,4 +344,4 @@ def test_mistakes_in_the_config_are_named() -> None:
             SubunitCascadeConfig, {"type": "subunit_cascade", "cells": {"elongation": [2.0, 1.0]}}, "here"
         )
     with pytest.raises(DataError, match="raise minutes_per_session"):
-        sessions_of(minutes_per_session=0.2)
+        simulated(minutes_per_session=0.2)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
 from visioncore.data.recording import ArrayRecording
@@ -28,7 +29,7 @@ ALL_CLASSES: tuple[EarlyCellClass, ...] = ("centre_surround", "gabor", "subunits
 
 def session_of(**changes: Any) -> ArrayRecording:
     small = {"minutes": 1.0, "height": 12, "width": 14, "frozen_s": 2.0, "repeats": 4}
-    (session,) = WhiteNoiseConfig(**(small | changes)).build(Path()).sessions()
+    (session,) = sessions_of(WhiteNoiseConfig(**(small | changes)).build(Path()))
     assert isinstance(session, ArrayRecording)
     assert session.rates is not None
     return session
@@ -201,10 +202,10 @@ def test_the_small_recording_has_about_26000_training_frames_and_a_ceiling_near_
     tmp_path: Path,
 ) -> None:
     config = load_data_config(DATA_CONFIGS / "white_noise_small.yaml")
-    assert config.source == WhiteNoiseConfig()
+    assert config.recordings[0].source == WhiteNoiseConfig()
     store = prepare(config.model_copy(update={"store": str(tmp_path)}), DATA_CONFIGS)
     (session,) = store.sessions.values()
-    assert (store.spec.height, store.spec.width, len(session.unit_ids)) == (16, 16, 1)
+    assert (store.spec.sampling.height, store.spec.sampling.width, len(session.spec.unit_ids)) == (16, 16, 1)
     assert session.unit_truth["cell_class"] == ["centre_surround"]
     assert sum(block.n_bins for block in session.blocks_in("train")) == pytest.approx(26_000, rel=0.03)
     rates = np.asarray(session.rates(0, session.n_bins), np.float64)
@@ -212,7 +213,7 @@ def test_the_small_recording_has_about_26000_training_frames_and_a_ceiling_near_
 
 
 def test_the_large_recording_has_eight_cells_of_all_classes() -> None:
-    config = load_data_config(DATA_CONFIGS / "white_noise_large.yaml").source
+    config = load_data_config(DATA_CONFIGS / "white_noise_large.yaml").recordings[0].source
     assert isinstance(config, WhiteNoiseConfig)
     assert (config.n_units, config.height, config.width, config.minutes) == (8, 36, 64, 25.0)
     assert set(config.cells.classes) == set(ALL_CLASSES)
@@ -220,9 +221,9 @@ def test_the_large_recording_has_eight_cells_of_all_classes() -> None:
 
 def test_the_fingerprint_follows_the_parameters() -> None:
     changes: tuple[dict[str, Any], ...] = ({}, {"seed": 1}, {"cells": EarlyCellsConfig(classes=("gabor",))})
-    prints = {WhiteNoiseConfig(**change).build(Path()).fingerprint() for change in changes}
+    prints = {fingerprints_of(WhiteNoiseConfig(**change).build(Path())) for change in changes}
     assert len(prints) == 3
-    assert WhiteNoiseConfig().build(Path()).fingerprint() in prints
+    assert fingerprints_of(WhiteNoiseConfig().build(Path())) in prints
 
 
 @pytest.mark.parametrize(

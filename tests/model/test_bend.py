@@ -2,12 +2,14 @@
 
 import torch
 
+from specs import data_spec
 from visioncore.model import TwinConfig
 from visioncore.model.bend import Bend
 from visioncore.model.cores import ViViTConfig
 from visioncore.model.linear import LowRankLinear, LowRankLinearConfig
 from visioncore.model.readouts import DynamicGaussianReadout
-from visioncore.shapes import DataSpec, Normalisation, SessionSpec, VideoShape
+from visioncore.shapes import VideoShape
+from visioncore.spec import Normalisation, SessionSpec
 
 DRIVE = torch.linspace(-5, 5, 101)[:, None].expand(-1, 3)
 
@@ -57,12 +59,12 @@ def test_what_a_core_adds_is_not_bent() -> None:
     torch.manual_seed(0)
     linear = LowRankLinearConfig(window_s=0.1, knots=6, gain=True)
     session = SessionSpec(id="one", subject="a", unit_ids=("0", "1"))
-    spec = DataSpec(
+    spec = data_spec(
         channels=1, height=12, width=12, sampling_rate_hz=60.0, response_kind="counts", sessions=(session,)
     )
     normalisation = Normalisation(video_mean=(0.5,), video_std=(0.3,), behaviour_mean=(), behaviour_std=())
     config = TwinConfig(sampling_rate=60, convnet=ViViTConfig.tiny(), linear=linear)
-    twin = config.build(spec, normalisation).eval()
+    twin = config.build(spec.with_constants(normalisation)).eval()
     path, readout = twin.linear("one"), twin.readout("one")
     assert isinstance(path, LowRankLinear)
     assert isinstance(readout, DynamicGaussianReadout)

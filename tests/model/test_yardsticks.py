@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from specs import data_spec
 from visioncore.config import load_config
 from visioncore.data import RecordingStore
 from visioncore.model import Twin, TwinConfig
 from visioncore.model.modulators import ConcatConfig, ConvGRUConfig, FiLM, FiLMConfig, Modulator
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.report.fields import field_figure
-from visioncore.shapes import DataSpec, FeatureShape, Normalisation, SessionSpec
+from visioncore.shapes import FeatureShape
+from visioncore.spec import Normalisation, SessionSpec
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.initialise import initialise
 
@@ -23,7 +25,7 @@ MEANS = torch.tensor([0.02, 0.5, 3.0])
 
 def shipped(name: str) -> Twin:
     torch.manual_seed(0)
-    spec = DataSpec(
+    spec = data_spec(
         channels=1,
         height=6,
         width=10,
@@ -35,7 +37,7 @@ def shipped(name: str) -> Twin:
     constants = Normalisation(
         video_mean=(127.0,), video_std=(50.0,), behaviour_mean=(0.0, 1.0), behaviour_std=(1.0, 2.0)
     )
-    twin = load_config(TwinConfig, CONFIGS / f"{name}.yaml").build(spec, constants)
+    twin = load_config(TwinConfig, CONFIGS / f"{name}.yaml").build(spec.with_constants(constants))
     twin.output("s").initialise(MEANS, MEANS.sqrt())
     return twin
 
@@ -83,8 +85,8 @@ def test_a_blind_twin_starts_at_the_mean_rates_and_has_no_positions_to_find_or_d
     tiny_store: RecordingStore,
 ) -> None:
     config = load_config(TwinConfig, CONFIGS / "behaviour_only.yaml")
-    config = config.model_copy(update={"sampling_rate": tiny_store.spec.sampling_rate_hz})
-    twin = config.build(tiny_store.spec, tiny_store.normalisation)
+    config = config.model_copy(update={"sampling_rate": tiny_store.spec.rate_hz})
+    twin = config.build(tiny_store.spec)
     readout = twin.readout("a")
     assert isinstance(readout, DynamicGaussianReadout)
     initialise(twin, tiny_store, InitialiseConfig())

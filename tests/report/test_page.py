@@ -85,7 +85,7 @@ def tiny_twin(store: RecordingStore, core: str = "vivit") -> Twin:
         "convnet": convnet,
         "linear": {"type": "low_rank"},
     }
-    return build_config(TwinConfig, raw, "test").build(store.spec, store.normalisation).eval()
+    return build_config(TwinConfig, raw, "test").build(store.spec).eval()
 
 
 def report(store: RecordingStore, run_dir: Path, core: str = "vivit") -> str:
@@ -194,7 +194,7 @@ def test_a_recording_without_repeats_says_so(tiny_store: RecordingStore, tmp_pat
         TwinConfig,
         {"sampling_rate": 60.0, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}},
         "test",
-    ).build(tiny_store.spec, tiny_store.normalisation)
+    ).build(tiny_store.spec)
     result = evaluate(twin.eval(), tiny_store, progress=False)
     page = write_report(twin, tiny_store, result, tmp_path).read_text()
     assert "No stimulus was repeated in the test split" in page

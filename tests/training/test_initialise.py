@@ -64,7 +64,7 @@ def store(folder: Path) -> RecordingStore:
 
 def fresh_twin(store: RecordingStore, folder: Path, *overrides: str) -> Twin:
     torch.manual_seed(0)
-    return experiment(folder, *overrides).model.build(store.spec, store.normalisation)
+    return experiment(folder, *overrides).model.build(store.spec)
 
 
 def distances_px(twin: Twin, store: RecordingStore) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_where_training_starts_is_the_first_candidate(folder: Path, tmp_path: Pa
     store = prepare(harmful.data, harmful.data_dir)
     model = with_window_from_data(harmful.model, store, harmful.training.initialise)
     torch.manual_seed(harmful.training.seed)
-    start = model.build(store.spec, store.normalisation)
+    start = model.build(store.spec)
     initialise(start, store, harmful.training.initialise)
     for name, tensor in start.state_dict().items():
         assert torch.equal(twin.state_dict()[name], tensor), name

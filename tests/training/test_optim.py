@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from specs import data_spec
 from visioncore.config import build_config, dump_config
 from visioncore.errors import ConfigError
 from visioncore.model import Twin, TwinConfig
 from visioncore.model.cores import ResNetConfig, X3DConfig
-from visioncore.shapes import DataSpec, Normalisation, SessionSpec
+from visioncore.spec import Normalisation, SessionSpec
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.optim import (
     KernelMuon,
@@ -22,7 +23,7 @@ from visioncore.training.optim import (
     parameter_groups,
 )
 
-SPEC = DataSpec(
+SPEC = data_spec(
     channels=1,
     height=12,
     width=20,
@@ -66,7 +67,7 @@ def small_twin(convnet: dict[str, Any] = VIVIT) -> Twin:
     constants = Normalisation(
         video_mean=(0.0,), video_std=(1.0,), behaviour_mean=(0.0,), behaviour_std=(1.0,)
     )
-    return config.build(SPEC, constants)
+    return config.build(SPEC.with_constants(constants))
 
 
 def names(twin: Twin, group: dict[str, Any]) -> set[str]:

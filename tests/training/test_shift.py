@@ -38,7 +38,7 @@ MODEL: dict[str, Any] = {
 def twin(tiny_config: tuple[DataConfig, Path]) -> Twin:
     store = prepare(*tiny_config)
     torch.manual_seed(0)
-    built = build_config(TwinConfig, MODEL, "test").build(store.spec, store.normalisation).eval()
+    built = build_config(TwinConfig, MODEL, "test").build(store.spec).eval()
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             if name.startswith("linears") and name.endswith("temporal"):
@@ -48,8 +48,8 @@ def twin(tiny_config: tuple[DataConfig, Path]) -> Twin:
 
 def clip_of(twin: Twin) -> Clip:
     spec = twin.spec
-    video = torch.full((1, 1, 24, spec.height, spec.width), 127.0)
-    middle_row, middle_column = spec.height // 2, spec.width // 2
+    video = torch.full((1, 1, 24, spec.sampling.height, spec.sampling.width), 127.0)
+    middle_row, middle_column = spec.sampling.height // 2, spec.sampling.width // 2
     video[..., middle_row - 1 : middle_row + 1, middle_column - 1 : middle_column + 1] = torch.randint(
         0, 255, (24, 2, 2)
     ).float()
@@ -58,8 +58,8 @@ def clip_of(twin: Twin) -> Clip:
 
 def test_where_the_grid_has_a_place_for_every_pixel_a_move_changes_no_rate(twin: Twin) -> None:
     """What is seen lies in the middle, on grey that is the video's mean: moved by a pixel it is all still there."""
-    twin.adapter.video_mean.fill_(127.0)
-    for session in twin.sessions:
+    for place, session in enumerate(twin.sessions):
+        twin.adapter.get_buffer(f"video_mean_{place}").fill_(127.0)
         readout = twin.readout(session)
         assert isinstance(readout, DynamicGaussianReadout)
         with torch.no_grad():

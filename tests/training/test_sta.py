@@ -45,7 +45,7 @@ def fitted(store: RecordingStore, *overrides: str) -> tuple[TwinConfig, np.ndarr
     config = build_config(TwinConfig, apply_overrides(raw, [*rate, *overrides])["model"], "test")
     config = with_window_from_data(config, store, InitialiseConfig())
     torch.manual_seed(0)
-    twin = config.build(store.spec, store.normalisation).eval()
+    twin = config.build(store.spec).eval()
     initialise(twin, store, InitialiseConfig())
     scores = evaluate(twin, store, progress=False).to_json()
     return config, np.array([unit["bits_per_spike"] for unit in scores["units"]])

@@ -105,7 +105,7 @@ def test_large_counts_are_fitted_as_well_as_their_ceiling_allows(counts_per_bin:
     store = prepared(tmp_path, arrays)
     twin = started(store, LINEAR, output={"type": "softplus", "params": {"sharpness": 10.0}})
     assert correlations(twin, arrays).mean() > 0.85
-    scale = np.array(store.normalisation.count_scale[0])
+    scale = np.array(store.spec.sessions[0].normalisation.count_scale)
     np.testing.assert_array_equal(scale, store.sessions["s0"].train_mean)
 
 
@@ -113,8 +113,7 @@ def test_recordings_with_small_counts_have_no_scales_and_the_constants_they_had(
     clean: dict[str, Any], tmp_path: Path
 ) -> None:
     store = prepared(tmp_path, clean)
-    assert store.normalisation.count_scale == ()
-    assert "count_scale" not in store.normalisation.model_dump(mode="json")
+    assert store.spec.sessions[0].normalisation.count_scale == ()
 
 
 def flicker(arrays: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def test_without_contrast_within_frames_units_look_at_the_middle_and_that_is_sai
         twin = started(prepared(tmp_path, change(clean)), VIVIT)
     assert "no contrast within them" in caplog.text
     spec = twin.spec
-    np.testing.assert_allclose(centres(twin), [[spec.height / 2, spec.width / 2]] * N_UNITS)
+    np.testing.assert_allclose(centres(twin), [[spec.sampling.height / 2, spec.sampling.width / 2]] * N_UNITS)
     assert np.isfinite(rates(twin, change(clean))[1:]).all()
 
 

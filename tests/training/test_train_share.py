@@ -33,7 +33,7 @@ def test_nothing_outside_the_share_is_read_to_fit_anything(
 
     monkeypatch.setattr(StoredArray, "read", noted)
     some = store.with_train_share(0.4)
-    twin = build_config(TwinConfig, LINEAR, "test").build(some.spec, some.normalisation)
+    twin = build_config(TwinConfig, LINEAR, "test").build(some.spec)
     initialise(twin, some, InitialiseConfig())
     clips = ClipDataset(some, 30, 4, seed=0, balance="none")
     for number in range(50):
@@ -55,8 +55,10 @@ def test_constants_are_those_of_the_share_and_validation_and_test_stay(store: Re
     )
     np.testing.assert_allclose(some.train_mean, (counts * valid).sum(0) / valid.sum(0), rtol=1e-6)
     frames = np.concatenate([whole.video(b.start, b.stop) for b in some.blocks_in("train")])
-    assert store.with_train_share(0.4).normalisation.video_mean[0] == pytest.approx(frames.mean())
-    assert store.with_train_share(0.4).normalisation != store.normalisation
+    assert store.with_train_share(0.4).spec.sessions[0].normalisation.video_mean[0] == pytest.approx(
+        frames.mean()
+    )
+    assert store.with_train_share(0.4).spec != store.spec
     assert store.with_train_share(0.4).fingerprint == store.fingerprint
 
 

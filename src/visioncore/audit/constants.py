@@ -11,6 +11,7 @@ from visioncore.data.splits import SPLITS
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import trained_on
 from visioncore.model.twin import Twin
+from visioncore.spec import DataSpec
 
 TOLERANCE = 1e-4
 """Of a spread: stored and recomputed constants differ by rounding only."""
@@ -21,24 +22,15 @@ _REMEDY = "prepare the recording with this version of VisionCore and train again
 def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Finding:
     """Recompute normalisation and null rates; a mismatch that all data would explain is named."""
     wrong: list[str] = []
-    of_all, of_share = ["train", "spared"], ["train"]
-    holders = [("the store's", store.normalisation, of_all)]
+    holders = [("the store's", store.spec, ["train", "spared"], str(store.settings["normalisation"]))]
     if gone := [name for name in twin.sessions if name not in store.sessions]:
         untold = f" The twin's own also rest on {', '.join(gone)}, not here, and cannot be recomputed."
     else:
         untold = ""
-        holders.append(("the twin's", twin.normalisation, of_share))
-    for holder, norm, fitted_on in holders:
-        for signal, moments in (("video", found.video), ("behaviour", found.behaviour)):
-            if moments is None or (signal == "behaviour" and not norm.behaviour_mean):
-                continue
-            train = _pooled(moments, fitted_on)
-            in_blocks = _pooled(moments, ("train", "spared", "validation", "test"))
-            everything = in_blocks + moments["outside"]
-            mean, std = (np.array(getattr(norm, f"{signal}_{what}")) for what in ("mean", "std"))
-            if not _fits(train, mean, std):
-                why = any(_fits(whole, mean, std) for whole in (everything, in_blocks))
-                wrong.append(f"{holder} normalisation of {signal}{_origin(why)}")
+        holders.append(("the twin's", twin.spec, ["train"], _pooling(twin)))
+    for holder, spec, fitted_on, pooling in holders:
+        for signal, why in _mismatches(spec, found, fitted_on, pooling):
+            wrong.append(f"{holder} normalisation of {signal}{_origin(why)}")
     for name, session in store.sessions.items():
         # Of silent units no bin counts, so that there is nothing to recompute from.
         heard = ~session.silent_in_training
@@ -59,9 +51,49 @@ def _origin(all_data: bool) -> str:
     return " (they are those of all data, test bins included)" if all_data else " (of unknown origin)"
 
 
-def _pooled(moments: dict[str, Moments], places: Sequence[str]) -> Moments:
-    first, *others = (moments[place] for place in places)
+def _mismatches(
+    spec: DataSpec, found: Scan, fitted_on: Sequence[str], pooling: str
+) -> dict[tuple[str, bool], None]:
+    """Signals whose constants are not those of these bins, and whether they are those of all bins; each once."""
+    in_blocks = ("train", "spared", "validation", "test")
+    told: dict[tuple[str, bool], None] = {}
+    for session in spec.sessions:
+        if session.id not in found.video:
+            continue
+        group = list(found.video) if pooling == "pooled" else [session.id]
+        constants, names = session.normalisation, session.behaviour_names
+        checks = [("video", [found.video[id_] for id_ in group], constants.video_mean, constants.video_std)]
+        for i, name in enumerate(names):
+            # Signals are pooled over the sessions that have them.
+            places = {other.id: other.behaviour_names for other in spec.sessions}
+            own = [
+                {
+                    place: moments.column(places[id_].index(name))
+                    for place, moments in found.behaviour[id_].items()
+                }
+                for id_ in group
+                if name in places.get(id_, ())
+            ]
+            checks.append(
+                ("behaviour", own, constants.behaviour_mean[i : i + 1], constants.behaviour_std[i : i + 1])
+            )
+        for signal, moments, mean, std in checks:
+            if _fits(_pooled(moments, fitted_on), np.array(mean), np.array(std)):
+                continue
+            wholes = (in_blocks, (*in_blocks, "outside"))
+            why = any(_fits(_pooled(moments, whole), np.array(mean), np.array(std)) for whole in wholes)
+            told[signal, why] = None
+    return told
+
+
+def _pooled(moments: Sequence[dict[str, Moments]], places: Sequence[str]) -> Moments:
+    first, *others = (own[place] for own in moments for place in places)
     return sum(others, start=first)
+
+
+def _pooling(twin: Twin) -> str:
+    made = twin.provenance.get("experiment")
+    return str(made.get("data", {}).get("normalisation", "pooled")) if made else "pooled"
 
 
 def train_share(twin: Twin) -> float:

@@ -72,10 +72,11 @@ class SessionControls:
         blocks = audited_blocks(store, session)
         self.blocks: list[AuditedBlock] = [self._audited(block) for block in repeats_together(blocks)]
         self.n_bins = sum(audited.block.n_bins for audited in self.blocks)
-        spec, norm = store.spec, twin.normalisation
+        spec, norm = store.spec, twin.spec.session(session.id).normalisation
         mean = np.array(norm.video_mean, np.float32)[:, None, None]
-        self._grey = np.broadcast_to(mean, (1, spec.channels, spec.height, spec.width))
-        self._pixels = self._rng.permutation(spec.height * spec.width)
+        size = (spec.sampling.height, spec.sampling.width)
+        self._grey = np.broadcast_to(mean, (1, spec.sampling.channels, *size))
+        self._pixels = self._rng.permutation(size[0] * size[1])
 
     def intact(self) -> Predictions:
         """The twin with everything as it was recorded."""
@@ -192,7 +193,7 @@ class SessionControls:
             valid = session.valid(block.start, stop)
             total[: stop - block.start] += np.where(valid, session.responses(block.start, stop), 0)
             n[: stop - block.start] += valid
-        width = max(round(ONSET_SMOOTHED_S * self._store.spec.sampling_rate_hz), 1)
+        width = max(round(ONSET_SMOOTHED_S * self._store.spec.rate_hz), 1)
         known = n >= FEWEST_ONSETS
         total, n = (_summed_around(values, width) for values in (total, n))
         course = total / np.maximum(n, 1)
@@ -237,7 +238,7 @@ class SessionControls:
         others = {self.blocks[j].stimulus: self.blocks[j].block for j in self._other_stimuli(audited)}
         if not others:
             shift = round(share * n_bins)
-            if min(shift, n_bins - shift) < LEAST_SHIFT_S * self._store.spec.sampling_rate_hz:
+            if min(shift, n_bins - shift) < LEAST_SHIFT_S * self._store.spec.rate_hz:
                 return None
             return lambda: np.roll(self._video(audited.block), shift, axis=0)
         donors = [list(others.values())[i] for i in self._rng.permutation(len(others))]
@@ -303,7 +304,7 @@ def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:
                 block
             )
     total = sum(block.n_bins for blocks in stimuli.values() for block in blocks)
-    most = min(CONTROL_MINUTES * 60 * store.spec.sampling_rate_hz, MAX_VALUES / len(session.unit_ids))
+    most = min(CONTROL_MINUTES * 60 * store.spec.rate_hz, MAX_VALUES / len(session.unit_ids))
     every = max(math.ceil(total / most), 1)
     return sorted(
         (block for blocks in list(stimuli.values())[::every] for block in blocks),

@@ -49,6 +49,12 @@ class Moments:
                 self._sum[i] += away.sum()
                 self._squares[i] += (away**2).sum()
 
+    def column(self, i: int) -> "Moments":
+        """Of one column alone."""
+        own = Moments(self._pivot[[i]])
+        own.count, own._sum, own._squares = self.count, self._sum[[i]], self._squares[[i]]
+        return own
+
     def __add__(self, other: "Moments") -> "Moments":
         both = Moments(self._pivot)
         both.count = self.count + other.count
@@ -96,9 +102,10 @@ class Scan:
     """Per split, small grey copies."""
     sampled_at: dict[str, list[tuple[int, int]]]
     """Block and bin of each."""
-    video: dict[str, Moments]
-    """Per split; `spared`, of training blocks that the twin was not trained on; and `outside` of all blocks."""
-    behaviour: dict[str, Moments] | None
+    video: dict[str, dict[str, Moments]]
+    """Per session and split; `spared`, of training blocks that the twin did not have; and `outside` of all blocks."""
+    behaviour: dict[str, dict[str, Moments]]
+    """Likewise, of the signals that the session has."""
 
 
 @dataclass
@@ -151,15 +158,17 @@ def scan(store: RecordingStore, advance: Callable[[int], None], train_share: flo
         train_share: of the training blocks, what the twin was trained on.
     """
     places = (*SPLITS, "spared", "outside")
-    norm = store.normalisation
-    video = {place: Moments(np.array(norm.video_mean)) for place in places}
-    behaviour = {place: Moments(np.array(norm.behaviour_mean)) for place in places}
     columns = {split: _Columns() for split in SPLITS}
-    found = Scan([], [], {}, {}, {}, video, behaviour if norm.behaviour_mean else None)
+    found = Scan([], [], {}, {}, {}, {}, {})
     sampling = {split: _Sampling.of(store, split) for split in SPLITS}
     small: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     at: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
+    # One pivot for all sessions, so that their moments add up.
+    pivot = np.array(store.spec.sessions[0].normalisation.video_mean)
     for session in store.sessions.values():
+        video = found.video[session.id] = {place: Moments(pivot) for place in places}
+        n_signals = len(session.spec.behaviour_names)
+        behaviour = found.behaviour[session.id] = {place: Moments(np.zeros(n_signals)) for place in places}
         for start, stop in _outside(session):
             for first, frames in _pieces(session, start, stop):
                 video["outside"].add(_pixels(frames))
@@ -182,7 +191,8 @@ def scan(store: RecordingStore, advance: Callable[[int], None], train_share: flo
                 at[block.split] += [(index, first + int(i)) for i in chosen]
                 advance(len(frames))
             found.clips.append(clip.digest())
-    empty = reduced(np.empty((0, store.spec.channels, store.spec.height, store.spec.width), np.float32))
+    sampling_of = store.spec.sampling
+    empty = reduced(np.empty((0, sampling_of.channels, sampling_of.height, sampling_of.width), np.float32))
     found.frames = {split: columns[split].table() for split in SPLITS}
     found.sampled = {split: np.concatenate([empty, *small[split]]) for split in SPLITS}
     found.sampled_at = at
@@ -218,7 +228,7 @@ class _Sampling:
     def of(cls, store: RecordingStore, split: str) -> "_Sampling":
         sizes = [b.n_bins for s in store.sessions.values() for b in s.blocks if b.split == split]
         most = MAX_SAMPLED[split]
-        step = max(round(store.spec.sampling_rate_hz / SAMPLED_HZ), math.ceil(sum(sizes) / most), 1)
+        step = max(round(store.spec.rate_hz / SAMPLED_HZ), math.ceil(sum(sizes) / most), 1)
         return cls(step, max(math.ceil(len(sizes) / most), 1))
 
     def of_next(self, block: Block) -> Int[np.ndarray, " frames"]:

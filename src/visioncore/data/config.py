@@ -1,33 +1,60 @@
-"""The data YAML: a recording format as `type` and `params`, and beside them how it is prepared and drawn."""
+"""The data YAML: recordings, each a format as `type` and `params`, and how they are prepared and drawn."""
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, model_serializer, model_validator
 
-from visioncore.config import Config, build_config, read_yaml
+from visioncore.config import Config, build_config, dump_config, read_yaml
+from visioncore.data.recording import RecordingSource
 from visioncore.data.sources.base import SourceConfig
 from visioncore.data.splits import SplitConfig
 from visioncore.data.store import CacheMode
+from visioncore.data.train_statistics import Pooling
 from visioncore.errors import ConfigError
+
+_DIVIDES = ("split", "burn_in_s", "normalisation")
+"""Keys of a listed YAML that the listing one decides, and must not contradict."""
+_SOURCE_KEYS = ("type", "params")
+
+
+class LocatedSource(Config):
+    """A format, and the folder that its paths are relative to. In YAML `type` and `params` stand beside `base`."""
+
+    source: SourceConfig
+    base: str = "."
+    """Relative to the folder of the data YAML."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_from_beside(cls, raw: Any) -> Any:
+        return _nested(raw)
+
+    @model_serializer(mode="wrap")
+    def _source_to_beside(self, nested: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        dumped = nested(self)
+        return {**dumped.pop("source"), **({} if self.base == "." else dumped)}
+
+    def build(self, base_dir: Path) -> RecordingSource:
+        """The source; `base_dir` is the folder of the data YAML."""
+        return self.source.build(base_dir / self.base)
 
 
 class DataConfig(Config):
-    """A recording and its preparation. In YAML the source's `type` and `params` stand at the top level."""
+    """Recordings and their preparation. In YAML a single recording's `type` and `params` stand at the top level."""
 
-    source: SourceConfig
+    recordings: tuple[LocatedSource, ...] = Field(min_length=1)
+    """Of several, the sessions are prepared, divided and trained on together."""
     store: str = Field(default="stores", min_length=1)
-    """Folder of prepared stores, relative to the YAML."""
+    """Folder of what is prepared, relative to the YAML."""
     split: SplitConfig = SplitConfig()
     burn_in_s: NonNegativeFloat = 0.25
     """Left out of loss and scores at the start of every block and clip, where a model has no past yet."""
+    normalisation: Pooling = "pooled"
+    """Whether pixels and behaviour are normalised by means and spreads over all sessions, or by each session's own."""
     balance: Literal["subject", "session", "none"] = "subject"
     """What counts equally in training: subjects, sessions, or (none) bins."""
     cache: CacheMode = "memory"
@@ -35,48 +62,100 @@ class DataConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _source_from_top_level(cls, raw: Any) -> Any:
-        return _with_source(raw) if isinstance(raw, Mapping) and "type" in raw else raw
+    def _recording_from_top_level(cls, raw: Any) -> Any:
+        return _with_recordings(raw) if isinstance(raw, Mapping) and "type" in raw else raw
 
     @model_serializer(mode="wrap")
-    def _source_to_top_level(self, nested: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _recording_to_top_level(self, nested: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         dumped = nested(self)
-        return {**dumped.pop("source"), **dumped}
+        if len(self.recordings) > 1 or self.recordings[0].base != ".":
+            return dumped
+        return {**dumped.pop("recordings")[0], **dumped}
 
 
-def build_data_config(raw: Mapping[str, Any], where: str) -> DataConfig:
+def build_data_config(raw: Mapping[str, Any], where: str, base_dir: Path | None = None) -> DataConfig:
     """Validate a data YAML's mapping; `where` names it in errors.
+
+    Args:
+        base_dir: the folder of the YAML, where it may list others (`recordings: [a.yaml, b.yaml]`).
 
     Raises:
         ConfigError: one line per problem.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{where}: 'data' is {raw!r}; expected a mapping with 'type' and 'params'")
-    if "source" in raw:
-        raise ConfigError(
-            f"{where}: unknown key 'source'; the format's 'type' and 'params' stand at the top level"
-        )
-    known = sorted({"type", "params", *DataConfig.model_fields} - {"source"})
+    known = sorted({"type", "params", *DataConfig.model_fields})
     for key in raw:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, cutoff=0.6)
             hint = f"; did you mean '{near[0]}'?" if near else f"; valid keys here: {', '.join(known)}"
             raise ConfigError(f"{where}: unknown key '{key}'{hint}")
-    if "type" not in raw:
-        raise ConfigError(
-            f"{where}: missing key 'type'; it names the format of the recordings, such as arrays"
-        )
-    try:
-        return build_config(DataConfig, _with_source(raw), where)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("'source.", "'").replace("'source':", "'params':")) from None
+    if "recordings" not in raw:
+        if "type" not in raw:
+            raise ConfigError(
+                f"{where}: missing key 'type'; it names the format of the recordings, such as arrays "
+                "(or list data YAMLs under 'recordings')"
+            )
+        return _built(_with_recordings(raw), where)
+    if beside := [key for key in ("type", "params") if key in raw]:
+        raise ConfigError(f"{where}: '{beside[0]}' stands beside 'recordings'; give one of them")
+    listed = raw["recordings"]
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ConfigError(f"{where}: 'recordings' is {listed!r}; expected a list of data YAMLs")
+    entries = [
+        _listed(entry, raw, where, base_dir) if isinstance(entry, str) else [_nested(entry)]
+        for entry in listed
+    ]
+    return _built({**raw, "recordings": [one for several in entries for one in several]}, where)
 
 
 def load_data_config(path: Path) -> DataConfig:
     """Read and validate a data YAML."""
-    return build_data_config(read_yaml(path), str(path))
+    return build_data_config(read_yaml(path), str(path), path.parent)
 
 
-def _with_source(raw: Mapping[str, Any]) -> dict[str, Any]:
-    source = {key: raw[key] for key in ("type", "params") if key in raw}
-    return {"source": source, **{key: value for key, value in raw.items() if key not in source}}
+def _listed(entry: str, raw: Mapping[str, Any], where: str, base_dir: Path | None) -> list[dict[str, Any]]:
+    """The recordings of a listed YAML, as this one would spell them."""
+    if base_dir is None:
+        raise ConfigError(
+            f"{where}: lists the data YAML '{entry}', which only a file can; give its type and params"
+        )
+    path = base_dir / entry
+    theirs = read_yaml(path)
+    config = build_data_config(theirs, str(path), path.parent)
+    for key in _DIVIDES:
+        if key in theirs and theirs[key] != raw.get(key):
+            raise ConfigError(
+                f"{path}: has '{key}', and {where}, which lists it, {'another' if key in raw else 'none'}; recordings "
+                f"that are listed together are divided together: give '{key}' in {where}, and in no other"
+            )
+    base = os.path.relpath(path.parent, base_dir)
+    return [
+        {"source": dump_config(located.source), "base": os.path.normpath(os.path.join(base, located.base))}
+        for located in config.recordings
+    ]
+
+
+def _built(raw: Mapping[str, Any], where: str) -> DataConfig:
+    try:
+        return build_config(DataConfig, raw, where)
+    except ConfigError as error:
+        message = str(error)
+        if len(raw["recordings"]) == 1:
+            message = message.replace("'recordings.0.source.", "'").replace(
+                "'recordings.0.source':", "'params':"
+            )
+        raise ConfigError(message.replace(".source.", ".").replace(".source'", "'")) from None
+
+
+def _with_recordings(raw: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key: raw[key] for key in _SOURCE_KEYS if key in raw}
+    return {"recordings": [{"source": own}], **{key: value for key, value in raw.items() if key not in own}}
+
+
+def _nested(entry: Any) -> Any:
+    """A recording's `type` and `params` as one, so that errors of a format name its keys."""
+    if not isinstance(entry, Mapping) or "type" not in entry:
+        return entry
+    own = {key: entry[key] for key in _SOURCE_KEYS if key in entry}
+    return {"source": own, **{key: value for key, value in entry.items() if key not in own}}

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 from visioncore.errors import DataError
 
@@ -27,6 +27,7 @@ COUNT_DISTANCE = 20.0
 """The same for counts, whose rest may be zeros and ones, so that it is one wider than it looks."""
 FEWEST_LEVELS = 10
 """A signal with fewer different values is switched on and off: what lies far from the rest is one of its states."""
+SAMPLED_BINS = 2000
 SAMPLED_FRAMES = 64
 RARE = 0.05
 """Share of the frames below which uniform ones are an accident."""
@@ -36,7 +37,6 @@ IMPOSSIBLE_CONTRAST, DOUBTFUL_CONTRAST = 8.0, 2.0
 """Ratio of the spreads of two sessions' videos."""
 IMPOSSIBLE_OFFSET, DOUBTFUL_OFFSET = 5.0, 1.0
 """Difference of their means, in spreads."""
-_PIECE_BINS = 65_536
 
 logger = logging.getLogger(__name__)
 
@@ -104,15 +104,29 @@ def require_plausible(
     Raises:
         DataError: naming the column, the value, where it stands and what to do.
     """
-    for column in _suspects(values, counts):
+    if not len(values):
+        return
+    extremes = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    for column in suspects(values[:: sampling_step(len(values))], *extremes, counts=counts):
         good = valid[:, min(column, valid.shape[1] - 1)]
-        found = stray_values(values[good, column].astype(np.float64), counts=counts)
-        if found is not None:
-            first = int(np.flatnonzero(good)[np.argmax(found.at)])
-            raise DataError(
-                f"{where}, {names[column]}: {int(found.at.sum())} of {int(good.sum())} bins hold {found.value:.6g} or "
-                f"the like, the first at bin {first}, and all others {found.low:.4g} to {found.high:.4g}; {REMEDY}"
-            )
+        require_plausible_column(values[:, column], good, f"{where}, {names[column]}", counts=counts)
+
+
+def require_plausible_column(
+    values: Shaped[np.ndarray, " time"], good: Bool[np.ndarray, " time"], where: str, *, counts: bool = False
+) -> None:
+    """The same for one column.
+
+    Raises:
+        DataError: naming the value, where it stands and what to do.
+    """
+    found = stray_values(values[good].astype(np.float64), counts=counts)
+    if found is not None:
+        first = int(np.flatnonzero(good)[np.argmax(found.at)])
+        raise DataError(
+            f"{where}: {int(found.at.sum())} of {int(good.sum())} bins hold {found.value:.6g} or "
+            f"the like, the first at bin {first}, and all others {found.low:.4g} to {found.high:.4g}; {REMEDY}"
+        )
 
 
 REMEDY = (
@@ -121,17 +135,26 @@ REMEDY = (
 )
 
 
-def _suspects(values: Shaped[np.ndarray, "time signals"], counts: bool) -> list[int]:
+def sampling_step(n_bins: int) -> int:
+    """Of every so many bins one is enough to see where the bulk of a signal lies."""
+    return max(n_bins // SAMPLED_BINS, 1)
+
+
+def suspects(
+    sample: Shaped[np.ndarray, "some signals"],
+    lowest: Shaped[np.ndarray, " signals"],
+    highest: Shaped[np.ndarray, " signals"],
+    *,
+    counts: bool,
+) -> list[int]:
     """Columns whose extremes lie far from their bulk: only these are worth sorting."""
-    if not len(values):
-        return []
     if counts:
-        return [int(column) for column in np.flatnonzero(values.max(axis=0) >= COUNT_DISTANCE)]
-    some = values[:: max(len(values) // 2000, 1)].astype(np.float64)
+        return [int(column) for column in np.flatnonzero(highest >= COUNT_DISTANCE)]
+    some = sample.astype(np.float64)
     low, high = np.nanquantile(some, [0.25, 0.75], axis=0)
     # Of a signal that mostly stands still, the bulk is a point.
     width = np.maximum(high - low, 1e-3 * np.nanstd(some, axis=0))
-    outside = np.maximum(np.nanmax(values, axis=0) - high, low - np.nanmin(values, axis=0))
+    outside = np.maximum(highest - high, low - lowest)
     return [int(column) for column in np.flatnonzero(outside > 2 * width)]
 
 
@@ -213,17 +236,21 @@ def _say_lonely_frames(low: np.ndarray, high: np.ndarray, bins: np.ndarray, wher
         )
 
 
-def require_counts(counts: Shaped[np.ndarray, "time units"], names: tuple[str, ...], where: str) -> None:
+def require_counts(
+    common: Int64[np.ndarray, " units"],
+    n_active: Int64[np.ndarray, " units"],
+    names: tuple[str, ...],
+    where: str,
+) -> None:
     """Refuse units whose counts are all multiples of one number: spikes per second, or counts times a gain.
+
+    Args:
+        common: the greatest common divisor of all counts of each unit.
+        n_active: how many of them are not zero.
 
     Raises:
         DataError: naming the unit, the number and what to do.
     """
-    common = np.zeros(counts.shape[1], np.int64)
-    for start in range(0, len(counts), _PIECE_BINS):
-        piece = counts[start : start + _PIECE_BINS].astype(np.int64)
-        common = np.gcd(common, np.gcd.reduce(piece, axis=0))
-    n_active = np.count_nonzero(counts, axis=0)
     # A handful of doublets is no proof; all of a unit's many bins are.
     for unit in np.flatnonzero((common > 1) & (n_active >= FEWEST_MULTIPLES)):
         raise DataError(

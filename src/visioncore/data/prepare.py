@@ -1,7 +1,7 @@
-"""From a data config to a session store: read, check, divide, fit the constants; all or nothing.
+"""From a data config to a prepared recording: session stores that are missing are written, then the plan over them.
 
-A store is built in a folder of its own beside its final place and renamed when everything is on the disk.
-Its name holds a fingerprint of the source's content and of every setting that matters, so it is never stale.
+Both are built beside their final place and renamed when everything is on the disk. A session store is named by the
+content of its session, the plan by that of all of them and by how they are divided: neither is ever stale.
 """
 
 import contextlib
@@ -11,65 +11,55 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-import zarr
+from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from visioncore.config import dump_config
-from visioncore.data.config import DataConfig
-from visioncore.data.recording import RecordingInfo, RecordingSource
-from visioncore.data.session_writer import WrittenSession, write_session
-from visioncore.data.splits import assign_blocks
-from visioncore.data.store import (
-    MANIFEST_NAME,
-    STORE_VERSION,
-    RecordingStore,
-    SessionManifest,
-    StoreManifest,
-    write_manifest,
-)
-from visioncore.data.stored_array import file_sha256
-from visioncore.data.train_statistics import fit_normalisation, train_response
+from visioncore.data.config import DataConfig, LocatedSource
+from visioncore.data.manifest import write_manifest
+from visioncore.data.plan import Preparation, plan_recording
+from visioncore.data.recording import RecordingSource
+from visioncore.data.session_writer import write_session
+from visioncore.data.signals import SessionSignals
+from visioncore.data.store import SESSIONS_FOLDER, RecordingStore
 from visioncore.data.usability import require_usable
 from visioncore.errors import DataError
-from visioncore.shapes import DataSpec, SessionSpec
 
-FIRST_PREPARATION, PREPARATION = 1, 2
-"""Raised when a recording may be prepared otherwise than before: stores are then made anew, under another name."""
+PREPARATION = 3
+"""Raised when a session may be written otherwise than before, or a recording planned otherwise: all is made anew then,
+under other names."""
 
 _logger = logging.getLogger(__name__)
 
 
 def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
-    """The session store of a recording: opened where it exists, built where it does not.
+    """The prepared recording: opened where it exists; where it does not, what is missing of it is made.
 
-    Safe to interrupt at any moment and to run twice at once: a folder under the final name is complete. Paths
-    in the config are relative to `base_dir`, the folder of the data YAML.
+    Safe to interrupt at any moment and to run twice at once: what has its final name is complete. Paths in the config
+    are relative to `base_dir`, the folder of the data YAML.
 
     Raises:
-        DataError: the recording is inconsistent, or an existing store is damaged.
+        DataError: the recording is inconsistent, or what exists of it is damaged.
     """
-    source = config.source.build(base_dir)
-    identity = Identity.of(config, source)
+    sources = [(located, located.build(base_dir)) for located in config.recordings]
+    wanted = [_Wanted.of(located, source, id_) for located, source in sources for id_ in source.session_ids()]
+    _require_own_ids(wanted)
+    fingerprint = _digest([PREPARATION, [w.fingerprint for w in wanted], _how_it_is_divided(config)])
     folder = base_dir / config.store
-    target = folder / f"{config.source.type}-{identity.now[:16]}"
-    if not target.exists():
-        unchecked = folder / f"{config.source.type}-{identity.as_before[:16]}"
-        if unchecked.exists():
-            _logger.warning(
-                "%s was prepared with fewer checks than there are now: preparing anew; delete it when nothing of an "
-                "older version needs it",
-                unchecked,
-            )
-        _build_atomically(config, source, identity, target)
+    name = "+".join(dict.fromkeys(located.source.type for located, _ in sources))
+    target = folder / f"{name}-{fingerprint[:16]}.json"
+    missing = [w for w in wanted if not w.folder_in(folder).exists()]
+    if missing or not target.exists():
+        _say_what_is_old(folder, name)
+        _make(config, [source for _, source in sources], wanted, missing, fingerprint, target)
     store = RecordingStore(target, cache=config.cache)
-    if store.fingerprint not in (identity.now, identity.as_before):
+    if store.fingerprint != fingerprint:
         raise DataError(
             f"{target} holds another recording (fingerprint {store.fingerprint[:16]}); "
             "was it renamed? Move it away and prepare again"
@@ -77,37 +67,90 @@ def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
     return store
 
 
-class Identity(NamedTuple):
-    """Names of a prepared recording: hex digests of the source's content and of every setting that matters.
+class _Wanted(NamedTuple):
+    """A session of the recording, and what its store is called."""
 
-    What the first version of preparation made of a recording, this one makes too, or refuses it; only how groups of
-    trials are divided has changed, and only where they had not fitted. So a recording keeps the fingerprint by which
-    older runs know it, unless its trials are divided otherwise now.
-    """
-
-    as_before: str
-    now: str
+    source: RecordingSource
+    type: str
+    id: str
+    fingerprint: str
 
     @classmethod
-    def of(cls, config: DataConfig, source: RecordingSource) -> "Identity":
-        """The identity of what `source` yields, prepared by `config`."""
-        content = [source.fingerprint(), dump_config(config.split), config.burn_in_s]
-        versions = (FIRST_PREPARATION, PREPARATION)
-        return cls(
-            *(
-                hashlib.sha256(json.dumps([version, *content], sort_keys=True).encode()).hexdigest()
-                for version in versions
-            )
+    def of(cls, located: LocatedSource, source: RecordingSource, id_: str) -> "_Wanted":
+        content = [PREPARATION, id_, dump_config(source.sampling()), source.fingerprint(id_)]
+        return cls(source, located.source.type, id_, _digest(content))
+
+    def folder_in(self, folder: Path) -> Path:
+        return folder / SESSIONS_FOLDER / f"{self.type}-{self.fingerprint[:16]}"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _how_it_is_divided(config: DataConfig) -> dict[str, JsonValue]:
+    return {
+        "split": dump_config(config.split),
+        "burn_in_s": config.burn_in_s,
+        "normalisation": config.normalisation,
+    }
+
+
+def _require_own_ids(wanted: Sequence[_Wanted]) -> None:
+    if not wanted:
+        raise DataError("the recording has no session")
+    ids = [w.id for w in wanted]
+    for twice in sorted({i for i in ids if ids.count(i) > 1}):
+        raise DataError(f"session id '{twice}' appears {ids.count(twice)} times; give every session its own")
+
+
+def _say_what_is_old(folder: Path, name: str) -> None:
+    for old in folder.glob(f"{name}-*/store.json"):
+        _logger.warning(
+            "%s was prepared by an older version: preparing anew; delete it when nothing of that version needs it",
+            old.parent,
         )
 
 
-def _build_atomically(config: DataConfig, source: RecordingSource, identity: Identity, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(target.parent)
+def _make(
+    config: DataConfig,
+    sources: Sequence[RecordingSource],
+    wanted: Sequence[_Wanted],
+    missing: Sequence[_Wanted],
+    fingerprint: str,
+    target: Path,
+) -> None:
+    for source in sources:
+        source.check()
+    sessions = target.parent / SESSIONS_FOLDER
+    sessions.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(sessions)
+    with _progress() as progress:
+        for session in missing:
+            _write_atomically(session, session.folder_in(target.parent), progress)
+    stored = [SessionSignals(w.folder_in(target.parent)) for w in wanted]
+    plan = plan_recording(
+        stored,
+        Preparation(config.split, config.burn_in_s, config.normalisation),
+        fingerprint,
+        {
+            "sources": [dump_config(located.source) for located in config.recordings],
+            **_how_it_is_divided(config),
+        },
+    )
+    require_usable(RecordingStore.of(plan, stored, target), f"{target.name.partition('-')[0]} recording")
+    write_manifest(target, plan)
+    _sync_folder(target.parent)
+
+
+def _write_atomically(session: _Wanted, target: Path, progress: Progress) -> None:
     building = target.parent / f".building-{target.name}-{socket.gethostname()}-{os.getpid()}"
+    task = progress.add_task(f"session {session.id}: reading", total=None)
     try:
-        _build(config, source, identity, building)
-        require_usable(RecordingStore(building), f"{config.source.type} recording")
+        with contextlib.closing(session.source.session(session.id)) as recording:
+            progress.update(task, description=f"session {session.id}", total=recording.n_bins)
+            advance = partial(progress.advance, task)
+            write_session(recording, session.source.sampling(), session.fingerprint, building, advance)
         try:
             building.rename(target)
         except OSError:
@@ -145,100 +188,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _build(config: DataConfig, source: RecordingSource, identity: Identity, folder: Path) -> None:
-    info = source.info()
-    zarr.create_group(str(folder))
-    sessions = _write_sessions(source, info, folder)
-    burn_in_bins = round(config.burn_in_s * info.sampling_rate_hz)
-    trials = {session.id: session.trials for session in sessions}
-    blocks = assign_blocks(trials, info.sampling_rate_hz, burn_in_bins, config.split)
-    responses = [
-        train_response(
-            session.arrays,
-            blocks[session.id],
-            session.unit_ids,
-            burn_in_bins,
-            info.response_kind,
-            f"session '{session.id}'",
-        )
-        for session in sessions
-    ]
-    manifests = tuple(
-        SessionManifest(
-            folder=session.folder.name,
-            n_bins=session.n_bins,
-            blocks=blocks[session.id],
-            train_mean=tuple(response.mean.tolist()),
-            silent_units=tuple(np.array(session.unit_ids)[response.silent].tolist()),
-            unit_truth=session.unit_truth,
-            arrays=session.manifests,
-        )
-        for session, response in zip(sessions, responses, strict=True)
-    )
-    groups = ["zarr.json", *(f"{session.folder.name}/zarr.json" for session in sessions)]
-    manifest = StoreManifest(
-        store_version=STORE_VERSION,
-        fingerprint=identity.as_before if blocks.as_before else identity.now,
-        settings={
-            "source": dump_config(config.source),
-            "split": dump_config(config.split),
-            "burn_in_s": config.burn_in_s,
-        },
-        burn_in_bins=burn_in_bins,
-        spec=_data_spec(info, sessions),
-        normalisation=fit_normalisation(
-            [(s.arrays, blocks[s.id]) for s in sessions], [response.mean for response in responses], info
-        ),
-        sessions=manifests,
-        group_sha256={name: file_sha256(folder / name) for name in groups},
-    )
-    write_manifest(folder / MANIFEST_NAME, manifest)
-
-
-def _write_sessions(source: RecordingSource, info: RecordingInfo, folder: Path) -> list[WrittenSession]:
-    written: list[WrittenSession] = []
-    recordings = source.sessions()
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(_progress())
-        if isinstance(recordings, Generator):
-            stack.callback(recordings.close)  # also on an error, so that the source closes its files now
-        while True:
-            index = len(written)
-            task = progress.add_task(f"session {index + 1}: reading", total=None)
-            recording = next(recordings, None)
-            if recording is None:
-                progress.remove_task(task)
-                break
-            if recording.id in {session.id for session in written}:
-                raise DataError(f"session id '{recording.id}' appears twice; give every session its own")
-            progress.update(task, description=f"session {recording.id}", total=recording.n_bins)
-            session_folder = folder / f"session_{index:03d}"
-            written.append(write_session(recording, info, session_folder, partial(progress.advance, task)))
-    if not written:
-        raise DataError("the recording has no session")
-    kinds = {session.manifests["video"].dtype: session.id for session in written}
-    if len(kinds) > 1:
-        found = ", ".join(f"{dtype} in session '{session}'" for dtype, session in sorted(kinds.items()))
-        raise DataError(f"the sessions' videos are of different types: {found}; all must be on one scale")
-    return written
-
-
 @contextlib.contextmanager
 def _progress() -> Iterator[Progress]:
     columns = (TextColumn("prepare {task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield progress
-
-
-def _data_spec(info: RecordingInfo, sessions: list[WrittenSession]) -> DataSpec:
-    return DataSpec(
-        channels=info.channels,
-        height=info.height,
-        width=info.width,
-        sampling_rate_hz=float(info.sampling_rate_hz),
-        response_kind=info.response_kind,
-        behaviour_names=info.behaviour_names,
-        degrees_per_pixel=info.degrees_per_pixel,
-        centre_deg=info.centre_deg,
-        sessions=tuple(SessionSpec(id=s.id, subject=s.subject, unit_ids=s.unit_ids) for s in sessions),
-    )

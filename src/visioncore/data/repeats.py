@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 def require_equal_repeats(
-    trials: tuple[Trial, ...], video: StoredArray, valid: Bool[np.ndarray, "time valid_units"], where: str
+    trials: tuple[Trial, ...], video: StoredArray, seen: Bool[np.ndarray, " time"], where: str
 ) -> None:
-    """Trials with equal stimulus ids show the same video, over their common length, wherever both are valid.
+    """Trials with equal stimulus ids show the same video, over their common length, wherever both are `seen`.
 
     Raises:
         DataError: naming both trials, the share of frames that agree, and the first bin that differs.
@@ -47,7 +47,7 @@ def require_equal_repeats(
     n_frames = n_unequal = n_apart = 0
     for stimulus_id, shown in repeats.items():
         longest = max(shown, key=lambda trial: trial.stop - trial.start)
-        pair = _Pair(video, np.asarray(valid.any(axis=1)))
+        pair = _Pair(video, seen)
         for other in shown:
             if other is longest:
                 continue

@@ -1,7 +1,7 @@
 """Groups of trials that belong together, and the split that each goes to."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -81,10 +81,6 @@ class Budget:
         }
 
 
-Rule = Callable[[list[Piece], Budget], Split]
-"""Which split a group goes to, as the splits stand."""
-
-
 def fitting_split(group: list[Piece], budget: Budget) -> Split:
     """Test or validation where the group fits what is missing, rounded, and is not far too large; else training."""
     sessions = {p.session for p in group}
@@ -97,18 +93,7 @@ def fitting_split(group: list[Piece], budget: Budget) -> Split:
     return "train"
 
 
-def first_version(group: list[Piece], budget: Budget) -> Split:
-    """As `fitting_split`, but that an empty split takes the next group of any size: how stores were once divided."""
-    sessions = {p.session for p in group}
-    size = sum(p.n_bins for p in group)
-    for split in HELD_OUT:
-        missing = sum(budget.missing(session, split) for session in sessions)
-        if missing >= size / 2 or all(budget.is_empty(session, split) for session in sessions):
-            return split
-    return "train"
-
-
-def assign_groups(pieces: list[Piece], budget: Budget, seed: int, rule: Rule) -> list[Piece]:
+def assign_groups(pieces: list[Piece], budget: Budget, seed: int) -> list[Piece]:
     """The pieces, those of groups with their splits. A given split decides for its whole group.
 
     Raises:
@@ -120,7 +105,7 @@ def assign_groups(pieces: list[Piece], budget: Budget, seed: int, rule: Rule) ->
         budget.add((p for p in groups[number] if p.split is None), split)
     for number in _order(groups, seed):
         if number not in given:
-            given[number] = rule(groups[number], budget)
+            given[number] = fitting_split(groups[number], budget)
             budget.add(groups[number], given[number])
     return _with_splits(pieces, {number: (groups[number], split) for number, split in given.items()})
 

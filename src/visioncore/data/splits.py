@@ -18,18 +18,15 @@ from visioncore.data.split_groups import (
     SPLITS,
     Budget,
     Piece,
-    Rule,
     assign_groups,
     fill_empty_splits,
-    first_version,
-    fitting_split,
     has_repeats,
     linked,
     names_of,
 )
 from visioncore.errors import DataError
 
-__all__ = ["SPLITS", "Block", "Division", "SplitConfig", "assign_blocks", "spread_share"]
+__all__ = ["SPLITS", "Block", "SplitConfig", "assign_blocks", "spread_share"]
 
 _logger = logging.getLogger(__name__)
 
@@ -90,18 +87,9 @@ def spread_share(blocks: Sequence[Block], share: float) -> tuple[Block, ...]:
     return tuple(blocks[i] for i in sorted(kept))
 
 
-class Division(dict[str, tuple[Block, ...]]):
-    """The blocks of every session, in order of time."""
-
-    def __init__(self, blocks: Mapping[str, tuple[Block, ...]], as_before: bool) -> None:
-        super().__init__(blocks)
-        self.as_before = as_before
-        """Whether the first version of these rules, which gave an empty split the next group of any size, agrees."""
-
-
 def assign_blocks(
     trials: Mapping[str, tuple[Trial, ...]], sampling_rate_hz: float, burn_in_bins: int, config: SplitConfig
-) -> Division:
+) -> dict[str, tuple[Block, ...]]:
     """How a recording is divided.
 
     Given splits stand. Trials with a stimulus id or a group are assigned whole groups at a time, groups with
@@ -114,21 +102,20 @@ def assign_blocks(
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
     pieces = [p for session, own in trials.items() for trial in own for p in _cut(session, trial, block_bins)]
-    assigned, budget = _divided(pieces, config, fitting_split)
+    assigned, budget = _divided(pieces, config)
     assigned = fill_empty_splits(assigned, budget, config.seed)
-    before, _ = _divided(pieces, config, first_version)
     blocks = {
         session: _with_gaps([p for p in assigned if p.session == session], gap_bins) for session in trials
     }
     _require_every_split(blocks, pieces, burn_in_bins)
     _say_what_was_missed(assigned, budget)
-    return Division(blocks, as_before=assigned == before)
+    return blocks
 
 
-def _divided(pieces: list[Piece], config: SplitConfig, rule: Rule) -> tuple[list[Piece], Budget]:
+def _divided(pieces: list[Piece], config: SplitConfig) -> tuple[list[Piece], Budget]:
     """The pieces with their splits, groups first: time blocks fill what groups have left."""
     budget = Budget(pieces, {"validation": config.validation, "test": config.test})
-    assigned = assign_groups(pieces, budget, config.seed, rule)
+    assigned = assign_groups(pieces, budget, config.seed)
     for number, session in enumerate(dict.fromkeys(p.session for p in pieces)):
         own_pieces = [p for p in assigned if p.session == session and p.split is None]
         spread = _spread(own_pieces, budget, np.random.default_rng([config.seed, 1, number]))

@@ -10,7 +10,6 @@ from visioncore.data.splits import SPLITS
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
 
-SAMPLED_FRAMES = 200
 NAMED_UNITS = 5
 
 logger = logging.getLogger(__name__)
@@ -21,7 +20,7 @@ def usable_minutes(store: RecordingStore, session: SessionStore, split: Split) -
     blocks = session.blocks_in(split)
     bins = sum(block.n_bins for block in blocks)
     left = sum(max(block.n_bins - store.burn_in_bins, 0) for block in blocks)
-    per_minute = store.spec.sampling_rate_hz * 60
+    per_minute = store.spec.rate_hz * 60
     return bins / per_minute, left / per_minute
 
 
@@ -43,7 +42,8 @@ def require_usable(store: RecordingStore, where: str) -> None:
 def _require_responses(store: RecordingStore, where: str) -> None:
     counts = store.spec.response_kind == "counts"
     silent = {name: session.silent_in_training for name, session in store.sessions.items()}
-    if counts and all(units.all() for units in silent.values()):
+    has_units = any(session.unit_ids for session in store.sessions.values())
+    if counts and has_units and all(units.all() for units in silent.values()):
         raise DataError(
             f"{where}: there is no spike in the training bins of any unit, so nothing can be learnt; are these the "
             "responses, and is `valid` True where they count?"
@@ -60,7 +60,8 @@ def _require_responses(store: RecordingStore, where: str) -> None:
                 _some(units),
             )
     for split in SPLITS[1:]:
-        if counts and not any(_spikes(store, session, split) for session in store.sessions.values()):
+        sessions = store.sessions.values()
+        if counts and has_units and not any(_spikes(store, session, split) for session in sessions):
             purpose = "choose the best twin by" if split == "validation" else "score a twin on"
             logger.warning("%s: there is no spike in the %s split to %s", where, split, purpose)
 
@@ -75,11 +76,11 @@ def _spikes(store: RecordingStore, session: SessionStore, split: Split) -> bool:
 
 
 def _video_moments(session: SessionStore) -> tuple[float, float]:
-    """Mean and spread of some training frames."""
-    bins = np.concatenate([np.arange(block.start, block.stop) for block in session.blocks_in("train")])
-    chosen = bins[np.linspace(0, len(bins) - 1, min(len(bins), SAMPLED_FRAMES)).astype(int)]
-    frames = np.concatenate([session.video(int(i), int(i) + 1) for i in chosen]).astype(np.float64)
-    return float(frames.mean()), float(frames.std())
+    """Mean and spread of the training frames."""
+    moments = np.concatenate([session.frame_moments(b.start, b.stop) for b in session.blocks_in("train")])
+    mean, deviations = moments[..., 0], moments[..., 1]
+    within = deviations.mean() / (session.sampling.height * session.sampling.width)
+    return float(mean.mean()), float(np.sqrt(within + mean.var()))
 
 
 def _say_what_burn_in_takes(store: RecordingStore) -> None:
@@ -96,7 +97,7 @@ def _say_what_burn_in_takes(store: RecordingStore) -> None:
                     split,
                     left,
                     100 * left / minutes,
-                    store.burn_in_bins / store.spec.sampling_rate_hz,
+                    store.burn_in_bins / store.spec.rate_hz,
                     shortest,
                     len(session.blocks_in(split)),
                 )

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -16,7 +16,7 @@ from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, DataError
 from visioncore.model.twin import Twin
-from visioncore.shapes import Normalisation, same_rate
+from visioncore.spec import Normalisation, same_rate
 
 Behaviour = Literal["recorded", "mean"]
 
@@ -30,11 +30,20 @@ def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
         DataError: frame, sampling rate, response kind or behaviour differ from what the twin was made for.
         CheckpointError: no session is the twin's, or the units of one differ.
     """
-    facts = ["channels", "height", "width", "sampling_rate_hz", "response_kind"]
-    for fact in facts + ["behaviour_names"] * twin.uses_behaviour:
-        found, expected = getattr(store.spec, fact), getattr(twin.spec, fact)
-        same = same_rate(found, expected) if fact == "sampling_rate_hz" else found == expected
-        if not same:
+    here, there = store.spec, twin.spec
+    facts: list[tuple[str, Any, Any]] = [
+        (fact, getattr(here.sampling, fact), getattr(there.sampling, fact))
+        for fact in ("channels", "height", "width")
+    ]
+    facts.append(("response_kind", here.response_kind, there.response_kind))
+    if not same_rate(here.rate_hz, there.rate_hz):
+        facts.append(("sampling_rate_hz", here.rate_hz, there.rate_hz))
+    for name in set(store.sessions) & set(twin.sessions) if twin.uses_behaviour else ():
+        facts.append(
+            ("behaviour_names", here.session(name).behaviour_names, there.session(name).behaviour_names)
+        )
+    for fact, found, expected in facts:
+        if found != expected:
             raise DataError(
                 f"{store.path}: {fact} is {found}, but the twin was made for {expected}; "
                 "evaluate it on data prepared as in its training"
@@ -76,10 +85,10 @@ def trained_on(twin: Twin, store: RecordingStore) -> Acquaintance:
         return "not known" if whole is None else "these data"
     then: dict[str, str] | None = twin.provenance.get("session_fingerprints")
     shared = [session for name, session in store.sessions.items() if name in twin.sessions]
-    if then is not None:
-        return "these sessions" if all(then.get(s.id) == s.fingerprint for s in shared) else "other data"
-    # Twins of before sessions had fingerprints: of the same sessions, something else has changed.
-    return "other data" if set(store.sessions) == set(twin.sessions) else "not known"
+    # Twins of before sessions had fingerprints name the recording alone, by a fingerprint of another kind.
+    if then is None:
+        return "not known"
+    return "these sessions" if all(then.get(s.id) == s.fingerprint for s in shared) else "other data"
 
 
 def _videos(constants: Normalisation) -> list[tuple[float, float]]:
@@ -93,8 +102,10 @@ def require_scale_of(twin: Twin, store: RecordingStore) -> None:
     Raises:
         DataError: it cannot be.
     """
-    for trained, here in zip(_videos(twin.normalisation), _videos(store.normalisation), strict=True):
-        require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
+    for name in store.sessions:
+        constants = [spec.session(name).normalisation for spec in (twin.spec, store.spec)]
+        for trained, here in zip(*map(_videos, constants), strict=True):
+            require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
 
 
 @contextmanager

@@ -145,7 +145,7 @@ def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> Evaluation
 def twin_digest(twin: Twin) -> str:
     """Hex digest of the twin's config, data spec and weights."""
     digest = hashlib.sha256()
-    for config in (twin.config, twin.spec, twin.normalisation):
+    for config in (twin.config, twin.spec):
         digest.update(json.dumps(dump_config(config), sort_keys=True).encode())
     for name, tensor in sorted(twin.state_dict().items()):
         digest.update(name.encode())

@@ -255,7 +255,7 @@ def _settings(
     behaviour: Behaviour,
     acquaintance: Acquaintance,
 ) -> Json:
-    rate_hz = store.spec.sampling_rate_hz
+    rate_hz = store.spec.rate_hz
     base_ms = 1000 / rate_hz
     factor = 1.0 if bin_ms is None else bin_ms / base_ms
     bins_summed = max(round(factor), 1)

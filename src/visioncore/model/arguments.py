@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from visioncore.errors import DataError
-from visioncore.shapes import DataSpec, Normalisation
+from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 NO_CONTRAST = 1e-6
 """Spread of a video, in spreads of the training data, below which it is one value all over: black, white or grey."""
@@ -26,7 +26,7 @@ def checked_video(video: object, spec: DataSpec) -> Shaped[np.ndarray, "time cha
     if not isinstance(video, np.ndarray):
         raise DataError(f"video is {type(video).__name__}; expected a NumPy array (T, H, W) or (T, C, H, W)")
     frames = video[:, None] if video.ndim == 3 else video
-    expected = (spec.channels, spec.height, spec.width)
+    expected = (spec.sampling.channels, spec.sampling.height, spec.sampling.width)
     if frames.ndim != 4 or frames.shape[1:] != expected:
         raise DataError(
             f"video has shape {video.shape}; expected (T, {expected[1]}, {expected[2]}) or "
@@ -60,15 +60,17 @@ def raw_pixels(
 
 
 def checked_behaviour(
-    behaviour: object, n_bins: int, spec: DataSpec, normalisation: Normalisation
-) -> Shaped[np.ndarray, "time behaviours"]:
-    """Behaviour of every bin; "mean" stands for the training data's mean.
+    behaviour: object, n_bins: int, session: SessionSpec
+) -> Shaped[np.ndarray, "time behaviours"] | None:
+    """Behaviour of every bin; "mean" stands for the training data's mean. None of a session without any.
 
     Raises:
         DataError: it is missing, of another shape, no numbers, or not finite.
     """
-    n_signals = len(spec.behaviour_names)
+    n_signals = len(session.behaviour_names)
     if behaviour is None:
+        if not n_signals:
+            return None
         raise DataError(
             f"this twin was built with behaviour ({n_signals} signals) and does not predict without it; "
             "give behaviour=... or say behaviour='mean'"
@@ -76,7 +78,7 @@ def checked_behaviour(
     if isinstance(behaviour, str):
         if behaviour != "mean":
             raise DataError(f"behaviour is {behaviour!r}; expected an array (T, {n_signals}) or 'mean'")
-        return np.broadcast_to(np.asarray(normalisation.behaviour_mean), (n_bins, n_signals))
+        return np.broadcast_to(np.asarray(session.normalisation.behaviour_mean), (n_bins, n_signals))
     if not isinstance(behaviour, np.ndarray) or behaviour.dtype.kind not in "buif":
         found = behaviour.dtype if isinstance(behaviour, np.ndarray) else type(behaviour).__name__
         raise DataError(f"behaviour is {found}; expected a NumPy array of numbers (T, {n_signals}) or 'mean'")
@@ -88,7 +90,7 @@ def checked_behaviour(
     if broken.any():
         at, signal = (int(axis[0]) for axis in np.nonzero(broken))
         raise DataError(
-            f"behaviour '{spec.behaviour_names[signal]}' is {behaviour[at, signal]} at bin {at}, one of "
+            f"behaviour '{session.behaviour_names[signal]}' is {behaviour[at, signal]} at bin {at}, one of "
             f"{int(broken.sum())} samples that are not finite: every later rate would be NaN; fill them, with the "
             "sample before or with the mean"
         )
@@ -156,4 +158,4 @@ def bins_per_rate(rate: object, spec: DataSpec) -> float:
         raise DataError(f"unit is {rate!r}; expected 'count' or 'hz'")
     if rate == "hz" and spec.response_kind != "counts":
         raise DataError("unit='hz' is for spike counts; this twin predicts traces (use unit='count')")
-    return spec.sampling_rate_hz if rate == "hz" else 1.0
+    return spec.rate_hz if rate == "hz" else 1.0

@@ -30,7 +30,8 @@ from visioncore.model.linear import LinearConfig, LowRankLinear, LowRankLinearCo
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
 from visioncore.model.outputs import OutputConfig, RateOutput, SoftplusOutputConfig, TraceOutput
 from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, ReadoutConfig
-from visioncore.shapes import DataSpec, Normalisation, VideoShape, same_rate
+from visioncore.shapes import VideoShape
+from visioncore.spec import DataSpec, same_rate
 
 FRAMES_AT_ONCE = 480
 """Length of the chunks in which `predict` walks through a video."""
@@ -72,22 +73,22 @@ class TwinConfig(Config):
         """This model with a linear path that sees as far back."""
         return self.model_copy(update={"linear": self.linear.model_copy(update={"window_s": window_s})})
 
-    def build(self, spec: DataSpec, normalisation: Normalisation) -> "Twin":
+    def build(self, spec: DataSpec) -> "Twin":
         """The twin for these data, with fresh weights.
 
         Raises:
             ConfigError: sampling rate, channels or behaviour of config and data disagree, or the frame does not tile.
         """
-        if not same_rate(self.sampling_rate, spec.sampling_rate_hz):
+        if not same_rate(self.sampling_rate, spec.rate_hz):
             raise ConfigError(
                 f"the model is made for sampling_rate {self.sampling_rate:.10g}, the data have "
-                f"{spec.sampling_rate_hz:.10g} Hz; set model.sampling_rate={spec.sampling_rate_hz:.10g} (and look at "
+                f"{spec.rate_hz:.10g} Hz; set model.sampling_rate={spec.rate_hz:.10g} (and look at "
                 "the tubelet's length in ms with 'visioncore describe')"
             )
-        if self.initial_input_channels != spec.channels:
+        if self.initial_input_channels != spec.sampling.channels:
             raise ConfigError(
                 f"the model is made for {self.initial_input_channels} video channel(s), the data have "
-                f"{spec.channels}; set model.initial_input_channels={spec.channels}"
+                f"{spec.sampling.channels}; set model.initial_input_channels={spec.sampling.channels}"
             )
         if not isinstance(self.modulator, NoModulatorConfig) and not spec.behaviour_names:
             raise ConfigError(
@@ -100,7 +101,7 @@ class TwinConfig(Config):
                 "an affine map; leave model.output out of the YAML, or set 'model.output={type: softplus}', which is "
                 "the same"
             )
-        return Twin(self, spec, normalisation)
+        return Twin(self, spec)
 
 
 class TwinState(NamedTuple):
@@ -123,12 +124,12 @@ class Clip(NamedTuple):
 class Twin(nn.Module):
     """See the module's docstring; built by `TwinConfig.build` or `load_twin`."""
 
-    def __init__(self, config: TwinConfig, spec: DataSpec, normalisation: Normalisation) -> None:
+    def __init__(self, config: TwinConfig, spec: DataSpec) -> None:
         super().__init__()
-        self.config, self.spec, self.normalisation = config, spec, normalisation
+        self.config, self.spec = config, spec
         self.provenance: dict[str, Any] = {}
-        video = VideoShape(spec.channels, spec.height, spec.width)
-        self.adapter = Adapter(config.adapter, normalisation)
+        video = VideoShape(spec.sampling.channels, spec.sampling.height, spec.sampling.width)
+        self.adapter = Adapter(config.adapter, spec.sessions, spec.behaviour_names)
         self.core = None if isinstance(config.convnet, NoCoreConfig) else config.convnet.build(video)
         self.stride = self.core.out_shape.stride if self.core else 1
         self.modulator = (
@@ -136,10 +137,6 @@ class Twin(nn.Module):
             if self.core is None or isinstance(config.modulator, NoModulatorConfig)
             else config.modulator.build(self.core.out_shape, len(spec.behaviour_names))
         )
-        self.behaviour_mean: Tensor
-        self.behaviour_std: Tensor
-        self.register_buffer("behaviour_mean", torch.tensor(normalisation.behaviour_mean), persistent=False)
-        self.register_buffer("behaviour_std", torch.tensor(normalisation.behaviour_std), persistent=False)
         # Keyed by position, since session ids may hold any character; the header names the ids.
         self._index = {session.id: str(i) for i, session in enumerate(spec.sessions)}
         sizes = {self._index[session.id]: len(session.unit_ids) for session in spec.sessions}
@@ -154,14 +151,14 @@ class Twin(nn.Module):
         self.linears = nn.ModuleDict(
             {}
             if isinstance(config.linear, NoLinearConfig)
-            else {key: config.linear.build(video, n, spec.sampling_rate_hz) for key, n in sizes.items()}
+            else {key: config.linear.build(video, n, spec.rate_hz) for key, n in sizes.items()}
         )
         self.outputs = nn.ModuleDict(
             {
                 key: TraceOutput(n)
                 if spec.response_kind == "trace"
-                else config.output.build(n, normalisation.count_scale_of(i))
-                for i, (key, n) in enumerate(sizes.items())
+                else config.output.build(n, session.normalisation.count_scale)
+                for (key, n), session in zip(sizes.items(), spec.sessions, strict=True)
             }
         )
 
@@ -218,8 +215,9 @@ class Twin(nn.Module):
         The first stride-1 bins of a video are not predicted: NaN. Video is raw (the twin normalises), behaviour too.
         """
         self._key(session)
-        x = self.adapter(video)
-        features, core_state, modulator_state = self._features(state, x, self._behaviour(behaviour, video))
+        x = self.adapter(video, session)
+        signals = self._behaviour(behaviour, video, session)
+        features, core_state, modulator_state = self._features(state, x, signals)
         return self._rates(state, x, features, core_state, modulator_state, session)
 
     def forward(
@@ -235,12 +233,10 @@ class Twin(nn.Module):
             self._key(clip.session)
         if not clips:
             return []
-        x = self.adapter(torch.cat([clip.video for clip in clips]))
-        behaviour = (
-            torch.cat([self._behaviour(clip.behaviour, clip.video) for clip in clips])  # type: ignore[misc]
-            if self.uses_behaviour
-            else None
-        )
+        x = torch.cat([self.adapter(clip.video, clip.session) for clip in clips])
+        signals = [self._behaviour(clip.behaviour, clip.video, clip.session) for clip in clips]
+        known = [own for own in signals if own is not None]
+        behaviour = torch.cat(known) if known else None
         down, right = moved_px
         seen = functional.pad(x, (right, -right, down, -down)) if any(moved_px) else x
         features, core_state, modulator_state = self._features(None, seen, behaviour)
@@ -289,12 +285,14 @@ class Twin(nn.Module):
             UserWarning: the video cannot be on the scale of the training data.
         """
         per = bins_per_rate(unit, self.spec)
+        self._key(session)
+        own = self.spec.session(session)
         frames = checked_video(video, self.spec)
         signals = None
         if self.uses_behaviour:
-            signals = checked_behaviour(behaviour, len(frames), self.spec, self.normalisation)
-        device = self.behaviour_mean.device
-        scale = PixelScale(self.normalisation)
+            signals = checked_behaviour(behaviour, len(frames), own)
+        device = self.adapter.device
+        scale = PixelScale(own.normalisation)
         state, chunks = None, [np.zeros((0, len(self.unit_ids(session))), np.float32)]
         with torch.no_grad(), _evaluating(self):
             for start in range(0, len(frames), FRAMES_AT_ONCE):
@@ -315,18 +313,8 @@ class Twin(nn.Module):
             raise DataError(f"no session {session!r} in this twin; it has {', '.join(self._index)}")
         return self._index[session]
 
-    def _behaviour(self, behaviour: Tensor | None, video: Tensor) -> Tensor | None:
-        if not self.uses_behaviour:
-            return None
-        expected = (len(video), video.shape[2], len(self.spec.behaviour_names))
-        if behaviour is None:
-            raise DataError(
-                f"this twin was built with behaviour ({expected[2]} signals) and does not predict without it; "
-                "give it, or say behaviour='mean' to predict"
-            )
-        if tuple(behaviour.shape) != expected:
-            raise DataError(f"behaviour has shape {tuple(behaviour.shape)}, expected {expected}")
-        return (behaviour - self.behaviour_mean) / self.behaviour_std
+    def _behaviour(self, behaviour: Tensor | None, video: Tensor, session: str) -> Tensor | None:
+        return self.adapter.behaviour(behaviour, video, session) if self.uses_behaviour else None
 
     def _features(
         self, state: TwinState | None, x: Tensor, behaviour: Tensor | None

@@ -42,7 +42,7 @@ def make_clip(
 
     `unit_labels` are the units on offer, by their position in the store.
     """
-    rate_hz = store.spec.sampling_rate_hz
+    rate_hz = store.spec.rate_hz
     first = repeats[0]
     n_bins = min(round(CLIP_S * rate_hz), *(block.n_bins for block in repeats))
     # Bins only depend on the past, so predicting the beginning of a block alone changes nothing.
@@ -56,8 +56,8 @@ def make_clip(
     return Clip(
         sheet=png_uri(_sheet(frames)),
         data={
-            "height": store.spec.height,
-            "width": store.spec.width,
+            "height": store.spec.sampling.height,
+            "width": store.spec.sampling.width,
             "columns": SHEET_COLUMNS,
             "frames": len(frames),
             "frames_per_s": rate_hz / step,

@@ -53,6 +53,7 @@ def field_figure(twin: Twin, store: RecordingStore, split: Split) -> str | None:
         drawn.append(
             Fields(
                 session=session.id,
+                geometry=session.spec.geometry,
                 frame=figures.as_image(session.video(middle, middle + 1)[0]),
                 centres_px=found.centres_px,
                 widths_px=found.widths_px,
@@ -62,21 +63,21 @@ def field_figure(twin: Twin, store: RecordingStore, split: Split) -> str | None:
                 true_widths_px=None if sigma is None else np.array(sigma, np.float64),
             )
         )
-    return figures.receptive_fields(drawn, store.spec)
+    return figures.receptive_fields(drawn, store.spec.sampling)
 
 
 def median_distance(twin: Twin, store: RecordingStore) -> str | None:
     """How far the readout's centres are from the true ones, where those are known."""
-    distances = []
+    distances, degrees = [], []
     for session in store.sessions.values():
         true, found = _true_centres(session), gaussians_of(twin, session)
         if true is not None and found is not None:
             distances.append(np.linalg.norm(found.centres_px - true, axis=1))
+            degrees.append(distances[-1] * (session.spec.geometry.degrees_per_pixel or np.nan))
     if not distances:
         return None
-    median = float(np.median(np.concatenate(distances)))
-    per_pixel = store.spec.degrees_per_pixel
-    return f"{median:.1f} px" + (f" ({median * per_pixel:.2f}°)" if per_pixel else "")
+    median, median_deg = (float(np.median(np.concatenate(each))) for each in (distances, degrees))
+    return f"{median:.1f} px" + ("" if np.isnan(median_deg) else f" ({median_deg:.2f}°)")
 
 
 def _true_centres(session: SessionStore) -> Float[np.ndarray, "units 2"] | None:

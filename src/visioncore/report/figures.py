@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from visioncore.shapes import DataSpec
+from visioncore.spec import Geometry, Sampling
 
 # Okabe & Ito 2008: distinguishable with any colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -59,6 +59,7 @@ class Fields:
     """Receptive fields of one session over a frame it saw. Centres are (row, column) in pixels."""
 
     session: str
+    geometry: Geometry
     frame: Float[np.ndarray, "height width"] | Float[np.ndarray, "height width 3"]
     centres_px: Float[np.ndarray, "units 2"]
     widths_px: Float[np.ndarray, "units 2"]
@@ -212,37 +213,38 @@ def _draw_psth(axes: Axes, psth: Psth) -> None:
     axes.margins(x=0)
 
 
-def receptive_fields(sessions: Sequence[Fields], spec: DataSpec) -> str:
+def receptive_fields(sessions: Sequence[Fields], sampling: Sampling) -> str:
     """The readout's Gaussians at one standard deviation over a stimulus frame, beside the true fields."""
     with rc_context(STYLE):
         with_truth = any(fields.true_centres_px is not None for fields in sessions)
         n_columns = 2 if with_truth else min(len(sessions), 2)
         n_rows = len(sessions) if with_truth else -(-len(sessions) // n_columns)
-        height = 10 / n_columns * spec.height / spec.width + 0.75
+        height = 10 / n_columns * sampling.height / sampling.width + 0.75
         figure = Figure(figsize=(10, height * n_rows + 0.35))
         grid = figure.subplots(n_rows, n_columns, squeeze=False)
         names = sorted({name for fields in sessions for name in fields.classes})
         colours = dict(zip(names, _cycle(PALETTE), strict=False))
         panels = iter(grid.ravel())
         for fields in sessions:
+            field = _Field(sampling, fields.geometry)
             shown = _spread(len(fields.centres_px))
-            axes = _frame_axes(next(panels), fields, spec, f"Session {fields.session}: the twin's readout")
+            axes = _frame_axes(next(panels), fields, field, f"Session {fields.session}: the twin's readout")
             for i in shown:
                 outline = _ellipse(fields.centres_px[i], fields.widths_px[i], float(fields.angles[i]))
-                _outline(axes, outline, colours[fields.classes[i]], spec)
+                _outline(axes, outline, colours[fields.classes[i]], field)
             if not with_truth:
                 continue
             axes = next(panels)
             if fields.true_centres_px is None:
                 axes.set_axis_off()
                 continue
-            _frame_axes(axes, fields, spec, "the true fields; lines lead to the twin's centres")
+            _frame_axes(axes, fields, field, "the true fields; lines lead to the twin's centres")
             for i in shown:
                 colour = colours[fields.classes[i]]
                 if fields.true_widths_px is not None:
                     width = np.full(2, fields.true_widths_px[i])
-                    _outline(axes, _ellipse(fields.true_centres_px[i], width, 0.0), colour, spec)
-                ends = _to_axes(np.stack([fields.true_centres_px[i], fields.centres_px[i]]), spec)
+                    _outline(axes, _ellipse(fields.true_centres_px[i], width, 0.0), colour, field)
+                ends = field.points(np.stack([fields.true_centres_px[i], fields.centres_px[i]]))
                 axes.plot(*ends.T, color=colour, lw=1.2)
         for axes in panels:
             axes.set_axis_off()
@@ -259,32 +261,43 @@ def _spread(n: int) -> list[int]:
     return np.unique(np.linspace(0, n - 1, min(n, ELLIPSES_SHOWN)).round().astype(int)).tolist()
 
 
-def _frame_axes(axes: Axes, fields: Fields, spec: DataSpec, title: str) -> Axes:
-    corners = _to_axes(np.array([[spec.height, 0.0], [0.0, spec.width]]), spec)
+@dataclass(frozen=True)
+class _Field:
+    """Where a session's pixels lie on a figure: in degrees with y upwards where that is known, else in pixels."""
+
+    sampling: Sampling
+    geometry: Geometry
+
+    @property
+    def in_degrees(self) -> bool:
+        return self.geometry.degrees_per_pixel is not None
+
+    def points(self, points_px: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
+        """(row, column) in pixels to (x, y)."""
+        row, column = points_px.T
+        per_pixel = self.geometry.degrees_per_pixel
+        if per_pixel is None:
+            return np.stack([column, row], axis=1)
+        x_deg, y_deg = self.geometry.centre_deg or (0.0, 0.0)
+        x = (column - self.sampling.width / 2) * per_pixel + x_deg
+        y = (self.sampling.height / 2 - row) * per_pixel + y_deg
+        return np.stack([x, y], axis=1)
+
+
+def _frame_axes(axes: Axes, fields: Fields, field: _Field, title: str) -> Axes:
+    corners = field.points(np.array([[field.sampling.height, 0.0], [0.0, field.sampling.width]]))
     (left, bottom), (right, top) = corners
     axes.imshow(
         fields.frame, cmap="gray", extent=(left, right, bottom, top), aspect="equal", alpha=0.75, zorder=0
     )
-    in_degrees = spec.degrees_per_pixel is not None
     axes.set(
-        xlabel="horizontal position (deg)" if in_degrees else "column (px)",
-        ylabel="vertical position (deg)" if in_degrees else "row (px)",
+        xlabel="horizontal position (deg)" if field.in_degrees else "column (px)",
+        ylabel="vertical position (deg)" if field.in_degrees else "row (px)",
         xlim=(left, right),
         ylim=(bottom, top),
         title=title,
     )
     return axes
-
-
-def _to_axes(points_px: Float[np.ndarray, "points 2"], spec: DataSpec) -> Float[np.ndarray, "points 2"]:
-    """(row, column) in pixels to (x, y): in degrees with y upwards where known, else in pixels."""
-    row, column = points_px.T
-    if spec.degrees_per_pixel is None:
-        return np.stack([column, row], axis=1)
-    x_deg, y_deg = spec.centre_deg or (0.0, 0.0)
-    x = (column - spec.width / 2) * spec.degrees_per_pixel + x_deg
-    y = (spec.height / 2 - row) * spec.degrees_per_pixel + y_deg
-    return np.stack([x, y], axis=1)
 
 
 def _ellipse(
@@ -297,8 +310,8 @@ def _ellipse(
     return centre_px + own @ axes
 
 
-def _outline(axes: Axes, points_px: Float[np.ndarray, "points 2"], colour: str, spec: DataSpec) -> None:
-    points = _to_axes(points_px, spec)
+def _outline(axes: Axes, points_px: Float[np.ndarray, "points 2"], colour: str, field: _Field) -> None:
+    points = field.points(points_px)
     axes.add_patch(Polygon(points, fill=False, ec="white", lw=2.6, alpha=0.55))
     axes.add_patch(Polygon(points, fill=False, ec=colour, lw=1.4))
 

@@ -123,7 +123,7 @@ class Experiment:
             raise ConfigError(f"{where}: unknown key '{unknown[0]}'; valid keys here: model, data, training")
         config = build_config(ExperimentConfig, {k: v for k, v in raw.items() if k != "data"}, where)
         self.model, self.training = config.model, config.training
-        self.data: DataConfig = build_data_config(raw.get("data", {}), where)
+        self.data: DataConfig = build_data_config(raw.get("data", {}), where, data_dir)
         self.data_dir = data_dir
 
     def resolved(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def read_experiment(
     raw = {key: read_yaml(path) for key, path in files.items()}
     # Files are checked one by one first, so that an error names the file it stands in.
     build_config(TwinConfig, raw["model"], str(model))
-    build_data_config(raw["data"], str(data))
+    build_data_config(raw["data"], str(data), data.parent)
     if training:
         build_config(TrainingConfig, raw["training"], str(training))
     return Experiment(

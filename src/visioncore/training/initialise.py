@@ -101,9 +101,9 @@ def _set_filters(
     spatial = found.spatial
     channels, rows, columns = sample.pixel_grid
     maps = spatial.reshape(-1, channels, rows, columns)
-    if (rows, columns) != (spec.height, spec.width):
-        shrink_area = (spec.height / rows) * (spec.width / columns)
-        maps = functional.interpolate(maps, (spec.height, spec.width)) / shrink_area
+    if (rows, columns) != (spec.sampling.height, spec.sampling.width):
+        shrink_area = (spec.sampling.height / rows) * (spec.sampling.width / columns)
+        maps = functional.interpolate(maps, (spec.sampling.height, spec.sampling.width)) / shrink_area
     with torch.no_grad():
         maps = maps.view(*spatial.shape[:2], -1).to(linear.spatial)
         linear.spatial[:, : spatial.shape[1]] = maps / linear.spatial_scale
@@ -114,7 +114,7 @@ def _centres(twin: Twin, sample: Sample, pixels: Regression, energy: Regression)
     channels, rows, columns = sample.pixel_grid
     linear_power = pixels.weights.square().sum(1).view(-1, channels, rows, columns).sum(1)
     energy_power = energy.weights.clamp_min(0).square().sum(1).view(-1, *sample.energy_grid)
-    height, width = twin.spec.height, twin.spec.width
+    height, width = twin.spec.sampling.height, twin.spec.sampling.width
     linear_centre = peak(linear_power, height, width)
     energy_centre = peak(energy_power, height, width)
     return torch.where((pixels.score > energy.score)[:, None], linear_centre, energy_centre)

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 """In a run folder."""
+PLAN_VERSION = 2
+"""Raised when runs of before cannot go on: recordings are fingerprinted, or tensors are named, otherwise."""
 REHEARSED_SHARE = 0.05
 """Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""
 SHORTEST_REHEARSAL_S = 5.0
@@ -29,6 +31,8 @@ MOST_SPENT_ON_EPOCH_ENDS = 0.25
 class Plan(Config):
     """Epochs are stretches of `steps_per_epoch` optimiser steps, each followed by a validation and a checkpoint."""
 
+    version: PositiveInt = 1
+    """Of the run; 1 where it was not yet written down."""
     epochs: PositiveInt
     steps_per_epoch: PositiveInt
     batches_per_step: PositiveInt

@@ -39,6 +39,7 @@ from visioncore.training.lit_twin import LitTwin
 from visioncore.training.optim import shortened_warmup
 from visioncore.training.plan import (
     PLAN_FILE,
+    PLAN_VERSION,
     Pace,
     Plan,
     plan_for_minutes,
@@ -73,14 +74,14 @@ def train(
     """
     config = experiment.training
     require_processes_as_set(config)
+    last = run_dir / LAST
+    plan = _own_plan(run_dir)
     _claim(run_dir, experiment)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
-    last, plan_path = run_dir / LAST, run_dir / PLAN_FILE
     resumed = read_checkpoint(last) if last.exists() else None
-    plan = read_plan(plan_path)
     model = _with_window(experiment, store, plan)
     torch.manual_seed(config.seed)
-    twin = model.build(store.spec, store.normalisation)
+    twin = model.build(store.spec)
     require_predicted_bins(twin, store)
     if plan is not None:
         _require_same_data(plan, store, run_dir)
@@ -108,7 +109,7 @@ def train(
                 plan = plan_for_minutes(plan, max_minutes, pace)
             elif config.max_passes is not None:
                 plan = plan_for_passes(plan, config.max_passes, _steps_per_pass(config, store))
-            write_plan(plan_path, plan)
+            write_plan(run_dir / PLAN_FILE, plan)
         if (warmup := shortened_warmup(config.warmup_steps, plan.scheduled_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
         module = LitTwin(twin, config, plan, store, experiment.data.balance)
@@ -116,7 +117,7 @@ def train(
             RichProgressBar(),
             *watching(config),
             *_enough(config, plan, store),
-            Clock(plan_path),
+            Clock(run_dir / PLAN_FILE),
             saving,
         ]
         _fit(build_trainer(config, plan, run_dir, callbacks), module, last if resumed else None)
@@ -134,7 +135,7 @@ def find_pace(experiment: Experiment, seconds: float) -> Pace:
     store = prepare(experiment.data, experiment.data_dir).with_train_share(experiment.training.train_share)
     model = _with_window(experiment, store, None)
     torch.manual_seed(experiment.training.seed)
-    twin = model.build(store.spec, store.normalisation)
+    twin = model.build(store.spec)
     with quiet_lightning(), memory_advice():
         return _rehearsed(twin, experiment, store, _plan(experiment, store, model), seconds)
 
@@ -174,6 +175,7 @@ def _plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> P
     config = experiment.training
     window_s = model.linear.window_s if isinstance(model.linear, LowRankLinearConfig) else "auto"
     return Plan(
+        version=PLAN_VERSION,
         epochs=config.max_epochs,
         steps_per_epoch=config.steps_per_epoch or max(int(_steps_per_pass(config, store)), 1),
         batches_per_step=config.accumulate_grad_batches,
@@ -193,8 +195,20 @@ def _train_bins(store: RecordingStore) -> int:
 def _enough(config: TrainingConfig, plan: Plan, store: RecordingStore) -> list[Callback]:
     steps_per_pass = _steps_per_pass(config, store)
     validations = patience(config, plan.steps_per_epoch, steps_per_pass)
-    minutes = _train_bins(store) / store.spec.sampling_rate_hz / 60
+    minutes = _train_bins(store) / store.spec.rate_hz / 60
     return [] if validations is None else [Enough(validations, steps_per_pass, minutes)]
+
+
+def _own_plan(run_dir: Path) -> Plan | None:
+    """The plan of a run that this version has begun; None where none has."""
+    plan = read_plan(run_dir / PLAN_FILE)
+    if plan is not None and plan.version != PLAN_VERSION:
+        raise ConfigError(
+            f"{run_dir} was begun with an older version of VisionCore, which named recordings and tensors otherwise, "
+            "and cannot go on with this one; choose another --out (its twin can still be used and evaluated), or go on "
+            "with that version"
+        )
+    return plan
 
 
 def _require_same_data(plan: Plan, store: RecordingStore, run_dir: Path) -> None:

@@ -61,10 +61,12 @@ def take_sample(
 ) -> Sample | None:
     """The session as `twin` sees it, with what each bin needs of the past; None if it is too short or broken up."""
     spec = twin.spec
-    step = max(round(spec.sampling_rate_hz / ESTIMATE_RATE_HZ), 1)
-    lags = max(round(window_s * spec.sampling_rate_hz / step), 1)
-    shrink = max(round((spec.channels * spec.height * spec.width / MAX_PIXELS) ** 0.5), 1)
-    cell = max(round((spec.height * spec.width / ENERGY_CELLS) ** 0.5), 1)
+    step = max(round(spec.rate_hz / ESTIMATE_RATE_HZ), 1)
+    lags = max(round(window_s * spec.rate_hz / step), 1)
+    shrink = max(
+        round((spec.sampling.channels * spec.sampling.height * spec.sampling.width / MAX_PIXELS) ** 0.5), 1
+    )
+    cell = max(round((spec.sampling.height * spec.sampling.width / ENERGY_CELLS) ** 0.5), 1)
     pixels, energies, responses, usable = [], [], [], []
     held_out: list[Tensor] = []
     bins = 0
@@ -99,7 +101,7 @@ def take_sample(
         tested=good * held,
         step=step,
         lags=lags,
-        minutes=bins / spec.sampling_rate_hz / 60,
+        minutes=bins / spec.rate_hz / 60,
     )
 
 
@@ -107,7 +109,7 @@ def _blocks(
     twin: Twin, session: SessionStore, max_minutes: float
 ) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
     """Training blocks as the model sees them, spread over the recording, cut where they are long."""
-    rate = twin.spec.sampling_rate_hz
+    rate = twin.spec.rate_hz
     # Short enough for ten pieces, so that some can be held out however few the blocks are.
     total = sum(block.stop - block.start for block in session.blocks_in("train"))
     longest = max(min(round(20 * rate), total // 10), round(rate))
@@ -121,7 +123,7 @@ def _blocks(
     for start, stop in pieces[::every]:
         frames = torch.from_numpy(session.video(start, stop))
         with torch.no_grad():
-            video = twin.adapter(frames.transpose(0, 1)[None].to(twin.behaviour_mean.device))
+            video = twin.adapter(frames.transpose(0, 1)[None].to(twin.adapter.device), session.id)
         counts = torch.from_numpy(session.responses(start, stop))
         valid = torch.from_numpy(session.valid(start, stop)).float()
         yield video[0].transpose(0, 1).cpu(), counts, valid

@@ -44,9 +44,9 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
         }
     )
     with torch.random.fork_rng(devices=[]):
-        twin = alone.build(store.spec, store.normalisation)
+        twin = alone.build(store.spec)
     longest_s = MOST_OF_A_BLOCK * median(
-        block.n_bins / store.spec.sampling_rate_hz
+        block.n_bins / store.spec.rate_hz
         for session in store.sessions.values()
         for block in session.blocks_in("train")
     )
@@ -63,7 +63,7 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
             continue
         own, best = SHORTEST_WINDOW_S, None
         for window_s in candidates:
-            n_lags = max(round(window_s * store.spec.sampling_rate_hz / sample.step), 1)
+            n_lags = max(round(window_s * store.spec.rate_hz / sample.step), 1)
             scores = torch.stack(
                 [
                     moments.score(cut, linear.rank)

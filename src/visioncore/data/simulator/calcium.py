@@ -13,15 +13,21 @@ from scipy.signal import lfilter
 from visioncore.config import Config
 from visioncore.data.recording import ArrayRecording, Trial
 from visioncore.data.simulator.cells import CellsConfig, draw_population
-from visioncore.data.simulator.drawn import DrawnConfig
+from visioncore.data.simulator.drawn import DrawnConfig, unit_names
 from visioncore.data.simulator.gaze import wander
 from visioncore.data.simulator.hidden_gain import hidden_gain
 from visioncore.data.simulator.images import PictureLibrary
-from visioncore.data.simulator.locomotion import LocomotionConfig, behavioural_gain, simulate_locomotion
+from visioncore.data.simulator.locomotion import (
+    BEHAVIOUR_NAMES,
+    LocomotionConfig,
+    behavioural_gain,
+    simulate_locomotion,
+)
 from visioncore.data.simulator.plan import PlannedTrial, plan_trials
 from visioncore.data.simulator.randomness import stream
 from visioncore.data.simulator.screen import KINDS, Screen
 from visioncore.data.simulator.temporal import low_pass
+from visioncore.spec import SessionSpec
 from visioncore.stimuli import GREY, to_uint8
 
 _LEAD_IN_DECAYS = 6
@@ -149,9 +155,13 @@ def simulate_calcium_session(
         "noise_sd": indicator.noise_sd.tolist(),
     }
     return ArrayRecording(
-        id=session_id,
-        subject=subject,
-        unit_ids=tuple(f"{session_id}-{unit:03d}" for unit in range(n_units)),
+        spec=SessionSpec(
+            id=session_id,
+            subject=subject,
+            unit_ids=unit_names(session_id, n_units),
+            response_kind="trace",
+            behaviour_names=BEHAVIOUR_NAMES,
+        ),
         trials=trials,
         frames=video.reshape(-1, 1, config.height, config.width),
         responses=trace,
@@ -219,12 +229,10 @@ def _shown(
         if first == position:
             generator = stream(config.seed, "calcium stimulus", index, plan.stimulus)
             path_px = wander(config.image_speed_px_s, 0.5, n_frames, config.sampling_rate_hz, generator)
-            contrast, picture = screen.show(
-                plan.kind, plan.split, path_px[:, 0], path_px[:, 1], library, generator
-            )
-            video[position] = to_uint8(contrast)
+            seen = screen.show(plan.kind, plan.split, path_px[:, 0], path_px[:, 1], library, generator)
+            video[position] = to_uint8(seen.frames)
             video[position, : round(config.grey_s * config.sampling_rate_hz)] = GREY
-            group = picture or f"{plan.kind}/{index}-{plan.stimulus}"
+            group = seen.picture or f"{plan.kind}/{index}-{plan.stimulus}"
         else:
             video[position], group = video[first], str(trials[first].group)
         start = position * n_frames

@@ -4,14 +4,16 @@ import numpy as np
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from visioncore.config import Config
-from visioncore.data.behaviour import eye_features
+from visioncore.data.behaviour import eye_feature_names, eye_features
 from visioncore.data.recording import ArrayRecording, Trial
 from visioncore.data.simulator.cascade_cells import CascadeCellsConfig, draw_cascade_population
+from visioncore.data.simulator.drawn import unit_names
 from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze
 from visioncore.data.simulator.hidden_gain import hidden_gain
 from visioncore.data.simulator.moving_textures import KINDS, LeavesLibrary, MovingScreen
 from visioncore.data.simulator.plan import plan_trials
 from visioncore.data.simulator.randomness import stream
+from visioncore.spec import Geometry, SessionSpec
 from visioncore.stimuli import GREY, to_uint8
 
 
@@ -98,9 +100,13 @@ def simulate_cascade_session(
     )
     truth = population.truth() | {"mean_rate_hz": (rates.mean(0, dtype=np.float64) * rate).tolist()}
     return ArrayRecording(
-        id=session_id,
-        subject=subject,
-        unit_ids=tuple(f"{session_id}-{unit:03d}" for unit in range(n_units)),
+        spec=SessionSpec(
+            id=session_id,
+            subject=subject,
+            unit_ids=unit_names(session_id, n_units),
+            behaviour_names=eye_feature_names(),
+            geometry=Geometry(degrees_per_pixel=config.degrees_per_pixel, centre_deg=(0.0, 0.0)),
+        ),
         trials=tuple(trials),
         frames=video.reshape(-1, 1, config.height, config.width),
         responses=stream(config.seed, "cascade spikes", index).poisson(rates * gain),

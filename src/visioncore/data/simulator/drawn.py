@@ -1,12 +1,10 @@
-"""What the simulators' configs have in common: ranges to draw from, and a digest of all that decides the outcome."""
+"""What the simulators have in common: ranges to draw from, and how they name what they yield."""
 
-import hashlib
-import json
 from typing import Self
 
 from pydantic import model_validator
 
-from visioncore.config import Config, dump_config
+from visioncore.config import Config
 
 
 class DrawnConfig(Config):
@@ -21,7 +19,6 @@ class DrawnConfig(Config):
         return self
 
 
-def simulation_fingerprint(config: Config, version: int, **pictures: str) -> str:
-    """Digest of the parameters, the generator's version and the pictures it draws on."""
-    content = {"version": version, "config": dump_config(config), **pictures}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def unit_names(session_id: str, n_units: int) -> tuple[str, ...]:
+    """What the units of a simulated session are called."""
+    return tuple(f"{session_id}-{unit:03d}" for unit in range(n_units))

@@ -1,6 +1,9 @@
 """What is on the screen during a trial: photographs, dead leaves, Gabor noise and gratings, in contrast units."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +18,14 @@ KINDS = (
     *("photograph", "gabor_noise", "dead_leaves"),
 )
 """Dealt out in turn within each split, so that any number of trials is at least half natural images."""
+
+
+class Shown(NamedTuple):
+    """A trial's frames, the name of the picture in them, and what is known of a grating."""
+
+    frames: Float32[np.ndarray, "time height width"]
+    picture: str | None = None
+    facts: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,26 +45,35 @@ class Screen:
         right_px: Float64[np.ndarray, " time"],
         library: PictureLibrary,
         generator: np.random.Generator,
-    ) -> tuple[Float32[np.ndarray, "time height width"], str | None]:
-        """A trial's frames, shifted by so many pixels (down, right), and the name of the picture that they show."""
+    ) -> Shown:
+        """A trial's frames, shifted by so many pixels (down, right)."""
         size = (self.height, self.width)
         if kind in ("photograph", "dead_leaves"):
             picture = library.draw(kind, split, generator)
             frames = window(picture.contrast, down_px, right_px, *size) * generator.uniform(0.6, 1.0)
-            return frames, picture.name
+            return Shown(frames, picture.name)
         if kind == "gabor_noise":
-            return _gabor_noise(self, down_px, right_px, generator), None
-        cycles_hz = generator.uniform(2.0, 8.0)
+            return Shown(_gabor_noise(self, down_px, right_px, generator))
+        facts = {
+            name: generator.uniform(*between)
+            for name, between in (
+                ("temporal_frequency_hz", (2.0, 8.0)),
+                ("orientation_deg", (0, 360)),
+                ("period_px", (5, 12)),
+                ("contrast", (0.2, 0.6)),
+            )
+        }
+        cycles = facts["temporal_frequency_hz"] * np.arange(len(down_px)) / self.sampling_rate_hz
         grating = drifting_grating(
             down_px,
             right_px,
             *size,
-            orientation_deg=generator.uniform(0, 360),
-            period_px=generator.uniform(5, 12),
-            phase=2 * np.pi * cycles_hz * np.arange(len(down_px)) / self.sampling_rate_hz,
-            contrast=generator.uniform(0.2, 0.6),
+            orientation_deg=facts["orientation_deg"],
+            period_px=facts["period_px"],
+            phase=2 * np.pi * cycles,
+            contrast=facts["contrast"],
         )
-        return grating, None
+        return Shown(grating, facts=facts)
 
 
 def window(

@@ -1,5 +1,6 @@
 """One simulated session: which trials it has, what the eye saw in them, how the units answered."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,15 +8,17 @@ from jaxtyping import Float64, UInt8
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from visioncore.config import Config
-from visioncore.data.behaviour import eye_features
+from visioncore.data.behaviour import eye_feature_names, eye_features
 from visioncore.data.recording import ArrayRecording, Trial
 from visioncore.data.simulator.cells import CellsConfig, draw_population
+from visioncore.data.simulator.drawn import unit_names
 from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze, wander
 from visioncore.data.simulator.hidden_gain import hidden_gain
 from visioncore.data.simulator.images import PictureLibrary
 from visioncore.data.simulator.plan import PlannedTrial, plan_trials
 from visioncore.data.simulator.randomness import stream
 from visioncore.data.simulator.screen import KINDS, Screen
+from visioncore.spec import Geometry, SessionSpec
 from visioncore.stimuli import GREY, to_uint8
 
 
@@ -54,6 +57,7 @@ class _Stimulus:
     video: UInt8[np.ndarray, "time height width"]
     eye_deg: Float64[np.ndarray, "time 2"]
     group: str
+    facts: Mapping[str, float]
 
 
 def simulate_session(
@@ -79,14 +83,17 @@ def simulate_session(
     eye_deg = np.empty((len(plans), n_frames, 2))
     shown: dict[int, int] = {}
     trials: list[Trial] = []
+    facts: list[Mapping[str, float]] = []
     for position, plan in enumerate(plans):
         first = shown.setdefault(plan.stimulus, position)
         if first == position:
             stimulus = _render(config, plan, index, n_frames, library)
             video[position], eye_deg[position], group = stimulus.video, stimulus.eye_deg, stimulus.group
+            facts.append(stimulus.facts)
         else:
             video[position], eye_deg[position] = video[first], eye_deg[first]
             group = str(trials[first].group)
+            facts.append(facts[first])
         start = position * n_frames
         stimulus_id = f"{session_id}/{plan.kind}-{plan.stimulus:03d}"
         trials.append(Trial(start, start + n_frames, plan.split, stimulus_id, group, plan.kind))
@@ -115,9 +122,13 @@ def simulate_session(
         "mean_rate_hz": (rates.mean(0, dtype=np.float64) * config.sampling_rate_hz).tolist()
     }
     return ArrayRecording(
-        id=session_id,
-        subject=subject,
-        unit_ids=tuple(f"{session_id}-{unit:03d}" for unit in range(config.units_per_session)),
+        spec=SessionSpec(
+            id=session_id,
+            subject=subject,
+            unit_ids=unit_names(session_id, config.units_per_session),
+            behaviour_names=eye_feature_names(),
+            geometry=Geometry(degrees_per_pixel=config.degrees_per_pixel, centre_deg=(0.0, 0.0)),
+        ),
         trials=tuple(trials),
         frames=video.reshape(-1, 1, config.height, config.width),
         responses=counts,
@@ -125,6 +136,10 @@ def simulate_session(
         behaviour=eye_features(eye_deg, config.sampling_rate_hz).reshape(len(rates), -1),
         rates=rates,
         unit_truth=truth,
+        trial_columns={
+            name: tuple(own.get(name) for own in facts)
+            for name in sorted({key for own in facts for key in own})
+        },
     )
 
 
@@ -139,7 +154,7 @@ def _render(
     right_px = (image_deg[:, 0] - eye_deg[:, 0]) / config.degrees_per_pixel
     down_px = (eye_deg[:, 1] - image_deg[:, 1]) / config.degrees_per_pixel
     screen = Screen(config.height, config.width, rate, config.noise_refresh_s)
-    contrast, picture = screen.show(plan.kind, plan.split, down_px, right_px, library, generator)
-    video = to_uint8(contrast)
+    seen = screen.show(plan.kind, plan.split, down_px, right_px, library, generator)
+    video = to_uint8(seen.frames)
     video[: round(config.grey_s * rate)] = GREY
-    return _Stimulus(video, eye_deg, picture or f"{plan.kind}/{index}-{plan.stimulus}")
+    return _Stimulus(video, eye_deg, seen.picture or f"{plan.kind}/{index}-{plan.stimulus}", seen.facts)

@@ -9,10 +9,12 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from visioncore.config import Config
 from visioncore.data.recording import ArrayRecording, Trial
+from visioncore.data.simulator.drawn import unit_names
 from visioncore.data.simulator.early_cells import EarlyCellsConfig, draw_early_population
 from visioncore.data.simulator.randomness import stream
 from visioncore.data.simulator.retinal_cells import RetinalCellsConfig, draw_retinal_population
 from visioncore.errors import DataError
+from visioncore.spec import SessionSpec
 from visioncore.stimuli import to_uint8
 
 
@@ -117,9 +119,7 @@ def simulate_white_noise(
     expected = np.concatenate(rates)
     mean_hz = expected.mean(0, dtype=np.float64) * config.sampling_rate_hz
     return ArrayRecording(
-        id=session_id,
-        subject=subject,
-        unit_ids=tuple(f"{session_id}-{unit:03d}" for unit in range(config.n_units)),
+        spec=SessionSpec(id=session_id, subject=subject, unit_ids=unit_names(session_id, config.n_units)),
         trials=tuple(trials),
         frames=np.concatenate(videos)[:, None],
         responses=stream(config.seed, "noise spikes").poisson(expected),

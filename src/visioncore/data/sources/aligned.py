@@ -1,19 +1,19 @@
-"""One session of aligned arrays, read from its file: signals, trials and labels, each checked against the others."""
+"""A session of the `arrays` format: aligned arrays, streamed from their file, and its trials, units and masks."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Shaped
 from pydantic import Field
 
 from visioncore.config import Config
-from visioncore.data.recording import Split, Trial
-from visioncore.data.sources.checks import checked_behaviour, checked_frames, checked_rates, checked_responses
+from visioncore.data.recording import Signal, Split, Trial
+from visioncore.data.sources.array_file import ArrayFile, ArrayStream
 from visioncore.data.sources.missing import is_missing, without_codes
-from visioncore.data.sources.npz import NpzFile, NpzStream
 from visioncore.errors import DataError
+from visioncore.spec import Columns, Geometry, ResponseKind, SessionSpec
 
 _FRAMES_AT_ONCE = 256
 
@@ -25,7 +25,8 @@ class ArraysSessionConfig(Config):
     subject: str = Field(min_length=1)
     path: str = Field(min_length=1)
     video: str
-    responses: str
+    responses: str | None = None
+    """None for a recording of the stimulus alone."""
     unit_ids: str | None = None
     behaviour: str | None = None
     behaviour_names: tuple[str, ...] | None = None
@@ -37,105 +38,186 @@ class ArraysSessionConfig(Config):
     group: str | None = None
     """A label per trial: trials that share it, as those of one photograph, never straddle two splits."""
     rates: str | None = None
+    units: dict[str, str] = Field(default_factory=dict)
+    """What was measured of each unit: a column's name, and the array that holds it."""
+    trial_columns: dict[str, str] = Field(default_factory=dict)
+    """What is known of each trial (orientation, contrast, size …), likewise."""
+    geometry: Geometry = Geometry()
     missing: tuple[float, ...] | None = None
     """Values that stand for missing samples, in every array of numbers but a uint8 video. Bins with a missing frame or
     behaviour are valid for no unit, those with a missing response not for that unit. `[]`: there are none."""
 
 
-@dataclass
 class ArraysSession:
-    """A `SessionRecording` whose video is streamed from its file."""
+    """A `SessionRecording` over one file.
 
-    id: str
-    subject: str
-    unit_ids: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    n_bins: int
-    responses: Shaped[np.ndarray, "time units"]
-    behaviour: Float32[np.ndarray, "time behaviours"] | None
-    valid: Bool[np.ndarray, "time units"] | Bool[np.ndarray, "time 1"]
-    rates: Float32[np.ndarray, "time units"] | None
-    stream: NpzStream
-    video_key: str
-    missing: tuple[float, ...] | None
-    unit_truth: dict[str, list[Any]] = field(default_factory=dict)
+    Raises:
+        DataError: an array has another shape than the others ask for, or trials or units make no sense.
+    """
 
-    def video(self, start: int, stop: int) -> Shaped[np.ndarray, "time channels height width"]:
-        """Frames [start, stop), checked; where no unit is valid they may hold NaN."""
-        frames = self.stream.read(start, stop)
-        if frames.ndim == 3:
-            frames = frames[:, None]
-        if self.missing and frames.dtype != np.uint8:
-            frames = without_codes(frames, self.missing)
-        where = f"session '{self.id}', key '{self.video_key}'"
-        return checked_frames(frames, np.asarray(self.valid[start:stop].any(axis=1)), start, where)
-
-
-def read_session(
-    session: ArraysSessionConfig, file: NpzFile, kind: Literal["counts", "trace"]
-) -> ArraysSession:
-    def where(key: str) -> str:
-        return f"{file.where}, key '{key}'"
-
-    video_shape(file, session.video)
-    responses = file.read(session.responses)
-    if responses.ndim != 2 or 0 in responses.shape:
-        raise DataError(
-            f"{where(session.responses)}: responses have shape {responses.shape}; "
-            "expected (time, units) with at least one bin and one unit"
+    def __init__(
+        self, config: ArraysSessionConfig, file: ArrayFile, kind: ResponseKind, geometry: Geometry
+    ) -> None:
+        self._config, self._file = config, file
+        keys: dict[Signal, str | None] = {
+            "video": config.video,
+            "responses": config.responses,
+            "behaviour": config.behaviour,
+            "rates": config.rates,
+        }
+        self._keys = {signal: key for signal, key in keys.items() if key is not None}
+        n_bins, *_ = video_shape(file, config.video)
+        n_units = self._require_responses(n_bins)
+        self.n_bins = n_bins
+        self._n_units = n_units
+        names = behaviour_names_of(config, file)
+        if config.behaviour is not None:
+            self._require_shape(config.behaviour, (n_bins, len(names)), "(time, signals)")
+        if config.rates is not None:
+            self._require_shape(config.rates, (n_bins, n_units), "(time, units)")
+        self._require_mask()
+        unit_ids = _read_unit_ids(file, config.unit_ids, n_units)
+        self.spec = SessionSpec(
+            id=config.id,
+            subject=config.subject,
+            unit_ids=unit_ids,
+            units=_read_columns(file, config.units, n_units, "units"),
+            response_kind=kind,
+            behaviour_names=names,
+            geometry=geometry,
         )
-    n_bins, n_units = responses.shape
-    stream = file.stream(session.video)
-    if stream.header.shape[0] != n_bins:
-        raise DataError(
-            f"{where(session.video)}: {stream.header.shape[0]} video frames but {n_bins} bins of responses "
-            f"('{session.responses}'); time is the first axis of both, one frame per bin"
+        self.trials = _read_trials(file, config, n_bins)
+        self.trial_columns = _read_columns(file, config.trial_columns, len(self.trials), "trials")
+        self.unit_truth: Mapping[str, Sequence[Any]] = {}
+        self.missing = config.missing
+        self._streams: dict[str, ArrayStream] = {}
+        self._seen = self._with_known_stimulus()
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """Which signals there are."""
+        return ("video", "valid", *(signal for signal in self._keys if signal != "video"))
+
+    def read(self, signal: Signal, start: int, stop: int) -> Shaped[np.ndarray, "time ..."]:
+        """Bins [start, stop) of a signal; missing samples of video and behaviour are NaN."""
+        if signal == "valid":
+            return self._valid(start, stop)
+        rows = self._stream(self._keys[signal]).read(start, stop)
+        codes = self._config.missing or ()
+        if signal == "video":
+            frames = rows[:, None] if rows.ndim == 3 else rows
+            return frames if frames.dtype == np.uint8 else without_codes(frames, codes)
+        return without_codes(rows, codes) if signal == "behaviour" else rows
+
+    def where(self, signal: Signal) -> str:
+        """The session, the file, and the array's key in it."""
+        key = self._config.valid if signal == "valid" else self._keys.get(signal)
+        return (
+            f"{self._file.where}, {signal}" if key is None else f"{self._file.where}, key '{key}', {signal}"
         )
-    valid = _read_valid(file, session.valid, n_bins, n_units)
-    codes = session.missing or ()
-    if codes:
-        seen = ~_missing_frames(stream, codes)
-        if session.behaviour is not None:
-            seen &= ~is_missing(file.read(session.behaviour), codes).any(axis=-1)
-        valid = valid & seen[:, None] & ~is_missing(responses, codes)
-    behaviour = None
-    if session.behaviour is not None:
-        names = behaviour_names_of(session, file)
-        raw = _aligned(file, session.behaviour, (n_bins, len(names)), "(time, signals)")
-        behaviour = checked_behaviour(without_codes(raw, codes), valid, where(session.behaviour))
-    rates = None
-    if session.rates is not None:
-        raw = _aligned(file, session.rates, (n_bins, n_units), "(time, units)")
-        rates = checked_rates(raw, valid, where(session.rates))
-    return ArraysSession(
-        id=session.id,
-        subject=session.subject,
-        unit_ids=_read_unit_ids(file, session.unit_ids, n_units),
-        trials=_read_trials(file, session, n_bins),
-        n_bins=n_bins,
-        responses=checked_responses(responses, valid, kind, where(session.responses)),
-        behaviour=behaviour,
-        valid=valid,
-        rates=rates,
-        stream=stream,
-        video_key=session.video,
-        missing=session.missing,
-    )
+
+    def close(self) -> None:
+        """Let go of the file; reading opens it again."""
+        for stream in self._streams.values():
+            stream.close()
+
+    def _stream(self, key: str) -> ArrayStream:
+        if key not in self._streams:
+            self._streams[key] = self._file.stream(key)
+        return self._streams[key]
+
+    def _valid(self, start: int, stop: int) -> Bool[np.ndarray, "time valid_units"]:
+        valid = self._seen[start:stop, None]
+        if (key := self._config.valid) is not None:
+            mask = self._stream(key).read(start, stop).reshape(stop - start, -1)
+            if mask.dtype != np.bool_ and not np.isin(mask, (0, 1)).all():
+                raise DataError(f"{self.where('valid')}: {_mask_of(mask.dtype)}")
+            valid = valid & mask.astype(bool)
+        if self._config.missing and self._config.responses is not None:
+            valid = valid & ~is_missing(self.read("responses", start, stop), self._config.missing)
+        return valid
+
+    def _with_known_stimulus(self) -> Bool[np.ndarray, " time"]:
+        """Bins in which no frame and no behaviour is a code for missing; reads both where there are codes."""
+        seen = np.ones(self.n_bins, bool)
+        codes = self._config.missing
+        if not codes:
+            return seen
+        for key in filter(None, (self._config.video, self._config.behaviour)):
+            if self._file.header(key).dtype == np.uint8:
+                continue
+            for start in range(0, self.n_bins, _FRAMES_AT_ONCE):
+                stop = min(start + _FRAMES_AT_ONCE, self.n_bins)
+                rows = self._stream(key).read(start, stop).reshape(stop - start, -1)
+                seen[start:stop] &= ~is_missing(rows, codes).any(axis=1)
+        return seen
+
+    def _require_responses(self, n_bins: int) -> int:
+        """How many units there are."""
+        key = self._config.responses
+        if key is None:
+            for name in ("unit_ids", "rates", "units"):
+                if getattr(self._config, name):
+                    raise DataError(
+                        f"{self._file.where}: has {name} but no responses; name the array that holds them"
+                    )
+            return 0
+        shape, where = self._file.header(key).shape, f"{self._file.where}, key '{key}'"
+        if len(shape) != 2 or 0 in shape:
+            raise DataError(
+                f"{where}: responses have shape {shape}; expected (time, units) with at least one bin and one unit"
+            )
+        if shape[0] != n_bins:
+            raise DataError(
+                f"{self._file.where}, key '{self._config.video}': {n_bins} video frames but {shape[0]} bins of "
+                f"responses ('{key}'); time is the first axis of both, one frame per bin"
+            )
+        return shape[1]
+
+    def _require_mask(self) -> None:
+        if (key := self._config.valid) is None:
+            return
+        header, where = self._file.header(key), f"{self._file.where}, key '{key}'"
+        if header.dtype != np.bool_ and header.dtype.kind not in "iu":
+            raise DataError(f"{where}: {_mask_of(header.dtype)}")
+        if header.shape not in ((self.n_bins,), (self.n_bins, 1), (self.n_bins, self._n_units)):
+            raise DataError(
+                f"{where}: valid has shape {header.shape}; expected ({self.n_bins},) or "
+                f"({self.n_bins}, {self._n_units})"
+            )
+
+    def _require_shape(self, key: str, shape: tuple[int, ...], axes: str) -> None:
+        found = self._file.header(key).shape
+        if found != shape:
+            raise DataError(
+                f"{self._file.where}, key '{key}': has shape {found}; the responses ask for {shape}, {axes}"
+            )
 
 
-def _missing_frames(stream: NpzStream, codes: tuple[float, ...]) -> Bool[np.ndarray, " time"]:
-    """Frames of a float video that hold a code in any pixel; reads the whole video."""
-    n_bins = stream.header.shape[0]
-    missing = np.zeros(n_bins, bool)
-    if stream.header.dtype == np.uint8:
-        return missing
-    for start in range(0, n_bins, _FRAMES_AT_ONCE):
-        frames = stream.read(start, min(start + _FRAMES_AT_ONCE, n_bins))
-        missing[start : start + len(frames)] = is_missing(frames, codes).reshape(len(frames), -1).any(axis=1)
-    return missing
+def _mask_of(dtype: np.dtype) -> str:
+    return f"valid is {dtype}; expected bool, True where the bin counts"
 
 
-def video_shape(file: NpzFile, key: str) -> tuple[int, int, int, int]:
+def _read_columns(file: ArrayFile, keys: dict[str, str], n_rows: int, what: str) -> Columns:
+    """A table of numbers and strings; NaN is None."""
+    table: Columns = {}
+    for name, key in keys.items():
+        values = file.read(key)
+        where = f"{file.where}, key '{key}'"
+        if values.shape != (n_rows,):
+            raise DataError(
+                f"{where}: has shape {values.shape}; expected one value for each of {n_rows} {what}"
+            )
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8", "replace")
+        if values.dtype.kind not in "iufbU":
+            raise DataError(f"{where}: is {values.dtype}; expected numbers or strings")
+        plain = values.tolist()
+        table[name] = tuple(None if isinstance(v, float) and not np.isfinite(v) else v for v in plain)
+    return table
+
+
+def video_shape(file: ArrayFile, key: str) -> tuple[int, int, int, int]:
     header = file.header(key)
     where = f"{file.where}, key '{key}'"
     if header.dtype != np.uint8 and header.dtype.kind != "f":
@@ -153,7 +235,7 @@ def video_shape(file: NpzFile, key: str) -> tuple[int, int, int, int]:
     return (shape[0], 1, shape[1], shape[2]) if len(shape) == 3 else (shape[0], shape[1], shape[2], shape[3])
 
 
-def behaviour_names_of(session: ArraysSessionConfig, file: NpzFile) -> tuple[str, ...]:
+def behaviour_names_of(session: ArraysSessionConfig, file: ArrayFile) -> tuple[str, ...]:
     if session.behaviour is None:
         if session.behaviour_names:
             raise DataError(
@@ -176,36 +258,7 @@ def behaviour_names_of(session: ArraysSessionConfig, file: NpzFile) -> tuple[str
     return names
 
 
-def _aligned(file: NpzFile, key: str, shape: tuple[int, ...], axes: str) -> Shaped[np.ndarray, "..."]:
-    array = file.read(key)
-    if array.shape != shape:
-        raise DataError(
-            f"{file.where}, key '{key}': has shape {array.shape}; the responses ask for {shape}, {axes}"
-        )
-    return array
-
-
-def _read_valid(
-    file: NpzFile, key: str | None, n_bins: int, n_units: int
-) -> Bool[np.ndarray, "time valid_units"]:
-    if key is None:
-        return np.ones((n_bins, 1), dtype=bool)
-    valid = file.read(key)
-    where = f"{file.where}, key '{key}'"
-    if valid.dtype != np.bool_ and not (valid.dtype.kind in "iu" and np.isin(valid, (0, 1)).all()):
-        raise DataError(f"{where}: valid is {valid.dtype}; expected bool, True where the bin counts")
-    if valid.shape not in ((n_bins,), (n_bins, 1), (n_bins, n_units)):
-        raise DataError(
-            f"{where}: valid has shape {valid.shape}; expected ({n_bins},) or ({n_bins}, {n_units})"
-        )
-    if not valid.any():
-        raise DataError(
-            f"{where}: no bin is valid, the session is empty; leave the session out or mend the mask"
-        )
-    return valid.astype(bool).reshape(n_bins, -1)
-
-
-def _read_unit_ids(file: NpzFile, key: str | None, n_units: int) -> tuple[str, ...]:
+def _read_unit_ids(file: ArrayFile, key: str | None, n_units: int) -> tuple[str, ...]:
     if key is None:
         return tuple(str(unit) for unit in range(n_units))
     ids = _labels(file, key)
@@ -224,7 +277,7 @@ def _read_unit_ids(file: NpzFile, key: str | None, n_units: int) -> tuple[str, .
     return tuple(found)
 
 
-def _labels(file: NpzFile, key: str) -> list[str | None]:
+def _labels(file: ArrayFile, key: str) -> list[str | None]:
     """A one-dimensional array of integers or strings as strings; negative, NaN and '' stand for no label."""
     array = file.read(key)
     where = f"{file.where}, key '{key}'"
@@ -244,7 +297,7 @@ def _labels(file: NpzFile, key: str) -> list[str | None]:
     ]
 
 
-def _read_trials(file: NpzFile, session: ArraysSessionConfig, n_bins: int) -> tuple[Trial, ...]:
+def _read_trials(file: ArrayFile, session: ArraysSessionConfig, n_bins: int) -> tuple[Trial, ...]:
     spans = _read_spans(file, session, n_bins)
     splits = _per_trial(file, session.split, len(spans), "split")
     stimulus_ids = _per_trial(file, session.stimulus_id, len(spans), "stimulus_id")
@@ -262,7 +315,7 @@ def _read_trials(file: NpzFile, session: ArraysSessionConfig, n_bins: int) -> tu
     )
 
 
-def _per_trial(file: NpzFile, key: str | None, n_trials: int, name: str) -> list[str | None]:
+def _per_trial(file: ArrayFile, key: str | None, n_trials: int, name: str) -> list[str | None]:
     if key is None:
         return [None] * n_trials
     labels = _labels(file, key)
@@ -274,7 +327,7 @@ def _per_trial(file: NpzFile, key: str | None, n_trials: int, name: str) -> list
     return labels
 
 
-def _read_spans(file: NpzFile, session: ArraysSessionConfig, n_bins: int) -> list[tuple[int, int]]:
+def _read_spans(file: ArrayFile, session: ArraysSessionConfig, n_bins: int) -> list[tuple[int, int]]:
     if session.trial_start is not None and session.trial is not None:
         raise DataError(f"{file.where}: gives both trial_start and trial; give one of them")
     if session.trial_start is not None:
@@ -284,7 +337,7 @@ def _read_spans(file: NpzFile, session: ArraysSessionConfig, n_bins: int) -> lis
     return [(0, n_bins)]
 
 
-def _spans_from_starts(file: NpzFile, key: str, n_bins: int) -> list[tuple[int, int]]:
+def _spans_from_starts(file: ArrayFile, key: str, n_bins: int) -> list[tuple[int, int]]:
     starts = file.read(key)
     where = f"{file.where}, key '{key}'"
     if starts.ndim != 1 or len(starts) == 0 or starts.dtype.kind not in "iu":
@@ -315,7 +368,7 @@ def _spans_from_starts(file: NpzFile, key: str, n_bins: int) -> list[tuple[int, 
     return list(zip(edges, [*edges[1:], n_bins], strict=True))
 
 
-def _spans_from_labels(file: NpzFile, key: str, n_bins: int) -> list[tuple[int, int]]:
+def _spans_from_labels(file: ArrayFile, key: str, n_bins: int) -> list[tuple[int, int]]:
     """Runs of equal labels; bins without a label (negative, NaN, '') lie between trials.
 
     A label that comes back is refused: more often a sorting mistake than a repeat, which `stimulus_id` names.

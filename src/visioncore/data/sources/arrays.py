@@ -3,23 +3,19 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat
 
-from visioncore.config import ComponentConfig
-from visioncore.data.recording import RecordingInfo, SessionRecording
-from visioncore.data.sources.aligned import (
-    ArraysSessionConfig,
-    behaviour_names_of,
-    read_session,
-    video_shape,
-)
+from visioncore.config import ComponentConfig, dump_config
+from visioncore.data.recording import RecordingSource
+from visioncore.data.sources.aligned import ArraysSession, ArraysSessionConfig, video_shape
+from visioncore.data.sources.array_file import ArrayFile
 from visioncore.data.sources.npz import NpzFile
 from visioncore.errors import DataError
+from visioncore.spec import Geometry, ResponseKind, Sampling
 
 _KEYS = (
     "video",
@@ -43,7 +39,7 @@ class ArraysConfig(ComponentConfig):
 
     type: Literal["arrays"] = "arrays"
     sampling_rate_hz: PositiveFloat
-    response_kind: Literal["counts", "trace"]
+    response_kind: ResponseKind
     degrees_per_pixel: PositiveFloat | None = None
     sessions: tuple[ArraysSessionConfig, ...] = Field(min_length=1)
 
@@ -52,95 +48,75 @@ class ArraysConfig(ComponentConfig):
         return ArraysSource(self, base_dir)
 
 
-class ArraysSource:
+class ArraysSource(RecordingSource):
     """A `RecordingSource` over NPZ files."""
 
     def __init__(self, config: ArraysConfig, base_dir: Path) -> None:
         self._config = config
         self._base_dir = base_dir
+        self._sessions = {session.id: session for session in config.sessions}
         ids = [session.id for session in config.sessions]
         for twice in sorted({i for i in ids if ids.count(i) > 1}):
             raise DataError(
                 f"session id '{twice}' appears {ids.count(twice)} times; give every session its own"
             )
 
-    def info(self) -> RecordingInfo:
-        """What the sessions have in common, as the first one has it.
-
-        Raises:
-            DataError: a session's behaviour is named otherwise than the first one's, or in another order.
-        """
+    def sampling(self) -> Sampling:
+        """One clock, and the frame size of the first session."""
         first = self._config.sessions[0]
-        file = self._file(first)
-        _, channels, height, width = video_shape(file, first.video)
-        behaviour_names = behaviour_names_of(first, file)
-        for other in self._config.sessions[1:]:
-            self._require_behaviour_names(other, behaviour_names)
-        return RecordingInfo(
-            sampling_rate_hz=self._config.sampling_rate_hz,
-            response_kind=self._config.response_kind,
-            channels=channels,
-            height=height,
-            width=width,
-            behaviour_names=behaviour_names,
-            degrees_per_pixel=self._config.degrees_per_pixel,
-        )
+        _, channels, height, width = video_shape(self._file(first.id), first.video)
+        return Sampling(channels=channels, height=height, width=width, rate_hz=self._config.sampling_rate_hz)
 
-    def fingerprint(self) -> str:
-        """Digest of the settings and of the files' own checksums; where the files lie makes no difference."""
-        settings = self._config.model_dump(mode="json")
-        for session, dumped in zip(self._config.sessions, settings["params"]["sessions"], strict=True):
-            del dumped["path"]
-            for newer in ("missing", "group"):
-                if dumped[newer] is None:
-                    del dumped[newer]  # as in fingerprints of before there was the key
-            dumped["content"] = self._content(session)
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    def session_ids(self) -> tuple[str, ...]:
+        """In the order of the YAML."""
+        return tuple(self._sessions)
 
-    def sessions(self) -> Iterator[SessionRecording]:
-        """Each session with everything but its video in memory.
+    def fingerprint(self, session_id: str) -> str:
+        """Digest of the settings and of the file's own checksums; where the file lies makes no difference."""
+        dumped = dump_config(self._sessions[session_id])
+        del dumped["path"]
+        shared = dump_config(self._config)["params"]
+        del shared["sessions"]
+        content = [shared, dumped, self._content(session_id)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Refuse a recording that is named twice: trained on under one id, it would be tested on under the other.
 
         Raises:
-            DataError: naming session, key, what was found and what to do.
+            DataError: naming both sessions.
         """
-        self._require_different_recordings()
-        for session in self._config.sessions:
-            recording = read_session(session, self._file(session), self._config.response_kind)
-            try:
-                yield recording
-            finally:
-                recording.stream.close()
-
-    def _require_different_recordings(self) -> None:
-        """Trained on under one id, a recording would be tested on under the other."""
-        contents = [(session, self._content(session)) for session in self._config.sessions]
+        contents = [(session, self._content(session.id)) for session in self._config.sessions]
         for (session, one), (other, two) in combinations(contents, 2):
-            if one["responses"] != two["responses"]:
+            if not one["responses"] or one["responses"] != two["responses"]:
                 continue
             told = (
-                f"{self._file(other).where}, key '{other.responses}': holds the same responses as session "
+                f"{self._file(other.id).where}, key '{other.responses}': holds the same responses as session "
                 f"'{session.id}' ({Path(session.path).name}, key '{session.responses}')"
             )
             if one == two:
                 raise DataError(f"{told}, and so do all other arrays; name a recording once, as one session")
             _logger.warning("%s: are these one recording? Then name it once", told)
 
-    def _content(self, session: ArraysSessionConfig) -> dict[str, list[Any]]:
-        """What identifies each array of a session, by the files' own checksums."""
-        file = self._file(session)
-        return {name: file.digest(key) for name in _KEYS if (key := getattr(session, name)) is not None}
+    def session(self, session_id: str) -> ArraysSession:
+        """The session, its signals read a piece at a time.
 
-    def _require_behaviour_names(self, session: ArraysSessionConfig, expected: tuple[str, ...]) -> None:
-        """Columns are matched across sessions by place, so their names must be the same, order included."""
-        file = self._file(session)
-        found = behaviour_names_of(session, file)
-        # Behaviour that only some sessions have is refused when they are read.
-        if found and expected and found != expected:
-            raise DataError(
-                f"{file.where}, key '{session.behaviour}': its signals are {', '.join(found)}, but those of "
-                f"session '{self._config.sessions[0].id}' are {', '.join(expected)}; give every session the "
-                "same behaviour_names in the same order, and its columns in that order"
-            )
+        Raises:
+            DataError: naming session, key, what was found and what to do.
+        """
+        config = self._sessions[session_id]
+        geometry = config.geometry
+        if geometry == Geometry():
+            geometry = Geometry(degrees_per_pixel=self._config.degrees_per_pixel)
+        return ArraysSession(config, self._file(session_id), self._config.response_kind, geometry)
 
-    def _file(self, session: ArraysSessionConfig) -> NpzFile:
-        return NpzFile(self._base_dir / session.path, session.id)
+    def _content(self, session_id: str) -> dict[str, list[Any]]:
+        """What identifies each array of a session, by the file's own checksums."""
+        session, file = self._sessions[session_id], self._file(session_id)
+        keys = {name: key for name in _KEYS if (key := getattr(session, name)) is not None}
+        keys |= {f"units.{name}": key for name, key in session.units.items()}
+        keys |= {f"trials.{name}": key for name, key in session.trial_columns.items()}
+        return {"responses": [], **{name: file.digest(key) for name, key in keys.items()}}
+
+    def _file(self, session_id: str) -> ArrayFile:
+        return NpzFile(self._base_dir / self._sessions[session_id].path, session_id)

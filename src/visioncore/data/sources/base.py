@@ -10,9 +10,8 @@ from pydantic import Field
 from visioncore.data.sources.arrays import ArraysConfig
 from visioncore.data.sources.calcium import CalciumConfig
 from visioncore.data.sources.simulated import SimulatedConfig
-from visioncore.data.sources.slow_retina import SlowRetinaConfig
 from visioncore.data.sources.subunit_cascade import SubunitCascadeConfig
-from visioncore.data.sources.white_noise import WhiteNoiseConfig
+from visioncore.data.sources.white_noise import SlowRetinaConfig, WhiteNoiseConfig
 
 SourceConfig = Annotated[
     SimulatedConfig

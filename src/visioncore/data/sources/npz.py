@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Shaped
 
+from visioncore.data.sources.array_file import ArrayHeader
 from visioncore.errors import DataError
 
 _DAMAGE = (
@@ -61,16 +62,14 @@ class _ByteStream(Protocol):
 
 
 @dataclass(frozen=True)
-class MemberHeader:
-    """Shape and type of one array in the file, known without reading it."""
+class MemberHeader(ArrayHeader):
+    """Of a member of the archive."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
     fortran_order: bool
 
 
 class NpzFile:
-    """The arrays of one NPZ file; `where` names the session and the file in every error."""
+    """An `ArrayFile` over an NPZ file."""
 
     def __init__(self, path: Path, session_id: str) -> None:
         self.path = path
@@ -167,8 +166,9 @@ class NpzStream:
     def __init__(self, file: NpzFile, key: str) -> None:
         self._file = file
         self._key = key
-        self.header = file.header(key)
-        self._whole = file.read(key) if self.header.fortran_order else None
+        header = file.header(key)
+        self.header: ArrayHeader = header
+        self._whole = file.read(key) if header.fortran_order else None
         self._stream: _ByteStream | None = None
         self._next_row = 0
 

@@ -1,19 +1,18 @@
-"""A simulated white-noise experiment on retina- and LGN-like cells with known ground truth."""
+"""Simulated white-noise experiments on retina- and LGN-like cells and on slow retinal ones, with known ground truth."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from visioncore.config import ComponentConfig
-from visioncore.data.recording import RecordingInfo, SessionRecording
-from visioncore.data.simulator.drawn import simulation_fingerprint
 from visioncore.data.simulator.white_noise import (
     NoiseSessionConfig,
     SlowRetinaSessionConfig,
     simulate_white_noise,
 )
+from visioncore.data.sources.simulation import SimulatedSession, SimulatedSource
+from visioncore.spec import Sampling
 
-WHITE_NOISE_VERSION = 1
+WHITE_NOISE_VERSION = SLOW_RETINA_VERSION = 1
 """Raised whenever the same parameters come to yield other recordings."""
 
 
@@ -22,38 +21,29 @@ class WhiteNoiseConfig(ComponentConfig, NoiseSessionConfig):
 
     type: Literal["white_noise"] = "white_noise"
 
-    def build(self, base_dir: Path) -> "NoiseSource":
+    def build(self, base_dir: Path) -> SimulatedSource:
         """The source; it reads no files, so `base_dir` plays no part."""
-        return NoiseSource(self, WHITE_NOISE_VERSION, "N1", "N")
+        return _noise_source(self, WHITE_NOISE_VERSION, SimulatedSession("N1", "N", 0))
 
 
-class NoiseSource:
-    """A `RecordingSource` of one simulated session under noise."""
+class SlowRetinaConfig(ComponentConfig, SlowRetinaSessionConfig):
+    """`type: slow_retina`; docs/simulator.md describes what it yields."""
 
-    def __init__(
-        self,
-        config: NoiseSessionConfig | SlowRetinaSessionConfig,
-        version: int,
-        session_id: str,
-        subject: str,
-    ) -> None:
-        self._config, self._version = config, version
-        self._session_id, self._subject = session_id, subject
+    type: Literal["slow_retina"] = "slow_retina"
 
-    def info(self) -> RecordingInfo:
-        """The checkerboard, in pixels only: what a pixel is in degrees depends on the eye."""
-        return RecordingInfo(
-            sampling_rate_hz=self._config.sampling_rate_hz,
-            response_kind="counts",
-            channels=1,
-            height=self._config.height,
-            width=self._config.width,
-        )
+    def build(self, base_dir: Path) -> SimulatedSource:
+        """The source; it reads no files, so `base_dir` plays no part."""
+        return _noise_source(self, SLOW_RETINA_VERSION, SimulatedSession("R1", "R", 0))
 
-    def fingerprint(self) -> str:
-        """Digest of the parameters and the generator's version."""
-        return simulation_fingerprint(self._config, self._version)
 
-    def sessions(self) -> Iterator[SessionRecording]:
-        """One session."""
-        yield simulate_white_noise(self._config, self._session_id, self._subject)
+def _noise_source(
+    config: WhiteNoiseConfig | SlowRetinaConfig, version: int, only: SimulatedSession
+) -> SimulatedSource:
+    """One session; what a pixel is in degrees depends on the eye."""
+    return SimulatedSource(
+        config,
+        version,
+        Sampling(channels=1, height=config.height, width=config.width, rate_hz=config.sampling_rate_hz),
+        [only],
+        lambda session: simulate_white_noise(config, session.id, session.subject),
+    )
