@@ -102,7 +102,7 @@ def require_scale_of(twin: Twin, store: RecordingStore) -> None:
     Raises:
         DataError: it cannot be.
     """
-    for name in store.sessions:
+    for name in (own for own in store.sessions if own in twin.sessions):
         constants = [spec.session(name).normalisation for spec in (twin.spec, store.spec)]
         for trained, here in zip(*map(_videos, constants), strict=True):
             require_one_scale({"the twin's training data": trained, "this recording": here}, str(store.path))
