@@ -91,7 +91,10 @@ class ClipDataset(Dataset[Batch]):
         self._clip_frames = clip_frames
         self._clips_per_batch = clips_per_batch
         self._seed = seed
-        blocks = {session.id: self._usable(session, split) for session in store.sessions.values()}
+        with_units = [session for session in store.sessions.values() if session.unit_ids]
+        if not with_units:
+            raise DataError("no session has units, so there are no responses to train on")
+        blocks = {session.id: self._usable(session, split) for session in with_units}
         self._blocks = {session: own for session, own in blocks.items() if own}
         if not self._blocks:
             raise DataError(f"no {split} block is longer than the burn-in of {self._burn_in_bins} bins")

@@ -22,7 +22,7 @@ class ValidationBlocks(Dataset[SessionClips]):
     def __init__(self, store: RecordingStore, blocks_at_once: int, max_minutes: float | None = None) -> None:
         self._burn_in_bins = store.burn_in_bins
         self._groups: list[tuple[SessionStore, tuple[Block, ...]]] = []
-        for session in store.sessions.values():
+        for session in (own for own in store.sessions.values() if own.unit_ids):
             usable = [b for b in session.blocks_in("validation") if b.n_bins > store.burn_in_bins]
             if max_minutes is not None:
                 minutes = sum(b.n_bins for b in usable) / store.spec.rate_hz / 60

@@ -30,24 +30,10 @@ def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
         DataError: frame, sampling rate, response kind or behaviour differ from what the twin was made for.
         CheckpointError: no session is the twin's, or the units of one differ.
     """
-    here, there = store.spec, twin.spec
-    facts: list[tuple[str, Any, Any]] = [
-        (fact, getattr(here.sampling, fact), getattr(there.sampling, fact))
-        for fact in ("channels", "height", "width")
-    ]
-    facts.append(("response_kind", here.response_kind, there.response_kind))
-    if not same_rate(here.rate_hz, there.rate_hz):
-        facts.append(("sampling_rate_hz", here.rate_hz, there.rate_hz))
-    for name in set(store.sessions) & set(twin.sessions) if twin.uses_behaviour else ():
-        facts.append(
-            ("behaviour_names", here.session(name).behaviour_names, there.session(name).behaviour_names)
-        )
-    for fact, found, expected in facts:
-        if found != expected:
-            raise DataError(
-                f"{store.path}: {fact} is {found}, but the twin was made for {expected}; "
-                "evaluate it on data prepared as in its training"
-            )
+    _require_same_facts(twin, store)
+    if any(not session.unit_ids for session in store.sessions.values()):
+        # The stimulus alone: nothing to hold a prediction against.
+        store = store.only([name for name, session in store.sessions.items() if session.unit_ids])
     known = [name for name in store.sessions if name in twin.sessions]
     if not known:
         first = next(iter(store.sessions))
@@ -71,6 +57,27 @@ def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
                     "units are matched by (session, unit id)"
                 )
     return store
+
+
+def _require_same_facts(twin: Twin, store: RecordingStore) -> None:
+    here, there = store.spec, twin.spec
+    facts: list[tuple[str, Any, Any]] = [
+        (fact, getattr(here.sampling, fact), getattr(there.sampling, fact))
+        for fact in ("channels", "height", "width")
+    ]
+    facts.append(("response_kind", here.response_kind, there.response_kind))
+    if not same_rate(here.rate_hz, there.rate_hz):
+        facts.append(("sampling_rate_hz", here.rate_hz, there.rate_hz))
+    for name in set(store.sessions) & set(twin.sessions) if twin.uses_behaviour else ():
+        facts.append(
+            ("behaviour_names", here.session(name).behaviour_names, there.session(name).behaviour_names)
+        )
+    for fact, found, expected in facts:
+        if found != expected:
+            raise DataError(
+                f"{store.path}: {fact} is {found}, but the twin was made for {expected}; "
+                "evaluate it on data prepared as in its training"
+            )
 
 
 Acquaintance = Literal["these data", "these sessions", "not known", "other data"]

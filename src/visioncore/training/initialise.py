@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> None:
     """Set rates, filters and positions of `twin`, in place; deterministic."""
     for id_, session in store.sessions.items():
+        if not session.unit_ids:
+            continue
         traces = session.trace_statistics() if store.spec.response_kind == "trace" else None
         _start_at_the_mean(twin.output(id_), session, traces)
         linear = twin.linear(id_)

@@ -55,6 +55,8 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
     for id_, session in store.sessions.items():
         if len(candidates) == 1 or not config.linear:
             break
+        if not session.unit_ids:
+            continue
         traces = session.trace_statistics() if store.spec.response_kind == "trace" else None
         minutes = min(config.max_minutes_per_session, MOST_MINUTES)
         sample = take_sample(twin, session, traces, minutes, candidates[-1])
