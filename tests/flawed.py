@@ -68,7 +68,11 @@ def traces(arrays: Arrays, seed: int = 1) -> Arrays:
 
 
 def prepared(
-    folder: Path, *sessions: Arrays, kind: Literal["counts", "trace"] = "counts", **changes: Any
+    folder: Path,
+    *sessions: Arrays,
+    kind: Literal["counts", "trace"] = "counts",
+    normalisation: Literal["pooled", "session"] = "pooled",
+    **changes: Any,
 ) -> RecordingStore:
     """The recording, prepared; `changes` are of every session's YAML, a change to None leaves a key out."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +89,7 @@ def prepared(
     raw = {
         "type": "arrays",
         "params": {"sampling_rate_hz": RATE_HZ, "response_kind": kind, "sessions": named},
+        "normalisation": normalisation,
     }
     return prepare(build_data_config(raw, "flawed.yaml"), folder)
 

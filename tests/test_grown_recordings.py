@@ -178,3 +178,17 @@ def test_constants_of_a_twin_of_a_share_of_the_training_data_are_those_of_the_sh
     found = {finding.check: finding for finding in leak_findings(twin, store, Progress(disable=True))}
     assert found["training data"].level == "pass"
     assert found["constants"].level == ("pass" if share == 0.4 else "fail"), found["constants"].sentence
+
+
+@pytest.mark.parametrize("claimed", ["pooled", "session"])
+def test_constants_of_each_session_are_recomputed_from_it_alone(
+    claimed: str, sessions: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    darker = {**sessions[1], "stim": sessions[1]["stim"] // 2, "speed": sessions[1]["speed"] + 5}
+    store = prepared(tmp_path, sessions[0], darker, normalisation="session")
+    twin = trained(store)
+    twin.provenance["experiment"] = {"training": {}, "data": {"normalisation": claimed}}
+    found = {finding.check: finding for finding in leak_findings(twin, store, Progress(disable=True))}
+    assert found["constants"].level == ("pass" if claimed == "session" else "fail"), found[
+        "constants"
+    ].sentence

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ def write_manifest(path: Path, manifest: Config) -> None:
     """Write a record with its digest, atomically, and have it on the disk before returning."""
     content = manifest.model_dump(mode="json")
     document = {"version": STORE_VERSION, "sha256": _digest(content), "manifest": content}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".building-{path.name}-{socket.gethostname()}-{os.getpid()}")
     with partial.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1, allow_nan=False)
         file.flush()

@@ -124,7 +124,8 @@ def _make(
         source.check()
     sessions = target.parent / SESSIONS_FOLDER
     sessions.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(sessions)
+    for place in (sessions, target.parent):
+        _remove_abandoned(place)
     with _progress() as progress:
         for session in missing:
             _write_atomically(session, session.folder_in(target.parent), progress)
@@ -167,7 +168,8 @@ def _remove_abandoned(folder: Path) -> None:
     for left in folder.glob(f".building-*-{socket.gethostname()}-*"):
         pid = left.name.rpartition("-")[2]
         if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):
-            shutil.rmtree(left, ignore_errors=True)
+            # A session store, or a plan.
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _is_running(pid: int) -> bool:
