@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from visioncore.checkpoint import load_twin, save_twin
+from visioncore.config import build_config, dump_config
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores import BlindConfig, CoreConfig, NoCoreConfig, ViViTConfig
@@ -350,10 +351,16 @@ def test_a_size_that_does_not_tile_needs_a_padding_rule() -> None:
     ]
 
 
-def test_a_stride_longer_than_the_patch_is_refused() -> None:
-    core = ViViTConfig.tiny().model_copy(update={"patch_size": (2, 5, 5), "stride": (3, 4, 4)})
-    with pytest.raises(ConfigError, match="frames would be skipped"):
-        core.build(VideoShape(1, HEIGHT, WIDTH))
+@pytest.mark.parametrize("stride", [(4, 4, 4), (2, 6, 4), (2, 4, 6)])
+def test_a_stride_longer_than_the_patch_is_refused_when_the_file_is_read(stride: tuple[int, ...]) -> None:
+    raw = dump_config(ViViTConfig.tiny())
+    raw["params"]["stride"] = list(stride)
+    with pytest.raises(
+        ConfigError, match=r"is larger than patch \[3, 5, 5\].*frames would be skipped"
+    ) as caught:
+        build_config(ViViTConfig, raw, "my.yaml")
+    assert str(caught.value).startswith("my.yaml: stride ")
+    assert "\n" not in str(caught.value)
 
 
 def test_register_tokens_learn_and_never_shift_the_patches() -> None:
@@ -494,10 +501,11 @@ def test_the_tokenizer_is_the_convolution_it_says_it_is(config: ViViTConfig) -> 
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_taps_that_do_not_fill_tubelet_and_stride_are_refused() -> None:
-    config = ViViTConfig.tiny().model_copy(update={"patch_size": (4, 5, 5), "stride": (3, 4, 4)})
+def test_taps_that_do_not_fill_tubelet_and_stride_are_refused_when_the_file_is_read() -> None:
+    raw = dump_config(ViViTConfig.tiny())
+    raw["params"] |= {"patch_size": [4, 5, 5], "stride": [3, 4, 4], "frames_per_tap": 2}
     with pytest.raises(ConfigError, match=r"patch 4 and stride 3 are not both multiples of frames_per_tap 2"):
-        config.model_copy(update={"frames_per_tap": 2}).build(VideoShape(1, HEIGHT, WIDTH))
+        build_config(ViViTConfig, raw, "my.yaml")
 
 
 def test_gradient_checkpointing_changes_memory_and_nothing_else() -> None:

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from visioncore.config import ComponentConfig
 from visioncore.errors import ConfigError
 from visioncore.model.cores.base import Core
+from visioncore.model.cores.tubelets import TubeletConfig
 from visioncore.model.layers.block import (
     Block,
     BlockForm,
@@ -25,7 +26,7 @@ from visioncore.model.layers.block import (
     SerialBlock,
 )
 from visioncore.model.layers.rope import axial_rotation, raster_rotation
-from visioncore.model.layers.strided_conv import InitialFilters, Padding, tile
+from visioncore.model.layers.strided_conv import Padding, TubeletForm
 from visioncore.model.layers.tokenizer import PatchDropout, UnfoldConv3d
 from visioncore.shapes import VideoShape
 
@@ -35,7 +36,7 @@ ROTATIONS = {"axial": axial_rotation, "raster": raster_rotation}
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class ViViTConfig(ComponentConfig):
+class ViViTConfig(TubeletConfig, ComponentConfig):
     """All hyper-parameters of the guide, under its names, and switches for what an ablation would ask."""
 
     type: Literal["vivit"] = "vivit"
@@ -52,14 +53,10 @@ class ViViTConfig(ComponentConfig):
     """Step between tubelets; the patch size (no overlap) when left out."""
     padding: Padding = "none"
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
-    initial_filters: InitialFilters = "random"
-    """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
     rectify: bool = False
     """Whether tokens are projected from the parts of each filter's response above and below zero, not from its norm."""
     num_filters: PositiveInt | None = None
     """Of the tokenizer's convolution; embedding_dim when left out."""
-    frames_per_tap: PositiveInt = 1
-    """Frames that are averaged for one tap of the tokenizer's kernel; divides the tubelet's frames and their stride."""
     temporal_window: PositiveInt = 128
     """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
     num_registers: NonNegativeInt = 0
@@ -104,6 +101,17 @@ class ViViTConfig(ComponentConfig):
             num_registers=2,
         )
 
+    def tubelets(self) -> TubeletForm:
+        return TubeletForm(
+            kernel=self.patch_size,
+            stride=self.stride or self.patch_size,
+            filters=self.num_filters or self.embedding_dim,
+            padding=self.padding,
+            frames_per_tap=self.frames_per_tap,
+            initial_filters=self.initial_filters,
+            called="patch",
+        )
+
     def build(self, video: VideoShape) -> "ViViT":
         """The core for videos of this shape.
 
@@ -126,23 +134,8 @@ class ViViT(Core[ViViTState]):
     def __init__(self, config: ViViTConfig, video: VideoShape) -> None:
         super().__init__()
         self.config = config
-        patch = config.patch_size
-        stride = config.stride or patch
-        rows = tile(video.height, patch[1], stride[1], config.padding, "height")
-        columns = tile(video.width, patch[2], stride[2], config.padding, "width")
         dim = config.embedding_dim
-        self.tokenizer = UnfoldConv3d(
-            channels=video.channels,
-            rows=rows,
-            columns=columns,
-            kernel_frames=patch[0],
-            stride_frames=stride[0],
-            num_filters=config.num_filters or dim,
-            dim=dim,
-            initial_filters=config.initial_filters,
-            rectify=config.rectify,
-            frames_per_tap=config.frames_per_tap,
-        )
+        self.tokenizer = UnfoldConv3d(config.tubelets(), video, dim=dim, rectify=config.rectify)
         self.patch_dropout = PatchDropout(config.patch_dropout)
         self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)
 
@@ -191,7 +184,7 @@ class ViViT(Core[ViViTState]):
         return maps[:n_spatial], maps[n_spatial:]
 
     def stride_setting(self, frames: int) -> str:
-        _, down, across = self.config.stride or self.config.patch_size
+        down, across = self.tokenizer.rows.stride, self.tokenizer.columns.stride
         return f"model.convnet.params.stride=[{frames},{down},{across}]"
 
     def history_frames(self) -> int:
