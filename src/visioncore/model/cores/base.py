@@ -6,9 +6,19 @@ from typing import ClassVar, Generic, TypeVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from visioncore.config import ComponentConfig
+from visioncore.model.stage import Stage, count, shape_text
 from visioncore.shapes import FeatureShape
 
 S = TypeVar("S")
+
+
+class BaseCoreConfig(ComponentConfig):
+    """Base of the cores' configs. Must provide `build`, from a `VideoShape` to the core, and `tiny` for the tests."""
+
+    def for_counting(self) -> "BaseCoreConfig":
+        """The same core, made of operations that a counter of FLOPs knows, each of them run once."""
+        return self
 
 
 class Core(nn.Module, ABC, Generic[S]):
@@ -36,6 +46,20 @@ class Core(nn.Module, ABC, Generic[S]):
         """How many frames back a token's features can depend on; None without bound."""
         return None
 
+    def stages(self, clip_frames: int) -> list[Stage]:
+        """What `describe` shows of the way through it, for a clip of so many frames."""
+        out = self.out_shape
+        shape = shape_text(out.channels, clip_frames // out.stride, out.rows, out.columns)
+        return [Stage("core output", shape, count(self))]
+
+    def span_tokens(self, clip_frames: int) -> int | None:
+        """How many tokens of a clip one attention over time sees at most; None where there is none."""
+        return None
+
     def notes(self) -> list[str]:
-        """What `describe` should say of this core beyond its shapes (padding, cropping, spans)."""
+        """What `describe` should say of this core beyond its shapes (padding, cropping)."""
+        return []
+
+    def warnings(self, clip_frames: int) -> list[str]:
+        """What `describe` should warn of, for a clip of so many frames."""
         return []
