@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visioncore.config import ComponentConfig
+from visioncore.model.extras import Extras
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.shapes import FeatureShape
 
@@ -37,6 +38,15 @@ class Core(nn.Module, ABC, Generic[S]):
         self, state: S | None, video: Float[Tensor, "batch channels time height width"]
     ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], S]:
         """Features of the tokens that this chunk completes, and the state for the next chunk."""
+
+    def advance_with_extras(
+        self, state: S | None, video: Float[Tensor, "batch channels time height width"]
+    ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], S, Extras]:
+        """`advance`, and what the core says beside it (`visioncore.model.extras`): what training calls.
+
+        A core with losses or statistics of its own provides this one, and `advance` by leaving its extras out.
+        """
+        return (*self.advance(state, video), {})
 
     def stride_setting(self, frames: int) -> str:
         """The override, as `--set` spells it, with which a token comes every so many frames."""

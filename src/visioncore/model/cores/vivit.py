@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from visioncore.errors import ConfigError
 from visioncore.model.cores.base import BaseCoreConfig, Core
 from visioncore.model.cores.tubelets import TubeletConfig
+from visioncore.model.extras import Extras, within
 from visioncore.model.grid_layers import GridLayer, GridLayerConfig, SpaceLayerConfig, TimeLayerConfig
+from visioncore.model.grid_layers.base import BaseGridLayerConfig
 from visioncore.model.grid_layers.space import Rope
 from visioncore.model.layers.attention import CausalWindow, recorded_weights
 from visioncore.model.layers.block import Arrangement, BlockForm, FeedForward
@@ -126,7 +128,7 @@ class ViViTConfig(TubeletConfig, BaseCoreConfig):
             num_registers=2,
         )
 
-    def grid_layers(self) -> Sequence[GridLayerConfig]:
+    def grid_layers(self) -> Sequence[BaseGridLayerConfig]:
         """What the tokens pass, in either way of writing it."""
         if self.layers is not None:
             return self.layers
@@ -206,20 +208,29 @@ class ViViT(Core[ViViTState]):
         state: ViViTState | None,
         video: Float[Tensor, "batch channels time height width"],
     ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], ViViTState]:
+        features, state, _ = self.advance_with_extras(state, video)
+        return features, state
+
+    def advance_with_extras(
+        self, state: ViViTState | None, video: Float[Tensor, "batch channels time height width"]
+    ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], ViViTState, Extras]:
+        """The extras are those of the grid layers, under `layers.0` and so on."""
         old = state.layers if state else (None,) * len(self.layers)
         tokens, frames = self.tokenizer.advance(state.frames if state else None, video)
         if tokens.shape[1] == 0:
             out = self.out_shape
             nothing = tokens.new_zeros(len(tokens), out.channels, 0, out.rows, out.columns)
-            return nothing, ViViTState(frames, old)
+            return nothing, ViViTState(frames, old), {}
         tokens = self.patch_dropout(tokens)
-        new = []
-        for layer, remembered in zip(self.layers, old, strict=True):
-            tokens, kept = layer.advance(remembered, tokens)
+        new: list[Any] = []
+        extras: Extras = {}
+        for i, (layer, remembered) in enumerate(zip(self.layers, old, strict=True)):
+            tokens, kept, said = layer.advance_with_extras(remembered, tokens)
             new.append(kept)
+            extras |= within(f"layers.{i}", said)
         # Each place's tokens in a row, as attention over time leaves them: nothing is copied.
         features = self.norm(tokens.permute(0, 2, 3, 1, 4))
-        return features.permute(0, 4, 3, 1, 2), ViViTState(frames, tuple(new))
+        return features.permute(0, 4, 3, 1, 2), ViViTState(frames, tuple(new)), extras
 
     def attention_weights(
         self, video: Float[Tensor, "batch channels time height width"]

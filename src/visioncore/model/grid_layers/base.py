@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visioncore.config import ComponentConfig
+from visioncore.model.extras import Extras
 from visioncore.model.layers.block import BlockForm
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.shapes import FeatureShape
@@ -42,6 +43,12 @@ class GridLayer(nn.Module, ABC, Generic[S]):
         self, state: S | None, tokens: Float[Tensor, "batch tokens rows columns dim"]
     ) -> tuple[Float[Tensor, "batch tokens rows_out columns_out dim_out"], S]:
         """The tokens of this chunk, of which there is at least one, and the state for the next chunk."""
+
+    def advance_with_extras(
+        self, state: S | None, tokens: Float[Tensor, "batch tokens rows columns dim"]
+    ) -> tuple[Float[Tensor, "batch tokens rows_out columns_out dim_out"], S, Extras]:
+        """`advance`, and what the layer says beside it, as of a core: `Core.advance_with_extras`."""
+        return (*self.advance(state, tokens), {})
 
     def history_tokens(self) -> int | None:
         """How many tokens back a token can depend on; None without bound."""
