@@ -631,7 +631,7 @@ def test_eight_thousand_units_read_in_slices_as_they_would_at_once(monkeypatch: 
     readout = readout_on(9, 16, n_units=700)
     features = torch.randn(1, 4, 3, 9, 16, requires_grad=True)
     sliced = readout.dense(features)
-    monkeypatch.setattr("visioncore.model.readouts.UNITS_AT_ONCE", 10**6)
+    monkeypatch.setattr("visioncore.model.readouts.gaussian.UNITS_AT_ONCE", 10**6)
     torch.testing.assert_close(sliced, readout.dense(features))
     sliced.sum().backward()
     assert readout.weight.grad is not None
