@@ -248,12 +248,9 @@ class ViViT(Core[ViViTState]):
             )
         with recorded_weights(self) as recorded:
             self.advance(None, video)
-        over_time = [isinstance(attention.pattern, CausalWindow) for attention, _ in recorded]
-        maps = [weights for _, weights in recorded]
-        return (
-            [m for m, temporal in zip(maps, over_time, strict=True) if not temporal],
-            [m for m, temporal in zip(maps, over_time, strict=True) if temporal],
-        )
+        over_places = [w for attention, w in recorded if not isinstance(attention.pattern, CausalWindow)]
+        over_time = [w for attention, w in recorded if isinstance(attention.pattern, CausalWindow)]
+        return over_places, over_time
 
     def stride_setting(self, frames: int) -> str:
         down, across = self.tokenizer.rows.stride, self.tokenizer.columns.stride

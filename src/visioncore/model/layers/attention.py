@@ -32,6 +32,7 @@ class Pattern(ABC):
         """For the newest `n_queries` of `n_keys` positions."""
 
 
+@dataclass(frozen=True)
 class Everywhere(Pattern):
     """Every position sees every position."""
 
