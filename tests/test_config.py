@@ -132,9 +132,7 @@ def test_any_key_with_one_letter_changed_is_one_line_with_file_key_and_the_right
             assert found.startswith(f"{path.name}: ")
             assert "\n" not in found
             spelled = ".".join([*map(str, place[:-1]), wrong])
-            unknown = f"unknown key '{spelled}'; did you mean '{key}'?"
-            beside = f"keys ['{wrong}'] stand beside 'params'; did you mean '{key}' by '{wrong}'?"
-            assert unknown in found or beside in found
+            assert f"unknown key '{spelled}'; did you mean '{key}'?" in found
 
 
 MUTATIONS_PER_FILE = 40
@@ -202,7 +200,7 @@ def test_a_damaged_file_is_an_error_of_ours_or_a_valid_config(path: Path, tmp_pa
         ("sampling_rate: 240\nconvnet: {tpe: none, params: {}}", "unknown key 'convnet.tpe'; did you mean 'type'?"),
         (
             "sampling_rate: 240\nconvnet: {type: none}\nreadout: {tpe: gaussian, params: {}}",
-            "'readout': keys ['tpe'] stand beside 'params'; did you mean 'type' by 'tpe'?",
+            "unknown key 'readout.tpe'; did you mean 'type'?",
         ),
         (
             "sampling_rate: 240\nconvnet: {type: none}\nlinear: {type: low_rank, parms: {rank: 2}}",

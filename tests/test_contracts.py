@@ -18,11 +18,15 @@ from torch.nn import functional
 
 from specs import data_spec
 from visioncore.checkpoint import load_twin, save_twin
+from visioncore.config import build_config, dump_config
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores import BlindConfig, CoreConfig, NoCoreConfig, ViViTConfig
+from visioncore.model.cores.vivit import SHORTHAND, ViViT
+from visioncore.model.grid_layers import GridLayerConfig
+from visioncore.model.grid_layers.space import SpaceLayer
+from visioncore.model.layers.attention import recorded_weights
 from visioncore.model.layers.block import Block
-from visioncore.model.layers.rope import axial_rotation
 from visioncore.model.linear import LowRankLinear, LowRankLinearConfig, NoLinearConfig
 from visioncore.model.modulators import (
     ConcatConfig,
@@ -61,11 +65,18 @@ ABLATED = ViViTConfig.tiny().model_copy(
         "frames_per_tap": 2,
     }
 )
-COMBINATIONS.append((ABLATED, MODULATORS[1]))
+GRID_LAYERS = [config.tiny() for config in get_args(get_args(GridLayerConfig)[0])]
+LAYERED = ViViTConfig(
+    **{key: getattr(ViViTConfig.tiny(), key) for key in ViViTConfig.tiny().model_fields_set - {*SHORTHAND}},
+    layers=(*GRID_LAYERS[::-1], *GRID_LAYERS),
+)
+VARIANTS = {"ablated": ABLATED, "layered": LAYERED}
+COMBINATIONS += [(core, MODULATORS[1]) for core in VARIANTS.values()]
 
 
 def name_of(core: CoreConfig, modulator: ModulatorConfig) -> str:
-    return f"{'ablated ' if core is ABLATED else ''}{core.type}-{modulator.type}"
+    variant = "".join(f"{name} " for name, config in VARIANTS.items() if core is config)
+    return f"{variant}{core.type}-{modulator.type}"
 
 
 every_twin = pytest.mark.parametrize(
@@ -353,38 +364,50 @@ def test_a_size_that_does_not_tile_needs_a_padding_rule() -> None:
     ]
 
 
-def test_a_stride_longer_than_the_patch_is_refused() -> None:
-    core = ViViTConfig.tiny().model_copy(update={"patch_size": (2, 5, 5), "stride": (3, 4, 4)})
-    with pytest.raises(ConfigError, match="frames would be skipped"):
-        core.build(VideoShape(1, HEIGHT, WIDTH))
+@pytest.mark.parametrize("stride", [(4, 4, 4), (2, 6, 4), (2, 4, 6)])
+def test_a_stride_longer_than_the_patch_is_refused_when_the_file_is_read(stride: tuple[int, ...]) -> None:
+    raw = dump_config(ViViTConfig.tiny())
+    raw["params"]["stride"] = list(stride)
+    with pytest.raises(
+        ConfigError, match=r"is larger than patch \[3, 5, 5\].*frames would be skipped"
+    ) as caught:
+        build_config(ViViTConfig, raw, "my.yaml")
+    assert str(caught.value).startswith("my.yaml: stride ")
+    assert "\n" not in str(caught.value)
+
+
+def blocks_of(module: torch.nn.Module) -> list[Block]:
+    return [part for part in module.modules() if isinstance(part, Block)]
+
+
+def space_layer(vivit: ViViT) -> SpaceLayer:
+    layer = vivit.layers[0]
+    assert isinstance(layer, SpaceLayer)
+    return layer
 
 
 def test_register_tokens_learn_and_never_shift_the_patches() -> None:
     core = ViViTConfig.tiny()
     video = torch.randn(1, 1, 8, HEIGHT, WIDTH)
-    with_registers = core.build(VideoShape(1, HEIGHT, WIDTH)).eval()
-    features, _ = with_registers.advance(None, video)
+    vivit = core.build(VideoShape(1, HEIGHT, WIDTH)).eval()
+    features, _ = vivit.advance(None, video)
     features.sum().backward()
+    with_registers = space_layer(vivit)
     assert with_registers.registers.grad is not None
     assert (with_registers.registers.grad != 0).any(dim=1).all()
 
-    without = core.model_copy(update={"num_registers": 0}).build(VideoShape(1, HEIGHT, WIDTH)).eval()
+    bare = core.model_copy(update={"num_registers": 0}).build(VideoShape(1, HEIGHT, WIDTH)).eval()
+    without = space_layer(bare)
     weights = {k: v for k, v in with_registers.state_dict().items() if k != "registers"}
     without.load_state_dict(weights | {"registers": without.registers})
     # Without content (no value, and the same key for all) registers take the same share from every place:
     # the patches' own rotations are what they are without registers.
-    block, bare = with_registers.spatial[0], without.spatial[0]
-    assert isinstance(block, Block)
-    assert isinstance(bare, Block)
-    rotation = axial_rotation(4, 6, core.head_dim, video.device)
-    patches = torch.randn(1, 24, core.embedding_dim)
-    seen: list[Tensor] = []
-    alone: list[Tensor] = []
-    block.flash_attention = bare.flash_attention = False
-    block.over_places(torch.cat((with_registers.registers[None], patches), dim=1), rotation, seen)
-    bare.over_places(patches, rotation, alone)
-    among_patches = seen[0][..., 2:, 2:]
-    torch.testing.assert_close(among_patches / among_patches.sum(-1, keepdim=True), alone[0])
+    patches = torch.randn(1, 1, 4, 6, core.embedding_dim)
+    with recorded_weights(with_registers) as seen, recorded_weights(without) as alone:
+        with_registers.advance(None, patches)
+        without.advance(None, patches)
+    among_patches = seen[0][1][..., 2:, 2:]
+    torch.testing.assert_close(among_patches / among_patches.sum(-1, keepdim=True), alone[0][1])
 
 
 def test_patch_dropout_zeroes_whole_tokens_in_training_only() -> None:
@@ -399,19 +422,16 @@ def test_patch_dropout_zeroes_whole_tokens_in_training_only() -> None:
     assert torch.equal(vivit.patch_dropout.eval()(tokens), tokens)
 
 
+@pytest.mark.parametrize("flash", [True, False])
 @pytest.mark.parametrize("name", ["patch_dropout", "mha_dropout", "ff_dropout", "drop_path"])
-def test_each_dropout_acts_in_training_and_never_in_evaluation(name: str) -> None:
-    core = ViViTConfig.tiny().model_copy(update={name: 0.5})
+def test_each_dropout_acts_in_training_and_never_in_evaluation(name: str, flash: bool) -> None:
+    core = ViViTConfig.tiny().model_copy(update={name: 0.5, "flash_attention": flash})
     vivit = core.build(VideoShape(1, HEIGHT, WIDTH))
     video = torch.randn(2, 1, 8, HEIGHT, WIDTH)
-    for flash in (True, False):
-        for block in [*vivit.spatial, *vivit.temporal]:
-            assert isinstance(block, Block)
-            block.flash_attention = flash
-        vivit.train()
-        assert not torch.equal(vivit.advance(None, video)[0], vivit.advance(None, video)[0])
-        vivit.eval()
-        assert torch.equal(vivit.advance(None, video)[0], vivit.advance(None, video)[0])
+    vivit.train()
+    assert not torch.equal(vivit.advance(None, video)[0], vivit.advance(None, video)[0])
+    vivit.eval()
+    assert torch.equal(vivit.advance(None, video)[0], vivit.advance(None, video)[0])
 
 
 def test_drop_path_grows_linearly_with_depth() -> None:
@@ -419,7 +439,7 @@ def test_drop_path_grows_linearly_with_depth() -> None:
         update={"drop_path": 0.2, "num_spatial_blocks": 2, "num_temporal_blocks": 3}
     )
     vivit = core.build(VideoShape(1, HEIGHT, WIDTH))
-    rates = [block.drop_path.probability for block in [*vivit.spatial, *vivit.temporal]]
+    rates = [block.drop_path.probability for block in blocks_of(vivit)]
     assert rates == pytest.approx([0.0, 0.05, 0.1, 0.15, 0.2])
 
 
@@ -453,14 +473,16 @@ def test_a_window_bounds_what_one_block_sees_in_batch_form_too() -> None:
     other[:, :, 0] += 1.0
     with torch.no_grad():
         change = (vivit.advance(None, video)[0] - vivit.advance(None, other)[0]).abs().sum(dim=(0, 1, 3, 4))
-    seen_until = vivit.history_frames() // 2
+    history = vivit.history_frames()
+    assert history is not None
+    seen_until = history // 2
     assert (change[:2] > 0).all()
     assert (change[seen_until:] == 0).all()
 
 
 def test_the_parallel_block_has_one_norm_and_two_projections() -> None:
     vivit = ViViTConfig.tiny().build(VideoShape(1, HEIGHT, WIDTH))
-    block = vivit.spatial[0]
+    block = blocks_of(vivit)[0]
     shapes = {name: tuple(p.shape) for name, p in block.named_parameters()}
     inner, ff, dim = 16, 32, 16
     assert shapes == {
@@ -497,10 +519,11 @@ def test_the_tokenizer_is_the_convolution_it_says_it_is(config: ViViTConfig) -> 
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_taps_that_do_not_fill_tubelet_and_stride_are_refused() -> None:
-    config = ViViTConfig.tiny().model_copy(update={"patch_size": (4, 5, 5), "stride": (3, 4, 4)})
+def test_taps_that_do_not_fill_tubelet_and_stride_are_refused_when_the_file_is_read() -> None:
+    raw = dump_config(ViViTConfig.tiny())
+    raw["params"] |= {"patch_size": [4, 5, 5], "stride": [3, 4, 4], "frames_per_tap": 2}
     with pytest.raises(ConfigError, match=r"patch 4 and stride 3 are not both multiples of frames_per_tap 2"):
-        config.model_copy(update={"frames_per_tap": 2}).build(VideoShape(1, HEIGHT, WIDTH))
+        build_config(ViViTConfig, raw, "my.yaml")
 
 
 def test_gradient_checkpointing_changes_memory_and_nothing_else() -> None:
@@ -611,7 +634,7 @@ def test_eight_thousand_units_read_in_slices_as_they_would_at_once(monkeypatch: 
     readout = readout_on(9, 16, n_units=700)
     features = torch.randn(1, 4, 3, 9, 16, requires_grad=True)
     sliced = readout.dense(features)
-    monkeypatch.setattr("visioncore.model.readouts.UNITS_AT_ONCE", 10**6)
+    monkeypatch.setattr("visioncore.model.readouts.gaussian.UNITS_AT_ONCE", 10**6)
     torch.testing.assert_close(sliced, readout.dense(features))
     sliced.sum().backward()
     assert readout.weight.grad is not None

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from visioncore.config import build_config, load_config, read_yaml
+from visioncore.config import build_config, load_config, parse_yaml, read_yaml
 from visioncore.data import RecordingStore, prepare
 from visioncore.describe import describe, guide_spec
 from visioncore.errors import DataError
 from visioncore.model import TwinConfig
+from visioncore.model.cores import ViViTConfig
+from visioncore.model.grid_layers import SpaceLayerConfig, TimeLayerConfig
 from visioncore.shapes import VideoShape
 from visioncore.training.experiment import read_experiment
 
@@ -45,6 +47,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     # The how-tos name the files that their reader is about to write.
     to_be_written = {
         "src/visioncore/model/cores/one_convolution.py",
+        "src/visioncore/model/grid_layers/filter.py",
         "src/visioncore/data/sources/npy_folder.py",
     }
     for name in NAMED_FILE.findall(prose(page)):
@@ -128,6 +131,34 @@ def test_the_core_of_the_how_to_keeps_the_contracts_of_a_core() -> None:
     assert not torch.equal(changed[:, :, 5], whole[:, :, 5])
     with pytest.raises(ValueError, match="odd number"):
         build_config(example.OneConvolutionConfig, {"pixels": 4}, "my.yaml")
+
+
+def test_the_grid_layer_of_the_how_to_keeps_the_contracts_of_a_grid_layer() -> None:
+    page = ROOT / "docs" / "how_to" / "add_a_grid_layer.md"
+    example = run_example(page)
+    (text,) = code_blocks(page, "yaml")
+    written = parse_yaml(text, str(page))["convnet"]["params"]
+    # The union is closed, so the page's own layer cannot be read by it.
+    kinds = {"filter": example.FilterLayerConfig, "space": SpaceLayerConfig, "time": TimeLayerConfig}
+    layers = tuple(build_config(kinds[layer["type"]], layer, str(page)) for layer in written["layers"])
+    known = written | {"layers": [layer for layer in written["layers"] if layer["type"] != "filter"]}
+    config = build_config(ViViTConfig, {"params": known}, str(page)).model_copy(update={"layers": layers})
+    torch.manual_seed(0)
+    core = config.build(VideoShape(1, 12, 16))
+    assert core.history_frames() == (3 + 63) * 8 + 48
+    video = torch.randn(2, 1, 80, 12, 16)
+    later = video.clone()
+    later[:, :, 40] += 1
+    whole, _ = core.advance(None, video)
+    first, state = core.advance(None, video[:, :, :29])
+    second, _ = core.advance(state, video[:, :, 29:])
+    changed, _ = core.advance(None, later)
+    assert torch.allclose(torch.cat((first, second), dim=2), whole, atol=1e-5)
+    assert torch.equal(changed[:, :, :5], whole[:, :, :5])
+    assert not torch.equal(changed[:, :, 5], whole[:, :, 5])
+    whole.square().sum().backward()
+    (weight,) = (part.weight for part in core.modules() if isinstance(part, example.FilterLayer))
+    assert (weight.grad != 0).all()
 
 
 def test_the_source_of_the_how_to_can_be_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

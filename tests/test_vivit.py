@@ -22,12 +22,13 @@ if __name__ == "__main__":
 
 import pytest
 import torch
-from torch import nn
 
 from visioncore.config import load_config
 from visioncore.describe import guide_spec
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores.vivit import ViViT, ViViTConfig
+from visioncore.model.grid_layers.space import SpaceLayer
+from visioncore.model.grid_layers.time import TimeLayer
 from visioncore.shapes import VideoShape
 from visioncore.spec import Normalisation
 
@@ -79,10 +80,9 @@ def test_the_baseline_flows_through_the_guides_shapes() -> None:
     core = twin.core
     assert isinstance(core, ViViT)
     seen: dict[str, tuple[int, ...]] = {}
-    for name, blocks in (("spatial", core.spatial), ("temporal", core.temporal)):
-        norm = blocks[0].norm
-        assert isinstance(norm, nn.LayerNorm)
-        norm.register_forward_hook(
+    for name, layer in zip(("spatial", "temporal"), core.layers, strict=True):
+        assert isinstance(layer, SpaceLayer | TimeLayer)
+        layer.blocks[0].norm.register_forward_hook(
             lambda _, inputs, __, name=name: seen.update({name: tuple(inputs[0].shape)})
         )
     batch = 2

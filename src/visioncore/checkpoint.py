@@ -20,6 +20,7 @@ from visioncore.config import apply_overrides, build_config, differing_keys, dum
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.migration import from_format_1
 from visioncore.model import Twin, TwinConfig
+from visioncore.model.renamed import renamed
 from visioncore.spec import DataSpec
 
 FORMAT_VERSION = 2
@@ -171,7 +172,7 @@ def _read(file: Path) -> tuple[str, dict[str, Tensor]]:
         raise CheckpointError(
             f"{file}: the contents do not match their digest: the file is damaged; restore it from a copy"
         )
-    return metadata[_HEADER], tensors
+    return metadata[_HEADER], {renamed(name): tensor for name, tensor in tensors.items()}
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:

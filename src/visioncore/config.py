@@ -48,9 +48,7 @@ class ComponentConfig(Config):
             return raw
         beside = set(raw) - {"type", "params"}
         if beside:
-            misspelt = "type" not in raw and difflib.get_close_matches("type", beside, 1, cutoff=0.5)
-            remedy = f"did you mean 'type' by '{misspelt[0]}'?" if misspelt else "move them into it"
-            raise ValueError(f"keys {sorted(beside)} stand beside 'params'; {remedy}")
+            raise ValueError(f"keys {sorted(beside)} stand beside 'params'; move them into it")
         params = {} if raw["params"] is None else raw["params"]
         if not isinstance(params, Mapping):
             raise ValueError(f"'params' must be a mapping, got {params!r}")

@@ -6,26 +6,15 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from visioncore.config import build_config, dump_config
 from visioncore.data.behaviour import eye_feature_names
 from visioncore.model import Clip, Twin, TwinConfig
-from visioncore.model.cores.vivit import ViViT, ViViTConfig
+from visioncore.model.stage import Stage, count, shape_text
 from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec
 
 STALE_MS = 20.0
 GUIDE_UNITS = 100
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the way through, with B for the batch."""
-
-    stage: str
-    shape: str
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -67,27 +56,13 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
     Raises:
         ConfigError: config and data disagree, or the frame does not tile.
     """
-    # The plain attention path has the same arithmetic, and the counter knows all of it.
-    plain = dump_config(config)
-    recomputes = isinstance(config.convnet, ViViTConfig) and config.convnet.grad_checkpointing
-    if "flash_attention" in plain["convnet"].get("params", {}):
-        plain["convnet"]["params"].update(flash_attention=False, grad_checkpointing=False)
-    config = build_config(TwinConfig, plain, "describe")
-    n_behaviours = len(spec.sessions[0].behaviour_names)
+    spec = _with_constants(spec)
+    counted = config.model_copy(update={"convnet": config.convnet.for_counting()})
     with torch.device("meta"):
-        twin = config.build(_with_constants(spec))
-        video = torch.zeros(1, spec.sampling.channels, clip_frames, spec.sampling.height, spec.sampling.width)
-        behaviour = torch.zeros(1, clip_frames, n_behaviours) if n_behaviours else None
-    session = spec.sessions[0].id
-    counts = {torch.ops.aten.convolution_backward: _convolution_backward_flop}
-    with FlopCounterMode(display=False, custom_mapping=counts) as counter:
-        (rates,) = twin([Clip(session, video, behaviour)])
-        rates.sum().backward()
-    stages = _stages(twin, video, session, len(spec.sessions))
+        twin = config.build(spec)
+        flops = _training_flops(counted.build(spec), clip_frames)
     staleness_ms = (twin.stride - 1) / spec.rate_hz * 1000
     notes = twin.core.notes() if twin.core else []
-    if recomputes:
-        notes.append("gradient checkpointing runs the core forward twice; the count has it once")
     warnings = []
     if staleness_ms > STALE_MS:
         warnings.append(
@@ -95,19 +70,15 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
             "use a smaller temporal stride, with overlap, for data this slow"
         )
     span_ms = None
-    if isinstance(twin.core, ViViT):
-        tokens = min(clip_frames // twin.stride, twin.core.config.temporal_window)
+    tokens = twin.core.span_tokens(clip_frames) if twin.core else None
+    if tokens is not None:
         span_ms = tokens * twin.stride / spec.rate_hz * 1000
         notes.append(f"temporal attention sees {tokens} tokens of a clip, {span_ms:.0f} ms")
-        if tokens <= 1:
-            warnings.append(
-                f"temporal attention sees {'a single' if tokens else 'no'} token: the clip is shorter than two of the "
-                "tubelet's steps, or temporal_window is 1; use longer clips or smaller strides"
-            )
+    warnings += twin.core.warnings(clip_frames) if twin.core else []
     return Description(
-        stages=stages,
-        parameters=sum(p.numel() for p in twin.parameters()),
-        training_flops_per_clip=int(counter.get_total_flops()),
+        stages=_stages(twin, clip_frames),
+        parameters=count(twin),
+        training_flops_per_clip=flops,
         clip_frames=clip_frames,
         temporal_span_ms=span_ms,
         staleness_ms=staleness_ms,
@@ -134,63 +105,38 @@ def _with_constants(spec: DataSpec) -> DataSpec:
     return spec.model_copy(update={"sessions": tuple(sessions)})
 
 
-def _stages(twin: Twin, video: Tensor, session: str, n_sessions: int) -> list[Stage]:
-    time, n_units = video.shape[2], len(twin.unit_ids(session))
-    stages = [
-        Stage("input", _shape(*video.shape[1:]), 0),
-        Stage("adapter", _shape(*video.shape[1:]), _count(twin.adapter)),
-    ]
-    if isinstance(twin.core, ViViT):
-        core = twin.core
-        tokenizer = core.tokenizer
-        tokens, rows, columns = time // twin.stride, tokenizer.rows.tokens, tokenizer.columns.tokens
-        places, dim = rows * columns, core.config.embedding_dim
-        patch = "x".join(str(n) for n in core.config.patch_size)
-        registers = core.config.num_registers
-        extra = f" + {registers} registers" if registers else ""
-        stages += [
-            Stage(f"tokens, patch {patch}", _shape(tokens, places, dim), _count(tokenizer)),
-            Stage(
-                f"spatial transformer, attention over {places}{extra}",
-                f"(B·{tokens}, {places + registers}, {dim})",
-                _count(core.spatial) + core.registers.numel(),
-            ),
-            Stage(
-                f"temporal transformer, causal, attention over {min(tokens, core.config.temporal_window)}",
-                f"(B·{places}, {tokens}, {dim})",
-                _count(core.temporal),
-            ),
-            Stage("core output", _shape(dim, tokens, rows, columns), _count(core.norm)),
-        ]
-    elif twin.core is not None:
-        shape = twin.core.out_shape
-        stages.append(
-            Stage(
-                "core output",
-                _shape(shape.channels, time // shape.stride, shape.rows, shape.columns),
-                _count(twin.core),
-            )
-        )
+def _training_flops(twin: Twin, clip_frames: int) -> int:
+    """Forward and backward, of one clip."""
+    spec = twin.spec
+    sampling, session = spec.sampling, spec.sessions[0]
+    video = torch.zeros(1, sampling.channels, clip_frames, sampling.height, sampling.width)
+    n_behaviours = len(session.behaviour_names)
+    behaviour = torch.zeros(1, clip_frames, n_behaviours) if n_behaviours else None
+    counts = {torch.ops.aten.convolution_backward: _convolution_backward_flop}
+    with FlopCounterMode(display=False, custom_mapping=counts) as counter:
+        (rates,) = twin([Clip(session.id, video, behaviour)])
+        rates.sum().backward()
+    return int(counter.get_total_flops())
+
+
+def _stages(twin: Twin, clip_frames: int) -> list[Stage]:
+    spec = twin.spec
+    n_units, n_sessions = len(spec.sessions[0].unit_ids), len(spec.sessions)
+    frames = shape_text(spec.sampling.channels, clip_frames, spec.sampling.height, spec.sampling.width)
+    stages = [Stage("input", frames, 0), Stage("adapter", frames, count(twin.adapter))]
+    if twin.core is not None:
+        stages += twin.core.stages(clip_frames)
     if twin.core is not None and twin.modulator is not None:
         out = twin.core.out_shape
-        stages.append(
-            Stage(
-                f"modulator {twin.config.modulator.type}",
-                _shape(out.channels, time // out.stride, out.rows, out.columns),
-                _count(twin.modulator),
-            )
-        )
+        modulated = shape_text(out.channels, clip_frames // out.stride, out.rows, out.columns)
+        stages.append(Stage(f"modulator {twin.config.modulator.type}", modulated, count(twin.modulator)))
     if twin.linears:
-        stages.append(Stage("linear path", _shape(time, n_units), _count(twin.linears)))
-    if n_sessions > 1:
-        stages.append(
-            Stage(f"readouts of {n_sessions} sessions", "", _count(twin.readouts) + _count(twin.outputs))
-        )
-    else:
-        stages.append(Stage("readout", "", _count(twin.readouts) + _count(twin.outputs)))
+        stages.append(Stage("linear path", shape_text(clip_frames, n_units), count(twin.linears)))
+    readout = "readout" if n_sessions == 1 else f"readouts of {n_sessions} sessions"
     stages += [
-        Stage("readout, last step", _shape(n_units), 0),
-        Stage("readout, dense", _shape(time, n_units), 0),
+        Stage(readout, "", count(twin.readouts) + count(twin.outputs)),
+        Stage("readout, last step", shape_text(n_units), 0),
+        Stage("readout, dense", shape_text(clip_frames, n_units), 0),
     ]
     return stages
 
@@ -212,11 +158,3 @@ def _convolution_backward_flop(
     """Each gradient costs what the convolution does. PyTorch's own count takes groups for full convolutions."""
     forward = 2 * gradient[0] * prod(gradient[2:]) * prod(weight)
     return forward * sum(wanted[:2])
-
-
-def _shape(*sizes: int) -> str:
-    return f"(B, {', '.join(str(n) for n in sizes)})"
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from visioncore.model.cores.vivit import ViViT, ViViTConfig
-from visioncore.model.layers.block import Block, ParallelBlock, SerialBlock
+from visioncore.model.grid_layers.space import SpaceLayer
+from visioncore.model.layers.block import ParallelBlock, SerialBlock
 from visioncore.model.layers.rope import axial_rotation, raster_rotation, temporal_rotation
 from visioncore.shapes import VideoShape
 
@@ -24,8 +25,14 @@ def build(**changes: object) -> ViViT:
     return ViViTConfig.tiny().model_copy(update=changes).build(VIDEO)
 
 
+def space_layer(core: ViViT) -> SpaceLayer:
+    layer = core.layers[0]
+    assert isinstance(layer, SpaceLayer)
+    return layer
+
+
 def shapes(core: ViViT) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(p.shape) for name, p in core.spatial[0].named_parameters()}
+    return {name: tuple(p.shape) for name, p in space_layer(core).blocks[0].named_parameters()}
 
 
 def test_what_is_not_chosen_is_what_it_was() -> None:
@@ -58,18 +65,19 @@ def test_a_gated_feedforward_has_as_many_gates_as_hidden_channels() -> None:
 
 @pytest.mark.parametrize("block", ["parallel", "serial"])
 def test_a_closed_gate_lets_nothing_of_the_feedforward_through(block: str) -> None:
-    transformer = build(block=block, feedforward="gated").spatial[0]
+    space = space_layer(build(block=block, feedforward="gated"))
+    transformer = space.blocks[0]
     assert isinstance(transformer, ParallelBlock | SerialBlock)
     layer = transformer.project_in if isinstance(transformer, ParallelBlock) else transformer.ff_in
-    x, rotation = torch.randn(2, 6, DIM), axial_rotation(2, 3, 8, torch.device("cpu"))
+    tokens = torch.randn(1, 2, 2, 3, DIM)
     values = slice(-FF, None)
     outputs = []
     with torch.no_grad():
         for gate_bias in (0.0, -1e4):
             layer.bias[-2 * FF : -FF] = gate_bias
-            outputs.append(transformer.over_places(x, rotation))
+            outputs.append(space.advance(None, tokens)[0])
             layer.weight[values] *= 3.0
-            outputs.append(transformer.over_places(x, rotation))
+            outputs.append(space.advance(None, tokens)[0])
     open_, open_and_other, closed, closed_and_other = outputs
     assert not torch.allclose(open_, open_and_other)
     assert torch.equal(closed, closed_and_other)
@@ -77,20 +85,19 @@ def test_a_closed_gate_lets_nothing_of_the_feedforward_through(block: str) -> No
 
 def test_in_a_serial_block_the_feedforward_sees_what_attention_found() -> None:
     """A change at one place reaches another place's feedforward, which is nonlinear: not so side by side."""
-    x, rotation = torch.randn(1, 6, DIM), axial_rotation(2, 3, 8, torch.device("cpu"))
-    other = x.clone()
-    other[:, 0] += torch.randn(DIM)  # no shift of all alike, which the norm takes away
+    tokens = torch.randn(1, 1, 2, 3, DIM)
+    other = tokens.clone()
+    other[:, :, 0, 0] += torch.randn(DIM)  # no shift of all alike, which the norm takes away
     at_last_place = {}
     for block in ("parallel", "serial"):
-        core = build(block=block).spatial[0]
-        assert isinstance(core, Block)
+        space = space_layer(build(block=block))
         with torch.no_grad():
             seen: list[torch.Tensor] = []
-            core.ff_dropout.register_forward_hook(
+            space.blocks[0].ff_dropout.register_forward_hook(
                 lambda _, inputs, __, seen=seen: seen.append(inputs[0][:, -1])
             )
-            core.over_places(x, rotation)
-            core.over_places(other, rotation)
+            space.advance(None, tokens)
+            space.advance(None, other)
         at_last_place[block] = torch.equal(*seen)
     assert at_last_place == {"parallel": True, "serial": False}
 

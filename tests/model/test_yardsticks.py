@@ -77,7 +77,7 @@ def test_the_behaviour_only_model_predicts_from_behaviour_whatever_is_shown() ->
     assert torch.equal(one.nan_to_num(-1), same.nan_to_num(-1))
     covered = slice(twin.stride - 1, None)
     assert (one[:, covered] != other[:, covered]).any(dim=1).all()
-    assert not twin.has_positions
+    assert twin.placed_readout("s") is None
     assert any("no video" in note for note in (twin.core.notes() if twin.core else []))
 
 

@@ -120,7 +120,7 @@ def test_session_parts_have_a_learning_rate_of_their_own(twin: Twin, choice: Any
 def test_muon_steers_the_cores_matrices_and_nothing_else(twin: Twin) -> None:
     config = TrainingConfig(optimiser="muon", muon_learning_rate=0.02)
     *_, muon = parameter_groups(twin, config)
-    blocks = ("spatial.0", "temporal.0", "temporal.1")
+    blocks = ("layers.0.blocks.0", "layers.1.blocks.0", "layers.1.blocks.1")
     expected = {f"core.{b}.project_{way}.weight" for b in blocks for way in ("in", "out")}
     assert names(twin, muon) == expected | {
         f"core.tokenizer.{part}.weight" for part in ("convolution", "projection")

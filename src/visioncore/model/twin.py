@@ -26,10 +26,10 @@ from visioncore.model.arguments import (
     raw_pixels,
 )
 from visioncore.model.cores import CoreConfig, NoCoreConfig
-from visioncore.model.linear import LinearConfig, LowRankLinear, LowRankLinearConfig, NoLinearConfig, gain
+from visioncore.model.linear import LinearConfig, LinearPath, LowRankLinearConfig, NoLinearConfig, gain
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
 from visioncore.model.outputs import OutputConfig, RateOutput, SoftplusOutputConfig, TraceOutput
-from visioncore.model.readouts import DynamicGaussianReadout, GaussianReadoutConfig, ReadoutConfig
+from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, Readout, ReadoutConfig
 from visioncore.shapes import VideoShape
 from visioncore.spec import DataSpec, same_rate
 
@@ -172,17 +172,12 @@ class Twin(nn.Module):
         """Whether predictions need behaviour."""
         return self.modulator is not None
 
-    @property
-    def has_positions(self) -> bool:
-        """Whether its units look somewhere: not without a core, nor behind one that sees no video."""
-        return self.core is not None and self.core.sees_video
-
     def unit_ids(self, session: str) -> tuple[str, ...]:
         """The units of a session, in the order of the predictions' columns."""
         self._key(session)
         return self.spec.session(session).unit_ids
 
-    def readout(self, session: str) -> nn.Module:
+    def readout(self, session: str) -> Readout:
         """The session's readout.
 
         Raises:
@@ -190,11 +185,20 @@ class Twin(nn.Module):
         """
         if self.core is None:
             raise ConfigError("this twin has no core (convnet type 'none'), so it has no readout positions")
-        return self.readouts[self._key(session)]
+        readout = self.readouts[self._key(session)]
+        assert isinstance(readout, Readout)
+        return readout
 
-    def linear(self, session: str) -> nn.Module | None:
+    def placed_readout(self, session: str) -> PlacedReadout | None:
+        """The session's readout, if its units look somewhere: not without a core, nor behind one that sees no video."""
+        readout = self.readout(session) if self.core is not None and self.core.sees_video else None
+        return readout if isinstance(readout, PlacedReadout) else None
+
+    def linear(self, session: str) -> LinearPath | None:
         """The session's linear path, where the twin has one."""
-        return self.linears[self._key(session)] if self.linears else None
+        linear = self.linears[self._key(session)] if self.linears else None
+        assert linear is None or isinstance(linear, LinearPath)
+        return linear
 
     def output(self, session: str) -> RateOutput:
         """The session's last stage, drive to rate."""
@@ -340,7 +344,6 @@ class Twin(nn.Module):
         session: str,
         moved_px: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, TwinState]:
-        key = self._key(session)
         output = self.output(session)
         batch, n_bins = len(x), x.shape[2]
         if state is None:
@@ -352,15 +355,13 @@ class Twin(nn.Module):
         if features is None:
             drive = x.new_zeros(batch, n_bins, len(output.bias))
         else:
-            readout = self.readouts[key]
-            assert isinstance(readout, DynamicGaussianReadout)
-            signals = torch.cat((pending, readout.signals(features, moved_px).to(x.dtype)), dim=1)
+            found = self.readout(session).signals(features, moved_px)
+            signals = torch.cat((pending, found.to(x.dtype)), dim=1)
             due, pending = signals[:, :n_bins], signals[:, n_bins:]
             drive = due[:, :, 0]
         linear_state = None
-        if self.linears:
-            linear = self.linears[key]
-            assert isinstance(linear, LowRankLinear)
+        linear = self.linear(session)
+        if linear is not None:
             direct, linear_state = linear.advance(state.linear if state else None, x)
             drive = drive + linear.bent(direct * gain(due[:, :, 1]) if self.config.core_sets_gain else direct)
         # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.

@@ -7,7 +7,6 @@ from jaxtyping import Float
 
 from visioncore.data.recording import Split
 from visioncore.data.store import RecordingStore, SessionStore
-from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.model.twin import Twin
 from visioncore.report import figures
 from visioncore.report.figures import Fields
@@ -26,15 +25,14 @@ class Gaussians:
 
 def gaussians_of(twin: Twin, session: SessionStore) -> Gaussians | None:
     """None for a twin without a core, or with a blind one: its units have no position."""
-    if not twin.has_positions:
+    readout = twin.placed_readout(session.id)
+    if readout is None:
         return None
-    readout = twin.readout(session.id)
-    assert isinstance(readout, DynamicGaussianReadout)
     column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
     order = [column[unit] for unit in session.unit_ids]
     centres, widths, angles = (
         tensor.detach().float().cpu().numpy()[order]
-        for tensor in (readout.centres_px(), readout.widths_px(), readout.angle)
+        for tensor in (readout.centres_px(), readout.widths_px(), readout.angles())
     )
     return Gaussians(centres, widths, angles)
 

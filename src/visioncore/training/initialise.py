@@ -18,7 +18,6 @@ from visioncore.data.trace_statistics import TraceStatistics
 from visioncore.model import Twin
 from visioncore.model.linear import SHORTEST_WINDOW_S, LowRankLinear
 from visioncore.model.outputs import RateOutput
-from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.glm import fit_filters
 from visioncore.training.ridge import WINDOWS, Regression, components, peak
@@ -36,7 +35,8 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
         _start_at_the_mean(twin.output(id_), session, traces)
         linear = twin.linear(id_)
         wants_filters = config.linear and isinstance(linear, LowRankLinear)
-        wants_positions = config.positions and twin.has_positions
+        readout = twin.placed_readout(id_) if config.positions else None
+        wants_positions = readout is not None
         if not (wants_filters or wants_positions):
             continue
         window_s = linear.window_s if isinstance(linear, LowRankLinear) else SHORTEST_WINDOW_S
@@ -60,11 +60,9 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
                 "readout positions start in the middle of the field",
                 id_,
             )
-        elif wants_positions:
+        elif readout is not None:
             assert pixels is not None
             assert energy is not None
-            readout = twin.readout(id_)
-            assert isinstance(readout, DynamicGaussianReadout)
             readout.place(_centres(twin, sample, pixels, energy))
         logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 """In a run folder."""
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 """Raised when runs of before cannot go on: recordings are fingerprinted, or tensors are named, otherwise."""
 REHEARSED_SHARE = 0.05
 """Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""

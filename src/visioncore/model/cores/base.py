@@ -6,9 +6,20 @@ from typing import ClassVar, Generic, TypeVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from visioncore.config import ComponentConfig
+from visioncore.model.extras import Extras
+from visioncore.model.stage import Stage, count, shape_text
 from visioncore.shapes import FeatureShape
 
 S = TypeVar("S")
+
+
+class BaseCoreConfig(ComponentConfig):
+    """Base of the cores' configs. Must provide `build`, from a `VideoShape` to the core, and `tiny` for the tests."""
+
+    def for_counting(self) -> "BaseCoreConfig":
+        """The same core, made of operations that a counter of FLOPs knows, each of them run once."""
+        return self
 
 
 class Core(nn.Module, ABC, Generic[S]):
@@ -28,6 +39,15 @@ class Core(nn.Module, ABC, Generic[S]):
     ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], S]:
         """Features of the tokens that this chunk completes, and the state for the next chunk."""
 
+    def advance_with_extras(
+        self, state: S | None, video: Float[Tensor, "batch channels time height width"]
+    ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], S, Extras]:
+        """`advance`, and what the core says beside it (`visioncore.model.extras`): what training calls.
+
+        A core with losses or statistics of its own provides this one, and `advance` by leaving its extras out.
+        """
+        return (*self.advance(state, video), {})
+
     def stride_setting(self, frames: int) -> str:
         """The override, as `--set` spells it, with which a token comes every so many frames."""
         return f"the core's temporal stride to {frames}"
@@ -36,6 +56,20 @@ class Core(nn.Module, ABC, Generic[S]):
         """How many frames back a token's features can depend on; None without bound."""
         return None
 
+    def stages(self, clip_frames: int) -> list[Stage]:
+        """What `describe` shows of the way through it, for a clip of so many frames."""
+        out = self.out_shape
+        shape = shape_text(out.channels, clip_frames // out.stride, out.rows, out.columns)
+        return [Stage("core output", shape, count(self))]
+
+    def span_tokens(self, clip_frames: int) -> int | None:
+        """How many tokens of a clip one attention over time sees at most; None where there is none."""
+        return None
+
     def notes(self) -> list[str]:
-        """What `describe` should say of this core beyond its shapes (padding, cropping, spans)."""
+        """What `describe` should say of this core beyond its shapes (padding, cropping)."""
+        return []
+
+    def warnings(self, clip_frames: int) -> list[str]:
+        """What `describe` should warn of, for a clip of so many frames."""
         return []

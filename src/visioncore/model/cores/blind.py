@@ -7,12 +7,11 @@ from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from visioncore.config import ComponentConfig
-from visioncore.model.cores.base import Core
+from visioncore.model.cores.base import BaseCoreConfig, Core
 from visioncore.shapes import FeatureShape, VideoShape
 
 
-class BlindConfig(ComponentConfig):
+class BlindConfig(BaseCoreConfig):
     type: Literal["blind"] = "blind"
     channels: PositiveInt = 64
     stride: PositiveInt = 4

@@ -4,20 +4,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from visioncore.config import Config
 from visioncore.model.cores.base import Core
+from visioncore.model.cores.tubelets import TubeletConfig
 from visioncore.model.layers.causal_conv import ChannelNorm, Kernel
 from visioncore.model.layers.residual import BlockState, ResidualBlock
-from visioncore.model.layers.strided_conv import InitialFilters, StridedConv3d, tile
+from visioncore.model.layers.strided_conv import StridedConv3d, TubeletForm
 from visioncore.shapes import FeatureShape, VideoShape
 
 Activation = Callable[[Tensor], Tensor]
 
 
-class StemConfig(Config):
+class StemConfig(TubeletConfig):
     """The first convolution. What follows it runs once per `stride[0]` frames."""
 
     channels: PositiveInt
@@ -25,32 +25,21 @@ class StemConfig(Config):
     """Frames, pixels down, pixels across."""
     stride: tuple[PositiveInt, PositiveInt, PositiveInt]
     """Step between kernels; sizes that it does not divide are padded with grey."""
-    frames_per_tap: PositiveInt = 1
-    """Frames that are averaged for one tap of the kernel; divides the kernel's frames and their stride."""
-    initial_filters: InitialFilters = "random"
-    """What the kernels start from: noise, or a bank of drifting Gabors."""
 
-    @model_validator(mode="after")
-    def _nothing_is_skipped(self) -> "StemConfig":
-        if any(step > size for step, size in zip(self.stride, self.kernel, strict=True)):
-            raise ValueError(
-                f"stride {list(self.stride)} is larger than kernel {list(self.kernel)} on some axis, so frames or "
-                "pixels would be skipped; use stride <= kernel"
-            )
-        return self
+    def tubelets(self) -> TubeletForm:
+        return TubeletForm(
+            kernel=self.kernel,
+            stride=self.stride,
+            filters=self.channels,
+            padding="same",
+            frames_per_tap=self.frames_per_tap,
+            initial_filters=self.initial_filters,
+            called="kernel",
+        )
 
     def build(self, video: VideoShape) -> StridedConv3d:
         """The layer for videos of this shape."""
-        return StridedConv3d(
-            channels=video.channels,
-            rows=tile(video.height, self.kernel[1], self.stride[1], "same", "height"),
-            columns=tile(video.width, self.kernel[2], self.stride[2], "same", "width"),
-            kernel_frames=self.kernel[0],
-            stride_frames=self.stride[0],
-            dim=self.channels,
-            frames_per_tap=self.frames_per_tap,
-            initial_filters=self.initial_filters,
-        )
+        return StridedConv3d(self.tubelets(), video)
 
 
 def check_odd(kernel: Kernel) -> Kernel:

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from visioncore.config import ComponentConfig
+from visioncore.model.cores.base import BaseCoreConfig
 
 
-class NoCoreConfig(ComponentConfig):
+class NoCoreConfig(BaseCoreConfig):
     type: Literal["none"] = "none"
 
     @classmethod

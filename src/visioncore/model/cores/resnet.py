@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from visioncore.config import ComponentConfig, Config
+from visioncore.config import Config
+from visioncore.model.cores.base import BaseCoreConfig
 from visioncore.model.cores.convolutional import ConvolutionalCore, StemConfig, check_odd
 from visioncore.model.layers.causal_conv import CausalConv3d, ChannelNorm, Kernel
 from visioncore.model.layers.residual import BlockState, ResidualBlock
@@ -30,7 +31,7 @@ class ResNetStageConfig(Config):
     """Whether the stage begins with half the rows and columns."""
 
 
-class ResNetConfig(ComponentConfig):
+class ResNetConfig(BaseCoreConfig):
     type: Literal["resnet"] = "resnet"
     stem: StemConfig
     stages: tuple[ResNetStageConfig, ...] = Field(min_length=1)

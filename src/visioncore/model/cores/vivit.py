@@ -1,47 +1,58 @@
-"""ViViT: tubelet tokens, a spatial transformer within each time step, a causal temporal transformer at each place.
+"""ViViT: tubelet tokens, grid layers over them, a norm.
 
-Source: Arnab et al. 2021, model 2 (factorised encoder), made causal in time and kept on its grid; register tokens
-after Darcet et al. 2023.
+Source: Arnab et al. 2021. Written in the guide's keys it is their model 2 (factorised encoder), made causal in time and
+kept on its grid: all attention over places first, then all attention over time.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
-import torch
 from jaxtyping import Float
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-
-from visioncore.config import ComponentConfig
-from visioncore.errors import ConfigError
-from visioncore.model.cores.base import Core
-from visioncore.model.layers.block import (
-    Block,
-    BlockForm,
-    FeedForward,
-    KeyValueCache,
-    ParallelBlock,
-    SerialBlock,
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_serializer,
+    model_validator,
 )
-from visioncore.model.layers.rope import axial_rotation, raster_rotation
-from visioncore.model.layers.strided_conv import InitialFilters, Padding, tile
+from torch import Tensor, nn
+
+from visioncore.errors import ConfigError
+from visioncore.model.cores.base import BaseCoreConfig, Core
+from visioncore.model.cores.tubelets import TubeletConfig
+from visioncore.model.extras import Extras, within
+from visioncore.model.grid_layers import GridLayer, GridLayerConfig, SpaceLayerConfig, TimeLayerConfig
+from visioncore.model.grid_layers.base import BaseGridLayerConfig
+from visioncore.model.grid_layers.space import Rope
+from visioncore.model.layers.attention import CausalWindow, recorded_weights
+from visioncore.model.layers.block import Arrangement, BlockForm, FeedForward
+from visioncore.model.layers.strided_conv import Padding, TubeletForm
 from visioncore.model.layers.tokenizer import PatchDropout, UnfoldConv3d
+from visioncore.model.stage import Stage, count, shape_text
 from visioncore.shapes import VideoShape
 
-R = TypeVar("R")
-BLOCKS: dict[str, type[ParallelBlock | SerialBlock]] = {"parallel": ParallelBlock, "serial": SerialBlock}
-ROTATIONS = {"axial": axial_rotation, "raster": raster_rotation}
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+SHORTHAND = ("num_spatial_blocks", "num_temporal_blocks", "temporal_window", "num_registers", "rope")
+"""The guide's keys for two layers, one over space and one over time; `layers` says it for any."""
 
 
-class ViViTConfig(ComponentConfig):
+class ViViTConfig(TubeletConfig, BaseCoreConfig):
     """All hyper-parameters of the guide, under its names, and switches for what an ablation would ask."""
 
     type: Literal["vivit"] = "vivit"
     embedding_dim: PositiveInt
-    num_spatial_blocks: NonNegativeInt
-    num_temporal_blocks: NonNegativeInt
+    num_spatial_blocks: NonNegativeInt | None = None
+    """Blocks of a layer over space, which the tokens pass first."""
+    num_temporal_blocks: NonNegativeInt | None = None
+    """Blocks of a layer over time, which they pass after it."""
+    temporal_window: PositiveInt = TimeLayerConfig().window
+    """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
+    num_registers: NonNegativeInt = SpaceLayerConfig().registers
+    rope: Rope = SpaceLayerConfig().rope
+    """How spatial attention knows places: by row and column, or by their number in raster order."""
+    layers: tuple[GridLayerConfig, ...] | None = None
+    """What the tokens pass, one after the other, in place of the guide's two (`SHORTHAND`)."""
     num_heads: PositiveInt
     head_dim: PositiveInt
     ff_dim: PositiveInt | None = None
@@ -52,28 +63,19 @@ class ViViTConfig(ComponentConfig):
     """Step between tubelets; the patch size (no overlap) when left out."""
     padding: Padding = "none"
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
-    initial_filters: InitialFilters = "random"
-    """What the tokenizer's convolution starts from: noise, or a bank of drifting Gabors."""
     rectify: bool = False
     """Whether tokens are projected from the parts of each filter's response above and below zero, not from its norm."""
     num_filters: PositiveInt | None = None
     """Of the tokenizer's convolution; embedding_dim when left out."""
-    frames_per_tap: PositiveInt = 1
-    """Frames that are averaged for one tap of the tokenizer's kernel; divides the tubelet's frames and their stride."""
-    temporal_window: PositiveInt = 128
-    """Tokens that one temporal block sees, the newest included; bounds memory on long videos."""
-    num_registers: NonNegativeInt = 0
     patch_dropout: Probability = 0.0
     mha_dropout: Probability = 0.0
     ff_dropout: Probability = 0.0
     drop_path: Probability = 0.0
     """Of the last block; the first has none, between them it grows linearly."""
-    block: Literal["parallel", "serial"] = "parallel"
+    block: Arrangement = "parallel"
     """Attention and feedforward side by side behind one norm, or one after the other."""
     feedforward: FeedForward = "gelu"
     """`gated` has half as many weights again for the same ff_dim."""
-    rope: Literal["axial", "raster"] = "axial"
-    """How spatial attention knows places: by row and column, or by their number in raster order."""
     grad_checkpointing: bool = False
     flash_attention: bool = True
 
@@ -84,6 +86,28 @@ class ViViTConfig(ComponentConfig):
                 f"head_dim {self.head_dim} is not a multiple of 4, which axial RoPE needs (row and column pairs)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _layers_are_said_in_one_way(self) -> "ViViTConfig":
+        both = [key for key in SHORTHAND if key in self.model_fields_set]
+        if self.layers is not None and both:
+            raise ValueError(
+                f"'layers' stands beside {', '.join(both)}, which say the same in the guide's way; leave one or the "
+                "other out"
+            )
+        if self.layers is None and (self.num_spatial_blocks is None or self.num_temporal_blocks is None):
+            raise ValueError(
+                "num_spatial_blocks and num_temporal_blocks are needed, or 'layers' in their place"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _nest_params(self, flat: Any) -> dict[str, Any]:
+        """In the way in which it was written, so that it reads back."""
+        slot: dict[str, Any] = super()._nest_params(flat)
+        for key in ("layers",) if self.layers is None else SHORTHAND:
+            del slot["params"][key]
+        return slot
 
     @classmethod
     def tiny(cls) -> "ViViTConfig":
@@ -104,6 +128,31 @@ class ViViTConfig(ComponentConfig):
             num_registers=2,
         )
 
+    def grid_layers(self) -> Sequence[BaseGridLayerConfig]:
+        """What the tokens pass, in either way of writing it."""
+        if self.layers is not None:
+            return self.layers
+        assert self.num_spatial_blocks is not None
+        assert self.num_temporal_blocks is not None
+        return (
+            SpaceLayerConfig(blocks=self.num_spatial_blocks, registers=self.num_registers, rope=self.rope),
+            TimeLayerConfig(blocks=self.num_temporal_blocks, window=self.temporal_window),
+        )
+
+    def for_counting(self) -> "ViViTConfig":
+        return self.model_copy(update={"flash_attention": False, "grad_checkpointing": False})
+
+    def tubelets(self) -> TubeletForm:
+        return TubeletForm(
+            kernel=self.patch_size,
+            stride=self.stride or self.patch_size,
+            filters=self.num_filters or self.embedding_dim,
+            padding=self.padding,
+            frames_per_tap=self.frames_per_tap,
+            initial_filters=self.initial_filters,
+            called="patch",
+        )
+
     def build(self, video: VideoShape) -> "ViViT":
         """The core for videos of this shape.
 
@@ -114,10 +163,10 @@ class ViViTConfig(ComponentConfig):
 
 
 class ViViTState(NamedTuple):
-    """Frames that unfinished tubelets need, and what each temporal block remembers."""
+    """Frames that unfinished tubelets need, and what each grid layer remembers."""
 
     frames: Float[Tensor, "batch channels kept height width"]
-    caches: tuple[KeyValueCache | None, ...]
+    layers: tuple[Any, ...]
 
 
 class ViViT(Core[ViViTState]):
@@ -126,57 +175,68 @@ class ViViT(Core[ViViTState]):
     def __init__(self, config: ViViTConfig, video: VideoShape) -> None:
         super().__init__()
         self.config = config
-        patch = config.patch_size
-        stride = config.stride or patch
-        rows = tile(video.height, patch[1], stride[1], config.padding, "height")
-        columns = tile(video.width, patch[2], stride[2], config.padding, "width")
-        dim = config.embedding_dim
         self.tokenizer = UnfoldConv3d(
-            channels=video.channels,
-            rows=rows,
-            columns=columns,
-            kernel_frames=patch[0],
-            stride_frames=stride[0],
-            num_filters=config.num_filters or dim,
-            dim=dim,
-            initial_filters=config.initial_filters,
-            rectify=config.rectify,
-            frames_per_tap=config.frames_per_tap,
+            config.tubelets(), video, dim=config.embedding_dim, rectify=config.rectify
         )
         self.patch_dropout = PatchDropout(config.patch_dropout)
-        self.registers = nn.Parameter(torch.randn(config.num_registers, dim) * 0.02)
-
-        n_blocks = config.num_spatial_blocks + config.num_temporal_blocks
-        form = BlockForm(
-            dim=dim,
-            num_heads=config.num_heads,
-            head_dim=config.head_dim,
-            ff_dim=config.ff_dim or 4 * dim,
-            feedforward=config.feedforward,
-            mha_dropout=config.mha_dropout,
-            ff_dropout=config.ff_dropout,
-            flash_attention=config.flash_attention,
-        )
-        block = BLOCKS[config.block]
-        blocks = [block(form, config.drop_path * depth / max(n_blocks - 1, 1)) for depth in range(n_blocks)]
-        self.spatial = nn.ModuleList(blocks[: config.num_spatial_blocks])
-        self.temporal = nn.ModuleList(blocks[config.num_spatial_blocks :])
-        self.norm = nn.LayerNorm(dim)
         self.out_shape = self.tokenizer.out_shape
+        entries = config.grid_layers()
+        n_blocks = sum(entry.depth() for entry in entries)
+        drop_path = iter([config.drop_path * depth / max(n_blocks - 1, 1) for depth in range(n_blocks)])
+        layers = []
+        for entry in entries:
+            form = BlockForm(
+                arrangement=config.block,
+                dim=self.out_shape.channels,
+                num_heads=config.num_heads,
+                head_dim=config.head_dim,
+                ff_dim=config.ff_dim or 4 * config.embedding_dim,
+                feedforward=config.feedforward,
+                mha_dropout=config.mha_dropout,
+                ff_dropout=config.ff_dropout,
+                drop_path=tuple(islice(drop_path, entry.depth())),
+                kernel="fused" if config.flash_attention else "plain",
+                grad_checkpointing=config.grad_checkpointing,
+            )
+            layers.append(entry.build(self.out_shape, form))
+            self.out_shape = layers[-1].out_shape
+        self.layers = cast("Sequence[GridLayer[Any]]", nn.ModuleList(layers))
+        self.norm = nn.LayerNorm(self.out_shape.channels)
 
     def advance(
         self,
         state: ViViTState | None,
         video: Float[Tensor, "batch channels time height width"],
     ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], ViViTState]:
-        features, state, _ = self._advance(state, video, record=False)
+        features, state, _ = self.advance_with_extras(state, video)
         return features, state
+
+    def advance_with_extras(
+        self, state: ViViTState | None, video: Float[Tensor, "batch channels time height width"]
+    ) -> tuple[Float[Tensor, "batch dim tokens rows columns"], ViViTState, Extras]:
+        """The extras are those of the grid layers, under `layers.0` and so on."""
+        old = state.layers if state else (None,) * len(self.layers)
+        tokens, frames = self.tokenizer.advance(state.frames if state else None, video)
+        if tokens.shape[1] == 0:
+            out = self.out_shape
+            nothing = tokens.new_zeros(len(tokens), out.channels, 0, out.rows, out.columns)
+            return nothing, ViViTState(frames, old), {}
+        tokens = self.patch_dropout(tokens)
+        new: list[Any] = []
+        extras: Extras = {}
+        for i, (layer, remembered) in enumerate(zip(self.layers, old, strict=True)):
+            tokens, kept, said = layer.advance_with_extras(remembered, tokens)
+            new.append(kept)
+            extras |= within(f"layers.{i}", said)
+        # Each place's tokens in a row, as attention over time leaves them: nothing is copied.
+        features = self.norm(tokens.permute(0, 2, 3, 1, 4))
+        return features.permute(0, 4, 3, 1, 2), ViViTState(frames, tuple(new)), extras
 
     def attention_weights(
         self, video: Float[Tensor, "batch channels time height width"]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights of the spatial blocks, (batch·tokens, heads, places, places), and of the temporal blocks,
-        (batch·rows·columns, heads, tokens, tokens), for a video seen from its start.
+        """Weights of attention over places, (batch·tokens, heads, places, places), and of attention over time,
+        (batch·rows·columns, heads, tokens, tokens), block by block, for a video seen from its start.
 
         Raises:
             ConfigError: the core was built with `flash_attention: true`, whose kernels never form the weights.
@@ -186,55 +246,53 @@ class ViViT(Core[ViViTState]):
                 "attention weights need the plain path, 'flash_attention: false': "
                 "load_twin(path, overrides=['model.convnet.params.flash_attention=false']) has it (and the same rates)"
             )
-        _, _, maps = self._advance(None, video, record=True)
-        n_spatial = len(self.spatial)
-        return maps[:n_spatial], maps[n_spatial:]
+        with recorded_weights(self) as recorded:
+            self.advance(None, video)
+        over_places = [w for attention, w in recorded if not isinstance(attention.pattern, CausalWindow)]
+        over_time = [w for attention, w in recorded if isinstance(attention.pattern, CausalWindow)]
+        return over_places, over_time
 
     def stride_setting(self, frames: int) -> str:
-        _, down, across = self.config.stride or self.config.patch_size
+        down, across = self.tokenizer.rows.stride, self.tokenizer.columns.stride
         return f"model.convnet.params.stride=[{frames},{down},{across}]"
 
-    def history_frames(self) -> int:
-        stride, patch = self.tokenizer.stride_frames, self.tokenizer.kernel_frames
-        tokens = len(self.temporal) * (self.config.temporal_window - 1) + 1
-        return (tokens - 1) * stride + patch
+    def history_frames(self) -> int | None:
+        tokens = 0
+        for layer in self.layers:
+            history = layer.history_tokens()
+            if history is None:
+                return None
+            tokens += history
+        return tokens * self.tokenizer.stride_frames + self.tokenizer.kernel_frames
+
+    def stages(self, clip_frames: int) -> list[Stage]:
+        first, out = self.tokenizer.out_shape, self.out_shape
+        tokens = clip_frames // out.stride
+        patch = "x".join(str(n) for n in self.config.patch_size)
+        of_tokens = shape_text(tokens, first.rows * first.columns, first.channels)
+        of_output = shape_text(out.channels, tokens, out.rows, out.columns)
+        return [
+            Stage(f"tokens, patch {patch}", of_tokens, count(self.tokenizer)),
+            *(layer.stage(tokens) for layer in self.layers),
+            Stage("core output", of_output, count(self.norm)),
+        ]
+
+    def span_tokens(self, clip_frames: int) -> int | None:
+        tokens = clip_frames // self.out_shape.stride
+        spans = [layer.span_tokens(tokens) for layer in self.layers]
+        return max((span for span in spans if span is not None), default=None)
 
     def notes(self) -> list[str]:
-        return self.tokenizer.notes()
+        notes = self.tokenizer.notes()
+        if self.config.grad_checkpointing:
+            notes.append("gradient checkpointing runs the core forward twice; the count has it once")
+        return notes
 
-    def _advance(
-        self, state: ViViTState | None, video: Tensor, *, record: bool
-    ) -> tuple[Tensor, ViViTState, list[Tensor]]:
-        maps: list[Tensor] = []
-        weights = maps if record else None
-        old_caches = state.caches if state else (None,) * len(self.temporal)
-        tokens, frames = self.tokenizer.advance(state.frames if state else None, video)
-        batch, n_tokens, rows, columns, dim = tokens.shape
-        if n_tokens == 0:
-            return tokens.permute(0, 4, 1, 2, 3), ViViTState(frames, old_caches), maps
-        tokens = self.patch_dropout(tokens)
-
-        x = tokens.reshape(batch * n_tokens, rows * columns, dim)
-        if len(self.registers):
-            x = torch.cat((self.registers.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
-        rotation = ROTATIONS[self.config.rope](rows, columns, self.config.head_dim, x.device)
-        for block in _blocks(self.spatial):
-            x = self._run(block.over_places, x, rotation, weights)
-        x = x[:, len(self.registers) :]
-
-        x = x.view(batch, n_tokens, rows * columns, dim).transpose(1, 2).flatten(0, 1)
-        caches: list[KeyValueCache | None] = []
-        for block, cache in zip(_blocks(self.temporal), old_caches, strict=True):
-            x, cache = self._run(block.over_time, cache, x, self.config.temporal_window, weights)
-            caches.append(cache)
-        x = self.norm(x).view(batch, rows, columns, n_tokens, dim)
-        return x.permute(0, 4, 3, 1, 2), ViViTState(frames, tuple(caches)), maps
-
-    def _run(self, step: Callable[..., R], *arguments: Any) -> R:
-        if self.config.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(step, *arguments, use_reentrant=False)
-        return step(*arguments)
-
-
-def _blocks(modules: nn.ModuleList) -> list[Block]:
-    return [block for block in modules if isinstance(block, Block)]
+    def warnings(self, clip_frames: int) -> list[str]:
+        tokens = self.span_tokens(clip_frames)
+        if tokens is None or tokens > 1:
+            return []
+        return [
+            f"temporal attention sees {'a single' if tokens else 'no'} token: the clip is shorter than two of the "
+            "tubelet's steps, or temporal_window is 1; use longer clips or smaller strides"
+        ]

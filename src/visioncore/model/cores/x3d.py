@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visioncore.config import ComponentConfig, Config
+from visioncore.config import Config
+from visioncore.model.cores.base import BaseCoreConfig
 from visioncore.model.cores.convolutional import ConvolutionalCore, StemConfig, check_odd
 from visioncore.model.layers.causal_conv import CausalDepthwiseConv3d, ChannelNorm, Kernel, Pointwise
 from visioncore.model.layers.residual import BlockState, ResidualBlock
@@ -32,7 +33,7 @@ class X3DStageConfig(Config):
     """Whether the stage begins with half the rows and columns."""
 
 
-class X3DConfig(ComponentConfig):
+class X3DConfig(BaseCoreConfig):
     """The factors are the paper's γ_w, γ_b and γ_d; the defaults of `stages` are its X2D, on a finer grid."""
 
     type: Literal["x3d"] = "x3d"

@@ -1,33 +1,29 @@
-"""Transformer blocks: attention over places or causally over time, and a feedforward layer, side by side or in turn."""
+"""Transformer blocks: what is learnt around attention, with the feedforward layer beside it or after it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-from visioncore.model.layers.attention import banded_causal_mask, fused_attention, plain_attention
+from visioncore.model.layers.attention import Attention, Kernel, Pattern
 from visioncore.model.layers.drop_path import DropPath
-from visioncore.model.layers.rope import Rotation, rotate, temporal_rotation
-from visioncore.model.state import last_steps
 
+Arrangement = Literal["parallel", "serial"]
 FeedForward = Literal["gelu", "gated"]
-
-
-class KeyValueCache(NamedTuple):
-    """What temporal attention remembers: keys (not yet rotated) and values of the newest tokens."""
-
-    key: Float[Tensor, "sequences tokens heads head_dim"]
-    value: Float[Tensor, "sequences tokens heads head_dim"]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class BlockForm:
-    """What the blocks of one stack have in common."""
+    """How the blocks of one layer look and run."""
 
+    arrangement: Arrangement
     dim: int
     num_heads: int
     head_dim: int
@@ -35,7 +31,10 @@ class BlockForm:
     feedforward: FeedForward
     mha_dropout: float
     ff_dropout: float
-    flash_attention: bool
+    drop_path: tuple[float, ...]
+    """Of each block, in their order."""
+    kernel: Kernel
+    grad_checkpointing: bool
 
     @property
     def inner(self) -> int:
@@ -47,68 +46,60 @@ class BlockForm:
         """Width of what the feedforward layer's activation takes."""
         return 2 * self.ff_dim if self.feedforward == "gated" else self.ff_dim
 
+    def attention(self, pattern: Pattern) -> Attention:
+        """What runs between the halves of the blocks."""
+        return Attention(pattern, self.kernel, self.mha_dropout)
+
+    def blocks(self) -> "list[Block]":
+        """New blocks, one for each `drop_path`."""
+        block = ParallelBlock if self.arrangement == "parallel" else SerialBlock
+        return [block(self, probability) for probability in self.drop_path]
+
+    def run(self, step: Callable[..., R], *arguments: Any) -> R:
+        """`step(*arguments)`; with `grad_checkpointing`, run again backwards in place of being remembered."""
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(step, *arguments, use_reentrant=False)
+        return step(*arguments)
+
+
+class Projected(NamedTuple):
+    """What attention mixes; and what the feedforward layer takes, where it stands beside attention."""
+
+    query: Float[Tensor, "sequences positions heads head_dim"]
+    key: Float[Tensor, "sequences positions heads head_dim"]
+    value: Float[Tensor, "sequences positions heads head_dim"]
+    hidden: Float[Tensor, "sequences positions ff_in"] | None
+
 
 class Block(nn.Module, ABC):
-    """Base of the blocks: how attention runs. Must provide what comes before it (`_before`) and after (`_after`)."""
+    """Base of the blocks: two halves, between which a layer lets its positions see each other.
+
+    Must provide what comes before attention (`_before`) and after (`_after`).
+    """
 
     def __init__(self, form: BlockForm, drop_path: float) -> None:
         super().__init__()
         self.form = form
-        self.flash_attention = form.flash_attention
         self.norm = nn.LayerNorm(form.dim)
         self.ff_dropout = nn.Dropout(form.ff_dropout)
         self.drop_path = DropPath(drop_path)
 
-    def over_places(
-        self,
-        x: Float[Tensor, "sequences places dim"],
-        rotation: Rotation,
-        weights: list[Tensor] | None = None,
-    ) -> Float[Tensor, "sequences places dim"]:
-        """Every place sees every place. Leading places without a rotation (register tokens) stay un-rotated.
-
-        Args:
-            weights: where given, the attention weights are appended to it (plain attention only).
-        """
-        query, key, value, hidden = self._project(x)
-        n_registers = x.shape[1] - len(rotation)
-        query, key = (
-            _rotate_after(q, n_registers, rotation) for q in (query.transpose(1, 2), key.transpose(1, 2))
+    def project(self, x: Float[Tensor, "sequences positions dim"]) -> Projected:
+        """The first half: what each position asks for, is found by, and gives."""
+        qkv, hidden = self._before(x)
+        query, key, value = (
+            t.unflatten(-1, (self.form.num_heads, self.form.head_dim)) for t in qkv.chunk(3, dim=-1)
         )
-        mixed = self._attend(query, key, value.transpose(1, 2), None, False, weights)
-        return self._after(x, mixed, hidden)
+        return Projected(query, key, value, hidden)
 
-    def over_time(
+    def combine(
         self,
-        cache: KeyValueCache | None,
-        x: Float[Tensor, "sequences tokens dim"],
-        window: int,
-        weights: list[Tensor] | None = None,
-    ) -> tuple[Float[Tensor, "sequences tokens dim"], KeyValueCache]:
-        """Every token sees itself and the `window` - 1 tokens before it, across chunks.
-
-        Positions count from the oldest token at hand, so the same history gives the same angles at any hour.
-        """
-        query, key, value, hidden = self._project(x)
-        if cache is not None:
-            key = torch.cat((cache.key, key), dim=1)
-            value = torch.cat((cache.value, value), dim=1)
-        new_cache = KeyValueCache(last_steps(key, window - 1), last_steps(value, window - 1))
-
-        n_queries, n_keys = query.shape[1], key.shape[1]
-        rotation = temporal_rotation(torch.arange(n_keys, device=x.device), self.form.head_dim)
-        causal = n_queries == n_keys <= window and n_queries > 1
-        sees_all = n_queries == 1 and n_keys <= window
-        mask = None if causal or sees_all else banded_causal_mask(n_queries, n_keys, window, x.device)
-        mixed = self._attend(
-            rotate(query.transpose(1, 2), rotation[n_keys - n_queries :]),
-            rotate(key.transpose(1, 2), rotation),
-            value.transpose(1, 2),
-            mask,
-            causal,
-            weights,
-        )
-        return self._after(x, mixed, hidden), new_cache
+        x: Float[Tensor, "sequences positions dim"],
+        mixed: Float[Tensor, "sequences heads positions head_dim"],
+        hidden: Float[Tensor, "sequences positions ff_in"] | None,
+    ) -> Float[Tensor, "sequences positions dim"]:
+        """The second half: the block's output from its input, the mixed values, and what `project` left."""
+        return self._after(x, mixed.transpose(1, 2).flatten(-2), hidden)
 
     @abstractmethod
     def _before(
@@ -133,31 +124,6 @@ class Block(nn.Module, ABC):
             gate, value = hidden.chunk(2, dim=-1)
             return self.ff_dropout(functional.gelu(gate) * value)
         return self.ff_dropout(functional.gelu(hidden))
-
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        qkv, hidden = self._before(x)
-        query, key, value = (
-            t.unflatten(-1, (self.form.num_heads, self.form.head_dim)) for t in qkv.chunk(3, dim=-1)
-        )
-        return query, key, value, hidden
-
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        causal: bool,
-        weights: list[Tensor] | None,
-    ) -> Tensor:
-        dropout = self.form.mha_dropout if self.training else 0.0
-        if self.flash_attention:
-            mixed = fused_attention(query, key, value, mask=mask, causal=causal, dropout=dropout)
-        else:
-            mixed, map_ = plain_attention(query, key, value, mask=mask, causal=causal, dropout=dropout)
-            if weights is not None:
-                weights.append(map_)
-        return mixed.transpose(1, 2).flatten(-2)
 
 
 class ParallelBlock(Block):
@@ -206,9 +172,3 @@ class SerialBlock(Block):
     def _after(self, x: Tensor, mixed: Tensor, hidden: Tensor | None) -> Tensor:
         x = x + self.drop_path(self.attention_out(mixed))
         return x + self.drop_path(self.ff_out(self._activate(self.ff_in(self.ff_norm(x)))))
-
-
-def _rotate_after(x: Tensor, n_unrotated: int, rotation: Rotation) -> Tensor:
-    if n_unrotated == 0:
-        return rotate(x, rotation)
-    return torch.cat((x[:, :, :n_unrotated], rotate(x[:, :, n_unrotated:], rotation)), dim=2)

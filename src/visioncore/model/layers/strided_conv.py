@@ -13,10 +13,49 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from visioncore.errors import ConfigError
-from visioncore.shapes import FeatureShape
+from visioncore.shapes import FeatureShape, VideoShape
 
 Padding = Literal["none", "same", "crop"]
 InitialFilters = Literal["random", "gabor"]
+
+
+@dataclass(frozen=True)
+class TubeletForm:
+    """What a core's first layer takes in at once, and in what steps.
+
+    Raises:
+        ConfigError: frames or pixels would fall between the tubelets, or taps do not fill them.
+    """
+
+    kernel: tuple[int, int, int]
+    """Frames, pixels down, pixels across."""
+    stride: tuple[int, int, int]
+    filters: int
+    padding: Padding
+    frames_per_tap: int
+    initial_filters: InitialFilters
+    called: str
+    """What the kernel is called where it is set; for messages."""
+
+    def __post_init__(self) -> None:
+        if any(step > size for step, size in zip(self.stride, self.kernel, strict=True)):
+            raise ConfigError(
+                f"stride {list(self.stride)} is larger than {self.called} {list(self.kernel)} on some axis, so pixels "
+                f"or frames would be skipped; use stride <= {self.called}"
+            )
+        if self.kernel[0] % self.frames_per_tap or self.stride[0] % self.frames_per_tap:
+            raise ConfigError(
+                f"time: {self.called} {self.kernel[0]} and stride {self.stride[0]} are not both multiples of "
+                f"frames_per_tap {self.frames_per_tap}; choose one that divides both (1 always does)"
+            )
+
+    def rows(self, video: VideoShape) -> "Tiling":
+        """How the tubelets cover the video's height."""
+        return tile(video.height, self.kernel[1], self.stride[1], self.padding, "height")
+
+    def columns(self, video: VideoShape) -> "Tiling":
+        """How the tubelets cover the video's width."""
+        return tile(video.width, self.kernel[2], self.stride[2], self.padding, "width")
 
 
 @dataclass(frozen=True)
@@ -43,12 +82,8 @@ def tile(size: int, kernel: int, stride: int, padding: Padding, axis: str) -> Ti
     """Lay tubelets over one axis by the padding rule.
 
     Raises:
-        ConfigError: the axis does not tile and no rule was chosen, or pixels would fall between the tubelets.
+        ConfigError: the axis does not tile and no rule was chosen.
     """
-    if stride > kernel:
-        raise ConfigError(
-            f"{axis}: stride {stride} is larger than patch {kernel}, so pixels would be skipped; use stride <= patch"
-        )
     if padding == "same":
         tokens = -(-size // stride)
         pad = max((tokens - 1) * stride + kernel - size, 0)
@@ -104,48 +139,28 @@ class StridedConv3d(nn.Module):
     every `frames_per_tap` frames, since a fast display says little new from frame to frame.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        rows: Tiling,
-        columns: Tiling,
-        kernel_frames: int,
-        stride_frames: int,
-        dim: int,
-        initial_filters: InitialFilters,
-        frames_per_tap: int = 1,
-    ) -> None:
+    def __init__(self, form: TubeletForm, video: VideoShape) -> None:
         super().__init__()
-        if stride_frames > kernel_frames:
-            raise ConfigError(
-                f"time: stride {stride_frames} is larger than patch {kernel_frames}, so frames would be skipped; "
-                "use stride <= patch"
-            )
-        if kernel_frames % frames_per_tap or stride_frames % frames_per_tap:
-            raise ConfigError(
-                f"time: patch {kernel_frames} and stride {stride_frames} are not both multiples of frames_per_tap "
-                f"{frames_per_tap}; choose one that divides both (1 always does)"
-            )
-        self.rows, self.columns = rows, columns
-        self.kernel_frames, self.stride_frames = kernel_frames, stride_frames
-        self.frames_per_tap = frames_per_tap
-        kernel = (kernel_frames // frames_per_tap, rows.kernel, columns.kernel)
-        stride = (stride_frames // frames_per_tap, rows.stride, columns.stride)
-        self.convolution = nn.Conv3d(channels, dim, kernel, stride)
-        if initial_filters == "gabor":
+        self.rows, self.columns = form.rows(video), form.columns(video)
+        self.kernel_frames, self.stride_frames = form.kernel[0], form.stride[0]
+        self.frames_per_tap = form.frames_per_tap
+        kernel = (self.kernel_frames // self.frames_per_tap, *form.kernel[1:])
+        stride = (self.stride_frames // self.frames_per_tap, *form.stride[1:])
+        self.convolution = nn.Conv3d(video.channels, form.filters, kernel, stride)
+        if form.initial_filters == "gabor":
             # Drawn from torch's own state, which the run's seed decides.
             generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,), device="cpu")))
-            gabors = space_time_gabors(dim, kernel, generator)
+            gabors = space_time_gabors(form.filters, kernel, generator)
             with torch.no_grad():
-                self.convolution.weight.copy_(gabors[:, None].expand(-1, channels, -1, -1, -1) / channels)
+                everywhere = gabors[:, None].expand(-1, video.channels, -1, -1, -1)
+                self.convolution.weight.copy_(everywhere / video.channels)
         self.out_shape = FeatureShape(
-            channels=dim,
-            rows=rows.tokens,
-            columns=columns.tokens,
-            stride=stride_frames,
-            row_edges_px=rows.edges_px,
-            column_edges_px=columns.edges_px,
+            channels=form.filters,
+            rows=self.rows.tokens,
+            columns=self.columns.tokens,
+            stride=self.stride_frames,
+            row_edges_px=self.rows.edges_px,
+            column_edges_px=self.columns.edges_px,
         )
 
     def convolve(

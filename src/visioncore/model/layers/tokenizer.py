@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from visioncore.model.layers.strided_conv import InitialFilters, StridedConv3d, Tiling
+from visioncore.model.layers.strided_conv import StridedConv3d, TubeletForm
+from visioncore.shapes import VideoShape
 
 
 class PatchDropout(nn.Module):
@@ -33,32 +34,10 @@ class UnfoldConv3d(StridedConv3d):
     1985), with the contrast that a norm takes away, and no later nonlinearity finds them: a projection mixes filters.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        rows: Tiling,
-        columns: Tiling,
-        kernel_frames: int,
-        stride_frames: int,
-        num_filters: int,
-        dim: int,
-        initial_filters: InitialFilters,
-        rectify: bool = False,
-        frames_per_tap: int = 1,
-    ) -> None:
-        super().__init__(
-            channels=channels,
-            rows=rows,
-            columns=columns,
-            kernel_frames=kernel_frames,
-            stride_frames=stride_frames,
-            dim=num_filters,
-            initial_filters=initial_filters,
-            frames_per_tap=frames_per_tap,
-        )
-        self.norm = None if rectify else nn.LayerNorm(num_filters)
-        self.projection = nn.Linear(2 * num_filters if rectify else num_filters, dim)
+    def __init__(self, form: TubeletForm, video: VideoShape, *, dim: int, rectify: bool) -> None:
+        super().__init__(form, video)
+        self.norm = None if rectify else nn.LayerNorm(form.filters)
+        self.projection = nn.Linear(2 * form.filters if rectify else form.filters, dim)
         self.out_shape = replace(self.out_shape, channels=dim)
 
     def advance(

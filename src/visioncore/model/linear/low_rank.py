@@ -1,9 +1,5 @@
-"""The linear path: per unit a low-rank spatiotemporal filter at full frame rate, added before the nonlinearity.
+"""Per unit a low-rank spatiotemporal filter."""
 
-With no core it is the linear-nonlinear model; with one, the core learns what is left, and may scale it.
-"""
-
-import math
 from typing import Annotated, Literal
 
 import numpy as np
@@ -15,15 +11,12 @@ from torch.nn import functional
 
 from visioncore.config import ComponentConfig
 from visioncore.model.bend import Bend
+from visioncore.model.linear.base import LinearPath
 from visioncore.model.state import last_steps
 from visioncore.shapes import VideoShape
 
 SHORTEST_WINDOW_S = 0.2
 """What `window_s: auto` begins with."""
-
-
-class NoLinearConfig(ComponentConfig):
-    type: Literal["none"] = "none"
 
 
 class LowRankLinearConfig(ComponentConfig):
@@ -53,17 +46,6 @@ class LowRankLinearConfig(ComponentConfig):
         )
 
 
-LinearConfig = Annotated[NoLinearConfig | LowRankLinearConfig, Field(discriminator="type")]
-
-
-def gain(signal: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """What a drive is multiplied by: 1 where the signal is 0, and never negative.
-
-    A linear drive under such a gain is the usual form of contrast normalisation (Heeger 1992) and gain control.
-    """
-    return functional.softplus(signal + math.log(math.e - 1))
-
-
 def raised_cosine_basis(lags: int, num_basis: int) -> Float[Tensor, "basis lags"]:
     """Bumps that tile `lags` frames into the past on a logarithmic axis, finest near lag 0; each sums to one.
 
@@ -79,7 +61,7 @@ def raised_cosine_basis(lags: int, num_basis: int) -> Float[Tensor, "basis lags"
     return torch.from_numpy((bumps / bumps.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
-class LowRankLinear(nn.Module):
+class LowRankLinear(LinearPath):
     """Causal low-rank filters of one session's units. Zero until initialised from data, so that it does no harm."""
 
     def __init__(
@@ -108,7 +90,6 @@ class LowRankLinear(nn.Module):
 
     @property
     def lags(self) -> int:
-        """Frames that a filter sees, the present one included."""
         return self.basis.shape[1]
 
     def advance(
@@ -116,10 +97,6 @@ class LowRankLinear(nn.Module):
         state: Float[Tensor, "batch recent filters"] | None,
         video: Float[Tensor, "batch channels time height width"],
     ) -> tuple[Float[Tensor, "batch time units"], Float[Tensor, "batch kept filters"]]:
-        """Drive at every bin of the chunk, from the frames up to that bin; before the video stands mean grey.
-
-        It is still to be scaled, where a core does that, and then to be `bent`.
-        """
         frames = video.transpose(1, 2).flatten(2)
         projected = frames @ (self.spatial.flatten(0, 1).T * self.spatial_scale)
         if state is None:
@@ -131,5 +108,4 @@ class LowRankLinear(nn.Module):
         return drive, last_steps(history, self.lags - 1)
 
     def bent(self, drive: Float[Tensor, "batch time units"]) -> Float[Tensor, "batch time units"]:
-        """The drive after each unit's bend, where it has one."""
         return drive if self.bend is None else self.bend(drive)

@@ -1,19 +1,19 @@
-"""From features to units: where in the field each unit looks, and what it reads there.
+"""A Gaussian over the field per unit: where it looks, and what it reads there.
 
 Positions and widths are in coordinates of the unpadded stimulus, so they keep their meaning when the feature grid,
 the patch or the padding changes.
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from visioncore.config import ComponentConfig
+from visioncore.model.readouts.base import BaseReadoutConfig, PlacedReadout
 from visioncore.shapes import FeatureShape, VideoShape
 
 UNITS_AT_ONCE = 512
@@ -23,7 +23,7 @@ FAINTEST = -60.0
 them, and near the end of float32's range (-87 to -103) they are subnormal, which CPUs are slow to multiply."""
 
 
-class GaussianReadoutConfig(ComponentConfig):
+class GaussianReadoutConfig(BaseReadoutConfig):
     type: Literal["gaussian"] = "gaussian"
     initial_width: PositiveFloat = 0.12
     """Initial standard deviation of a unit's Gaussian, as a share of the field's height."""
@@ -37,14 +37,10 @@ class GaussianReadoutConfig(ComponentConfig):
     def build(
         self, features: FeatureShape, video: VideoShape, n_units: int, *, gain: bool = False
     ) -> "DynamicGaussianReadout":
-        """The readout of one session's units; with `gain`, of what scales their linear path as well."""
         return DynamicGaussianReadout(self, features, video, n_units, gain=gain)
 
 
-ReadoutConfig = Annotated[GaussianReadoutConfig, Field()]
-
-
-class DynamicGaussianReadout(nn.Module):
+class DynamicGaussianReadout(PlacedReadout):
     """A rotated Gaussian over the field per unit, and feature weights; gives the drive before the nonlinearity.
 
     The bins under one token (its phases) share the feature weights W; phase p reads W (I + A_p) with a low-rank A_p
@@ -77,27 +73,23 @@ class DynamicGaussianReadout(nn.Module):
         self.gain_weight: nn.Parameter | None = nn.Parameter(torch.zeros(n_units, channels)) if gain else None
 
     def centres_px(self) -> Float[Tensor, "units 2"]:
-        """Row and column of each unit's centre in pixels of the stimulus (0 to height, 0 to width)."""
         # Clamped to the field, with the gradient let through, so that a unit at the border can come back.
         inside = self.position + (self.position.clamp(-1, 1) - self.position).detach()
         return (inside + 1) / 2 * inside.new_tensor(self.field_px)
 
     def widths_px(self) -> Float[Tensor, "units 2"]:
-        """Standard deviations along each unit's own two axes, in pixels."""
         return self.log_width.exp() * self.field_px[0]
 
+    def angles(self) -> Float[Tensor, " units"]:
+        return self.angle
+
     def place(self, centres_px: Float[Tensor, "units 2"]) -> None:
-        """Put the units' centres at these rows and columns of the stimulus."""
         with torch.no_grad():
             field = self.position.new_tensor(self.field_px)
             self.position.copy_((centres_px.to(self.position) / field * 2 - 1).clamp(-1, 1))
 
     def masks(self, moved_px: tuple[int, int] = (0, 0)) -> Float[Tensor, "units places"]:
-        """How much each unit weighs each place; sums to one, whatever the width, so no unit loses its mask.
-
-        Args:
-            moved_px: rows down and columns right that the video was moved by, and every unit with it.
-        """
+        """Their sum is one whatever the width, so no unit loses its mask."""
         offset = self.grid_px - self.grid_px.new_tensor(moved_px) - self.centres_px()[:, None]
         cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
         along = torch.stack(
@@ -107,24 +99,9 @@ class DynamicGaussianReadout(nn.Module):
         faint = exponent < exponent.detach().amax(dim=-1, keepdim=True) + FAINTEST
         return exponent.masked_fill(faint, -math.inf).softmax(dim=-1)
 
-    def forward(
-        self,
-        features: Float[Tensor, "batch dim tokens rows columns"] | Float[Tensor, "batch dim rows columns"],
-    ) -> Float[Tensor, "batch units"]:
-        """Drive at the newest frame of the last token."""
-        newest = features[:, :, None] if features.ndim == 4 else features[:, :, -1:]
-        return self.dense(newest)[:, 0]
-
-    def dense(
-        self, features: Float[Tensor, "batch dim tokens rows columns"]
-    ) -> Float[Tensor, "batch bins units"]:
-        """Drive of every bin under every token: token j's phases 0 … stride-1 are consecutive bins."""
-        return self.signals(features)[:, :, 0]
-
     def signals(
         self, features: Float[Tensor, "batch dim tokens rows columns"], moved_px: tuple[int, int] = (0, 0)
     ) -> Float[Tensor, "batch bins signals units"]:
-        """The drive of every bin, and after it the gain signal where there is one."""
         flat = features.flatten(3).permute(0, 2, 3, 1)  # (B, tokens, places, dim)
         masks = self.masks(moved_px)
         weighed = []
