@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from rich.progress import Progress
 from scipy.optimize import minimize_scalar
 from skimage import data as pictures
 
+from predictors import ScriptedPredictor
 from visioncore import audit as audits
 from visioncore.audit import AuditResult, Finding, audit, load_audit
 from visioncore.audit.controls import SessionControls
@@ -26,9 +27,8 @@ from visioncore.errors import DataError
 from visioncore.evaluation import read_test_evaluations, record_test_evaluation
 from visioncore.evaluation.record import RECORD_FILE
 from visioncore.metrics import bits_per_spike
-from visioncore.model.cores import NoCoreConfig
-from visioncore.model.twin import Twin, TwinConfig
-from visioncore.spec import Normalisation
+from visioncore.predictor import Predictor
+from visioncore.spec import DataSpec, Normalisation
 
 RATE_HZ, TRIAL, N_TRIALS, SIDE, N_UNITS, BURN_IN = 60.0, 90, 48, 16, 6, 6
 SPLIT = np.array((["train"] * 5 + ["test"] * 2 + ["validation"]) * 6)
@@ -92,44 +92,26 @@ def clean(build: Build) -> RecordingStore:
     return build()
 
 
-class ScriptedTwin(Twin):
-    """Predicts what `script` says of video (time, height, width) and behaviour."""
-
-    script: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-    @property
-    def uses_behaviour(self) -> bool:
-        return True
-
-    def predict(
-        self,
-        video: np.ndarray,
-        behaviour: Any = None,
-        *,
-        session: str,
-        unit: Literal["count", "hz"] = "count",
-    ) -> np.ndarray:
-        samples = np.zeros((len(video), 2)) if isinstance(behaviour, str) else behaviour
-        return self.script(video[:, 0], samples).astype(np.float32)
-
-
 def twin_of(
     store: RecordingStore,
     script: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda video, _: drive(video),
-) -> ScriptedTwin:
-    config = TwinConfig(sampling_rate=RATE_HZ, convnet=NoCoreConfig())
-    twin = ScriptedTwin(config, store.spec)
-    twin.provenance = {"data_fingerprint": store.fingerprint}
-    twin.script = script
-    return twin
+    spec: DataSpec | None = None,
+) -> ScriptedPredictor:
+    """Predicts what `script` says of video (time, height, width) and behaviour."""
+
+    def told(session: str, video: np.ndarray, behaviour: Any) -> np.ndarray:
+        return script(video[:, 0], np.zeros((len(video), 2)) if isinstance(behaviour, str) else behaviour)
+
+    provenance = {"data_fingerprint": store.fingerprint}
+    return ScriptedPredictor(spec or store.spec, told, uses_behaviour=True, provenance=provenance)
 
 
-def leaks(store: RecordingStore, twin: Twin | None = None) -> dict[str, Finding]:
+def leaks(store: RecordingStore, twin: Predictor | None = None) -> dict[str, Finding]:
     found = leak_findings(twin or twin_of(store), store, Progress(disable=True))
     return {finding.check: finding for finding in found}
 
 
-def controls(store: RecordingStore, twin: Twin) -> dict[str, Finding]:
+def controls(store: RecordingStore, twin: Predictor) -> dict[str, Finding]:
     return {finding.check: finding for finding in about_controls(control_lines(twin, store))}
 
 
@@ -340,7 +322,7 @@ def test_moments_add_up_whatever_the_dtype() -> None:
 # --- Controls -----------------------------------------------------------------------------------------------------
 
 
-def lines(store: RecordingStore, twin: Twin) -> dict[str, Any]:
+def lines(store: RecordingStore, twin: Predictor) -> dict[str, Any]:
     return {line["name"]: line for line in as_json(control_lines(twin, store))}
 
 
@@ -479,7 +461,7 @@ def test_an_audit_survives_its_file_and_belongs_to_one_twin(clean: RecordingStor
     assert again is not None
     assert [vars(f) for f in again.findings] == json.loads(path.read_text())["findings"]
     assert again.passed
-    other = ScriptedTwin(twin.config, clean.spec.with_constants(constants_of_all_data(clean)))
+    other = twin_of(clean, spec=clean.spec.with_constants(constants_of_all_data(clean)))
     assert load_audit(path, other, clean) is None
     path.write_text(json.dumps(result.to_json() | {"findings": [{"check": "context"}]}))
     assert load_audit(path, twin, clean) is None

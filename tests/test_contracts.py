@@ -156,7 +156,8 @@ def run(twin: Twin, video: Tensor, behaviour: Tensor, session: str = "one") -> T
 
 
 def sees_video(twin: Twin) -> bool:
-    return bool(twin.linears) or (twin.core is not None and twin.core.sees_video)
+    by_filters = any(head.linear is not None for head in twin.heads)
+    return by_filters or (twin.trunk.core is not None and twin.trunk.core.sees_video)
 
 
 def changed_bins(before: Tensor, after: Tensor) -> list[int]:
@@ -223,18 +224,17 @@ def test_the_last_step_is_the_newest_frames_entry_of_the_dense_output(
     core: CoreConfig, modulator: ModulatorConfig
 ) -> None:
     twin = make_twin(core, modulator, linear=False)
-    if twin.core is None:
+    if twin.trunk.core is None:
         pytest.skip("without a core there is no readout")
     video, behaviour = make_inputs()
     dense = run(twin, video, behaviour)
     with torch.no_grad():
-        x = twin.adapter(video, "one")
-        features, _ = twin.core.advance(None, x)
-        if twin.modulator is not None:
-            normalised = twin.adapter.behaviour(behaviour, video, "one")
-            features, _ = twin.modulator.advance(None, features, normalised)
-        last = twin.output("one")(twin.readout("one")(features))
-        from_4d = twin.output("one")(twin.readout("one")(features[:, :, -1]))
+        features, _ = twin.trunk.advance(None, twin.trunk.look(video, behaviour, "one"))
+        head = twin.heads["one"]
+        assert features is not None
+        assert head.readout is not None
+        last = head.output(head.readout(features))
+        from_4d = head.output(head.readout(features[:, :, -1]))
     newest = FRAMES // twin.stride * twin.stride - 1
     torch.testing.assert_close(last, dense[:, newest])
     assert torch.equal(last, from_4d)
@@ -284,8 +284,8 @@ def test_a_state_can_be_forked(core: CoreConfig, modulator: ModulatorConfig) -> 
 def test_what_happened_before_the_window_is_forgotten_and_the_clock_with_it(core: CoreConfig) -> None:
     """The same history gives the same rates at minute 0 and much later: no position counts from the start."""
     twin = make_twin(core, NoModulatorConfig())
-    assert twin.core is not None
-    window = twin.core.history_frames()
+    assert twin.trunk.core is not None
+    window = twin.trunk.core.history_frames()
     assert window is not None
     video, _ = make_inputs(window + FRAMES)
     late, _ = make_inputs(40 * twin.stride * 25, seed=9)
@@ -575,8 +575,12 @@ def test_every_parameter_gets_a_gradient(core: CoreConfig, modulator: ModulatorC
         n for n, p in twin.named_parameters() if p.numel() and (p.grad is None or not (p.grad != 0).any())
     }
     # Where there is no video to look at, it does not matter where a unit looks.
-    where = ("position", "log_width", "angle") if twin.core is not None and not twin.core.sees_video else ()
-    assert dead == {f"readouts.{i}.{name}" for i in range(len(twin.sessions)) for name in where}
+    where = (
+        ("position", "log_width", "angle")
+        if twin.trunk.core is not None and not twin.trunk.core.sees_video
+        else ()
+    )
+    assert dead == {f"heads.sessions.{i}.readout.{name}" for i in range(len(twin.sessions)) for name in where}
 
 
 def test_sessions_in_one_batch_do_not_touch_each_other() -> None:
@@ -593,7 +597,8 @@ def test_sessions_in_one_batch_do_not_touch_each_other() -> None:
 
 def readout_on(rows: int, columns: int, n_units: int = 1) -> DynamicGaussianReadout:
     features = FeatureShape(4, rows, columns, 2, (0.0, 36.0), (0.0, 64.0))
-    return GaussianReadoutConfig().build(features, VideoShape(1, 36, 64), n_units)
+    session = SessionSpec(id="one", subject="m", unit_ids=tuple(str(i) for i in range(n_units)))
+    return GaussianReadoutConfig().build(features, VideoShape(1, 36, 64), session)
 
 
 def test_a_units_position_means_the_same_on_every_grid() -> None:
@@ -642,7 +647,7 @@ def test_eight_thousand_units_read_in_slices_as_they_would_at_once(monkeypatch: 
 
 def gained_twin() -> tuple[Twin, DynamicGaussianReadout, LowRankLinear]:
     twin = make_twin(modulator=NoModulatorConfig())
-    readout, linear = twin.readout("one"), twin.linear("one")
+    readout, linear = twin.heads["one"].readout, twin.heads["one"].linear
     assert isinstance(readout, DynamicGaussianReadout)
     assert isinstance(linear, LowRankLinear)
     return twin, readout, linear
@@ -655,7 +660,7 @@ def test_the_gain_of_the_linear_path_starts_at_one() -> None:
     ).build(SPEC.with_constants(NORMALISATION))
     assert readout.gain_weight is not None
     unscaled = twin.state_dict()
-    del unscaled["readouts.0.gain_weight"], unscaled["readouts.1.gain_weight"]
+    del unscaled["heads.sessions.0.readout.gain_weight"], unscaled["heads.sessions.1.readout.gain_weight"]
     without.load_state_dict(unscaled)
     before = run(twin, *make_inputs())
     torch.nn.init.zeros_(readout.gain_weight)
@@ -826,10 +831,10 @@ def test_weights_that_do_not_match_every_tensor_are_not_loaded(tmp_path: Path) -
         for parameter in same.parameters():
             parameter.add_(1.0)
     load_pretrained_core(same, tmp_path / "donor.safetensors")
-    assert donor.core is not None
-    assert same.core is not None
-    for name, tensor in donor.core.state_dict().items():
-        assert torch.equal(same.core.state_dict()[name], tensor)
+    assert donor.trunk.core is not None
+    assert same.trunk.core is not None
+    for name, tensor in donor.trunk.core.state_dict().items():
+        assert torch.equal(same.trunk.core.state_dict()[name], tensor)
 
     wider = make_twin(ViViTConfig.tiny().model_copy(update={"ff_dim": 48}))
     before = {name: t.clone() for name, t in wider.state_dict().items()}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from predictors import ScriptedPredictor
 from specs import data_spec
 from visioncore import metrics
 from visioncore.data.splits import Block
@@ -16,8 +17,6 @@ from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation, scoring
 from visioncore.evaluation.result import ROW_KEYS, SECTION_KEYS
-from visioncore.model.cores import NoCoreConfig
-from visioncore.model.twin import Twin, TwinConfig
 from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 RATE_HZ, N_BINS, BURN_IN, N_UNITS = 100.0, 1200, 10, 4
@@ -94,44 +93,26 @@ class FakeStore(RecordingStore):
         )
 
 
-class ScriptedTwin(Twin):
-    """Predicts what `script` says for the bins it is shown; stride-1 bins late, as a real one."""
-
-    script: Callable[[str, np.ndarray, Any], np.ndarray]
-    behaves = False
-
-    def __init__(self, spec: DataSpec, stride: int = 1) -> None:
-        constants = Normalisation(
-            video_mean=(0.0,), video_std=(1.0,), behaviour_mean=(0.0,), behaviour_std=(1.0,)
-        )
-        config = TwinConfig(sampling_rate=RATE_HZ, convnet=NoCoreConfig())
-        super().__init__(config, spec.with_constants(constants))
-        self.stride = stride
-        self.calls: list[int] = []
-
-    @property
-    def uses_behaviour(self) -> bool:
-        return self.behaves
+class BinPredictor(ScriptedPredictor):
+    """Knows the bins that it is shown by the value of their first pixel, and tells them its script."""
 
     def predict(
-        self,
-        video: np.ndarray,
-        behaviour: Any = None,
-        *,
-        session: str,
-        unit: Literal["count", "hz"] = "count",
+        self, video: np.ndarray, behaviour: np.ndarray | Literal["mean"] | None = None, *, session: str
     ) -> np.ndarray:
-        assert unit == "count"
-        self.calls.append(len(video))
-        rates = self.script(session, video[:, 0, 0, 0].astype(int), behaviour).astype(np.float32)
-        rates[: self.stride - 1] = np.nan
-        return rates
+        return super().predict(video[:, 0, 0, 0].astype(int), behaviour, session=session)
+
+
+def scripted(spec: DataSpec, stride: int = 1) -> BinPredictor:
+    constants = Normalisation(
+        video_mean=(0.0,), video_std=(1.0,), behaviour_mean=(0.0,), behaviour_std=(1.0,)
+    )
+    return BinPredictor(spec.with_constants(constants), lambda *_: np.empty((0, 0)), stride=stride)
 
 
 @dataclass
 class Setting:
     store: FakeStore
-    twin: ScriptedTwin
+    twin: ScriptedPredictor
     calls: dict[str, int] = field(default_factory=dict)
 
     def score(self, **options: Any) -> EvaluationResult:
@@ -144,7 +125,7 @@ def setting(stride: int = 1, kind: Literal["counts", "trace"] = "counts", factor
         FakeSession(name, seed, tuple(f"{name}{i}" for i in range(N_UNITS))) for seed, name in enumerate("ab")
     ]
     store = FakeStore(sessions, kind)
-    twin = ScriptedTwin(store.spec, stride)
+    twin = scripted(store.spec, stride)
     twin.script = lambda session, bins, _: factor * store.fakes[session].true_rates[bins]
     return Setting(store, twin)
 
@@ -278,7 +259,7 @@ def test_units_in_another_order_are_matched_by_their_ids() -> None:
         SessionSpec(id=x.id, subject=x.subject, unit_ids=tuple(x.unit_ids[i] for i in order))
         for x in s.store.spec.sessions[::-1]
     )
-    permuted = ScriptedTwin(s.store.spec.model_copy(update={"sessions": specs}))
+    permuted = scripted(s.store.spec.model_copy(update={"sessions": specs}))
     script = s.twin.script
     permuted.script = lambda session, bins, behaviour: script(session, bins, behaviour)[:, order]
     s.twin = permuted
@@ -288,11 +269,11 @@ def test_units_in_another_order_are_matched_by_their_ids() -> None:
 def test_missing_units_and_sessions_are_named() -> None:
     s = setting()
     fewer = s.store.spec.sessions[0].model_copy(update={"unit_ids": ("a0", "a1", "a2", "new")})
-    s.twin = ScriptedTwin(s.store.spec.model_copy(update={"sessions": (fewer, s.store.spec.sessions[1])}))
+    s.twin = scripted(s.store.spec.model_copy(update={"sessions": (fewer, s.store.spec.sessions[1])}))
     with pytest.raises(CheckpointError, match=r"session 'a': the twin lacks 1 unit\(s\): a3"):
         s.score()
     other = s.store.spec.sessions[0].model_copy(update={"id": "c"})
-    s.twin = ScriptedTwin(s.store.spec.model_copy(update={"sessions": (other,)}))
+    s.twin = scripted(s.store.spec.model_copy(update={"sessions": (other,)}))
     with pytest.raises(CheckpointError, match="no session 'a' of fake, nor any other of it; it has c"):
         s.score()
 
@@ -417,7 +398,7 @@ def test_repeats_that_agree_in_video_and_behaviour_share_a_prediction_and_others
     s.score()
     assert len(s.twin.calls) == 2 * (2 + 1 + 1)
     s = setting()
-    s.twin.behaves = True
+    s.twin.uses_behaviour = True
     for session in s.store.fakes.values():
         session.samples = np.zeros((N_BINS, 1), np.float32)
         session.samples[700:800] = 1

@@ -96,7 +96,7 @@ def test_a_nonlinearity_for_counts_is_refused_for_traces(tiny_store: RecordingSt
     spec = tiny_store.spec.model_copy(update={"sessions": sessions})
     raw: dict[str, Any] = {"sampling_rate": 60, "convnet": {"type": "none"}}
     twin = build_config(TwinConfig, raw, "test").build(spec)
-    assert isinstance(twin.output("a"), TraceOutput)
+    assert isinstance(twin.heads["a"].output, TraceOutput)
     for output in ({"type": "exponential"}, {"type": "softplus", "params": {"sharpness": 2.0}}):
         config = build_config(TwinConfig, raw | {"output": output}, "test")
         with pytest.raises(ConfigError, match=r"leave model\.output out"):

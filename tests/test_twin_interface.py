@@ -72,8 +72,8 @@ def modes(twin: Twin) -> dict[str, bool]:
 
 def test_predict_leaves_every_part_in_the_mode_it_was_in(twin: Twin) -> None:
     twin.train()
-    assert twin.core is not None
-    twin.core.eval()  # frozen, as in transfer
+    assert twin.trunk.core is not None
+    twin.trunk.core.eval()  # frozen, as in transfer
     before = modes(twin)
     assert len(set(before.values())) == 2
     one = twin.predict(video(), BEHAVIOUR, session="a")
@@ -293,14 +293,14 @@ def saved(twin: Twin, tmp_path: Path) -> Path:
 
 def test_attention_can_be_looked_at_as_the_message_says(saved: Path) -> None:
     fused = load_twin(saved)
-    assert isinstance(fused.core, ViViT)
-    frames = fused.adapter(torch.from_numpy(video())[None, None], fused.sessions[0])
+    assert isinstance(fused.trunk.core, ViViT)
+    frames = fused.trunk.adapter.look(torch.from_numpy(video())[None, None].float(), None, fused.sessions[0])
     with pytest.raises(ConfigError) as caught:
-        fused.core.attention_weights(frames)
+        fused.trunk.core.attention_weights(frames)
     assert "load_twin(path, overrides=['model.convnet.params.flash_attention=false'])" in str(caught.value)
     plain = load_twin(saved, overrides=["model.convnet.params.flash_attention=false"])
-    assert isinstance(plain.core, ViViT)
-    spatial, temporal = plain.core.attention_weights(frames)
+    assert isinstance(plain.trunk.core, ViViT)
+    spatial, temporal = plain.trunk.core.attention_weights(frames)
     assert len(spatial) == len(temporal) == 1
     one, other = (t.predict(video(), BEHAVIOUR, session="a")[4:] for t in (fused, plain))
     np.testing.assert_allclose(other, one, rtol=1e-5)

@@ -77,7 +77,7 @@ def test_the_shipped_config_has_exactly_the_guides_values(name: str) -> None:
 def test_the_baseline_flows_through_the_guides_shapes() -> None:
     """(B,1,300,36,64) -> (B,75,144,384) -> spatial over 144 -> temporal over 75 -> (B,384,75,9,16) -> (B,n)."""
     twin = guide_twin("baseline")
-    core = twin.core
+    core = twin.trunk.core
     assert isinstance(core, ViViT)
     seen: dict[str, tuple[int, ...]] = {}
     for name, layer in zip(("spatial", "temporal"), core.layers, strict=True):
@@ -93,16 +93,18 @@ def test_the_baseline_flows_through_the_guides_shapes() -> None:
     features, _ = core.advance(None, video)
     assert seen == {"spatial": (batch * 75, 144, 384), "temporal": (batch * 144, 75, 384)}
     assert features.shape == (batch, 384, 75, 9, 16)
-    assert twin.modulator is not None
-    modulated, _ = twin.modulator.advance(None, features, behaviour)
+    assert twin.trunk.modulator is not None
+    modulated, _ = twin.trunk.modulator.advance(None, features, behaviour)
     assert modulated.shape == features.shape
     n_units = len(twin.unit_ids("session"))
-    assert twin.readout("session")(modulated).shape == (batch, n_units)
+    readout = twin.heads["session"].readout
+    assert readout is not None
+    assert readout(modulated).shape == (batch, n_units)
     assert twin([Clip("session", video, behaviour)])[0].shape == (batch, 300, n_units)
 
 
 def test_small_pads_what_does_not_tile_and_drops_no_row() -> None:
-    core = guide_twin("small").core
+    core = guide_twin("small").trunk.core
     assert isinstance(core, ViViT)
     assert (core.out_shape.rows, core.out_shape.columns) == (5, 8)
     assert core.notes() == ["height: padded by 2 + 2 grey pixels"]
@@ -112,7 +114,7 @@ def test_small_pads_what_does_not_tile_and_drops_no_row() -> None:
 
 
 def test_the_baseline_core_has_the_guides_twenty_million_parameters() -> None:
-    core = guide_twin("baseline").core
+    core = guide_twin("baseline").trunk.core
     assert core is not None
     assert 19e6 < sum(p.numel() for p in core.parameters()) < 23e6
 

@@ -116,11 +116,13 @@ def load_pretrained_core(twin: Twin, path: Path) -> None:
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape; nothing is copied then.
     """
-    if twin.core is None:
+    if twin.trunk.core is None:
         raise CheckpointError(f"{path}: this model has no core to load weights into")
     _, tensors = _read(twin_path(path))
-    core = {name.removeprefix("core."): t for name, t in tensors.items() if name.startswith("core.")}
-    copy_weights(twin.core, core, f"{path} (core)")
+    core = {
+        name.removeprefix("trunk.core."): t for name, t in tensors.items() if name.startswith("trunk.core.")
+    }
+    copy_weights(twin.trunk.core, core, f"{path} (core)")
 
 
 def twin_path(path: Path) -> Path:

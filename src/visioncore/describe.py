@@ -62,7 +62,7 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         twin = config.build(spec)
         flops = _training_flops(counted.build(spec), clip_frames)
     staleness_ms = (twin.stride - 1) / spec.rate_hz * 1000
-    notes = twin.core.notes() if twin.core else []
+    notes = twin.trunk.core.notes() if twin.trunk.core else []
     warnings = []
     if staleness_ms > STALE_MS:
         warnings.append(
@@ -70,11 +70,11 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
             "use a smaller temporal stride, with overlap, for data this slow"
         )
     span_ms = None
-    tokens = twin.core.span_tokens(clip_frames) if twin.core else None
+    tokens = twin.trunk.core.span_tokens(clip_frames) if twin.trunk.core else None
     if tokens is not None:
         span_ms = tokens * twin.stride / spec.rate_hz * 1000
         notes.append(f"temporal attention sees {tokens} tokens of a clip, {span_ms:.0f} ms")
-    warnings += twin.core.warnings(clip_frames) if twin.core else []
+    warnings += twin.trunk.core.warnings(clip_frames) if twin.trunk.core else []
     return Description(
         stages=_stages(twin, clip_frames),
         parameters=count(twin),
@@ -123,18 +123,23 @@ def _stages(twin: Twin, clip_frames: int) -> list[Stage]:
     spec = twin.spec
     n_units, n_sessions = len(spec.sessions[0].unit_ids), len(spec.sessions)
     frames = shape_text(spec.sampling.channels, clip_frames, spec.sampling.height, spec.sampling.width)
-    stages = [Stage("input", frames, 0), Stage("adapter", frames, count(twin.adapter))]
-    if twin.core is not None:
-        stages += twin.core.stages(clip_frames)
-    if twin.core is not None and twin.modulator is not None:
-        out = twin.core.out_shape
+    stages = [Stage("input", frames, 0), Stage("adapter", frames, count(twin.trunk.adapter))]
+    if twin.trunk.core is not None:
+        stages += twin.trunk.core.stages(clip_frames)
+    if twin.trunk.core is not None and twin.trunk.modulator is not None:
+        out = twin.trunk.core.out_shape
         modulated = shape_text(out.channels, clip_frames // out.stride, out.rows, out.columns)
-        stages.append(Stage(f"modulator {twin.config.modulator.type}", modulated, count(twin.modulator)))
-    if twin.linears:
-        stages.append(Stage("linear path", shape_text(clip_frames, n_units), count(twin.linears)))
+        stages.append(
+            Stage(f"modulator {twin.config.modulator.type}", modulated, count(twin.trunk.modulator))
+        )
+    heads, shared = list(twin.heads), twin.heads.shared
+    linears = [head.linear for head in heads if head.linear is not None]
+    if linears:
+        stages.append(Stage("linear path", shape_text(clip_frames, n_units), sum(map(count, linears))))
+    readouts, outputs = [head.readout for head in heads], [head.output for head in heads]
     readout = "readout" if n_sessions == 1 else f"readouts of {n_sessions} sessions"
     stages += [
-        Stage(readout, "", count(twin.readouts) + count(twin.outputs)),
+        Stage(readout, "", sum(count(part) for part in (shared, *readouts, *outputs) if part is not None)),
         Stage("readout, last step", shape_text(n_units), 0),
         Stage("readout, dense", shape_text(clip_frames, n_units), 0),
     ]

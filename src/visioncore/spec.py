@@ -118,7 +118,10 @@ class DataSpec(Config):
     """Everything about the data that a model's shape depends on; frozen, and kept in every twin's file."""
 
     sampling: Sampling
-    sessions: tuple[SessionSpec, ...] = Field(min_length=1)
+    sessions: tuple[SessionSpec, ...]
+    """None in a twin that is a trunk alone."""
+    trunk_behaviour_names: tuple[str, ...] = ()
+    """Signals that a trunk was built for, where its sessions have changed since."""
 
     @model_validator(mode="after")
     def _sessions_fit_together(self) -> Self:
@@ -144,7 +147,13 @@ class DataSpec(Config):
 
     @property
     def response_kind(self) -> ResponseKind:
-        """Of all sessions."""
+        """Of all sessions.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if not self.sessions:
+            raise ConfigError("this twin is a trunk alone, without sessions, so it predicts no responses")
         return self.sessions[0].response_kind
 
     @property
@@ -152,7 +161,8 @@ class DataSpec(Config):
         """Every signal that some session has, in the order of their first appearance; what a session lacks stands at
         its mean.
         """
-        return tuple(dict.fromkeys(name for session in self.sessions for name in session.behaviour_names))
+        names = (name for session in self.sessions for name in session.behaviour_names)
+        return tuple(dict.fromkeys((*self.trunk_behaviour_names, *names)))
 
     def with_constants(self, constants: Normalisation) -> "DataSpec":
         """These data with the same constants for every session."""

@@ -15,7 +15,7 @@ import torch
 from visioncore.config import dump_config
 from visioncore.data import DataConfig, build_data_config, load_data_config, prepare
 from visioncore.errors import DataError, VisionCoreError
-from visioncore.model.adapter import Adapter, NoAdapterConfig
+from visioncore.model.adapters import Adapter
 
 N_BINS = 2400
 N_UNITS = 3
@@ -306,15 +306,15 @@ def test_behaviour_goes_by_its_name_and_what_a_session_lacks_stands_at_its_mean(
     one, two, three = (session.normalisation for session in store.spec.sessions)
     assert one.behaviour_mean == two.behaviour_mean[::-1]
     assert three.behaviour_mean == ()
-    adapter = Adapter(NoAdapterConfig(), store.spec.sessions, store.spec.behaviour_names)
+    adapter = Adapter(store.spec.sessions, store.spec.behaviour_names)
     video = torch.zeros(1, 1, 4, 1, 1)
     samples = torch.randn(1, 4, 2)
     straight, crossed = (
-        adapter.behaviour(samples, video, "a"),
-        adapter.behaviour(samples.flip(-1), video, "b"),
+        adapter(video, samples, "a")[1],
+        adapter(video, samples.flip(-1), "b")[1],
     )
     torch.testing.assert_close(straight, crossed)
-    assert torch.equal(adapter.behaviour(None, video, "c"), torch.zeros(1, 4, 2))
+    assert torch.equal(adapter(video, None, "c")[1], torch.zeros(1, 4, 2))
 
 
 def test_a_trace_may_be_negative_and_fractional_and_has_no_floor(one_session: Prepared) -> None:

@@ -65,7 +65,7 @@ def test_what_a_core_adds_is_not_bent() -> None:
     normalisation = Normalisation(video_mean=(0.5,), video_std=(0.3,), behaviour_mean=(), behaviour_std=())
     config = TwinConfig(sampling_rate=60, convnet=ViViTConfig.tiny(), linear=linear)
     twin = config.build(spec.with_constants(normalisation)).eval()
-    path, readout = twin.linear("one"), twin.readout("one")
+    path, readout = twin.heads["one"].linear, twin.heads["one"].readout
     assert isinstance(path, LowRankLinear)
     assert isinstance(readout, DynamicGaussianReadout)
     assert path.bend is not None

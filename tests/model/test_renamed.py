@@ -1,21 +1,35 @@
-"""Tensors of twin files of format 1 find their place in the twins of now."""
+"""Tensors of twin files of before find their place in the twins of now."""
 
 from typing import get_args
 
 import pytest
 
+from specs import data_spec
+from visioncore.model import TwinConfig
+from visioncore.model.adapters import AffineAdapterConfig
 from visioncore.model.cores import CoreConfig, NoCoreConfig, ViViTConfig
+from visioncore.model.linear import LowRankLinearConfig
+from visioncore.model.modulators import ConvGRUConfig, NoModulatorConfig
 from visioncore.model.renamed import renamed
 from visioncore.shapes import VideoShape
+from visioncore.spec import Normalisation, SessionSpec
 
 VIDEO = VideoShape(1, 14, 22)
 CORES = [config.tiny() for config in get_args(get_args(CoreConfig)[0])]
+SPEC = data_spec(
+    height=14,
+    width=22,
+    sampling_rate_hz=60,
+    behaviour_names=("x",),
+    sessions=(SessionSpec(id="a", subject="m", unit_ids=("1", "2")),),
+    constants=Normalisation(video_mean=(0.0,), video_std=(1.0,), behaviour_mean=(0.0,), behaviour_std=(1.0,)),
+)
 BLOCK = ("norm", "project_in", "project_out")
 
 
 def names_of(core: CoreConfig) -> list[str]:
     assert not isinstance(core, NoCoreConfig)
-    return [f"core.{name}" for name in core.build(VIDEO).state_dict()]
+    return [f"trunk.core.{name}" for name in core.build(VIDEO).state_dict()]
 
 
 def test_a_vivit_of_format_1_has_every_tensor_of_today() -> None:
@@ -28,15 +42,31 @@ def test_a_vivit_of_format_1_has_every_tensor_of_today() -> None:
 
 
 @pytest.mark.parametrize(
-    "core", [core for core in CORES if not isinstance(core, NoCoreConfig)], ids=lambda core: core.type
+    ("then", "now"),
+    [
+        ("core.layers.1.blocks.0.norm.bias", "trunk.core.layers.1.blocks.0.norm.bias"),
+        ("core.stages.3.0.conv1.weight", "trunk.core.stages.3.0.conv1.weight"),
+        ("adapter.shift", "trunk.adapter.shift"),
+        ("modulator.mix.weight", "trunk.modulator.mix.weight"),
+        ("linears.0.spatial", "heads.sessions.0.linear.spatial"),
+        ("linears.0.bend.values", "heads.sessions.0.linear.bend.values"),
+        ("readouts.12.position", "heads.sessions.12.readout.position"),
+        ("outputs.0.bias", "heads.sessions.0.output.bias"),
+    ],
 )
-def test_names_of_today_stay(core: CoreConfig) -> None:
-    assert list(map(renamed, names_of(core))) == names_of(core)
+def test_a_part_is_found_in_its_trunk_or_its_head(then: str, now: str) -> None:
+    assert renamed(then) == now
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["linears.0.spatial", "linears.0.temporal", "readouts.1.position", "outputs.0.bias", "modulator.mix.weight"],
-)  # fmt: skip
-def test_names_outside_the_core_stay(name: str) -> None:
-    assert renamed(name) == name
+def test_names_of_today_stay() -> None:
+    linear = LowRankLinearConfig(window_s=0.1, knots=4, gain=True)
+    for core in CORES:
+        config = TwinConfig(
+            sampling_rate=60,
+            adapter=AffineAdapterConfig(),
+            convnet=core,
+            modulator=NoModulatorConfig() if isinstance(core, NoCoreConfig) else ConvGRUConfig.tiny(),
+            linear=linear.model_copy(update={"gain": not isinstance(core, NoCoreConfig)}),
+        )
+        names = list(config.build(SPEC).state_dict())
+        assert list(map(renamed, names)) == names

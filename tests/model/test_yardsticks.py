@@ -38,7 +38,7 @@ def shipped(name: str) -> Twin:
         video_mean=(127.0,), video_std=(50.0,), behaviour_mean=(0.0, 1.0), behaviour_std=(1.0, 2.0)
     )
     twin = load_config(TwinConfig, CONFIGS / f"{name}.yaml").build(spec.with_constants(constants))
-    twin.output("s").initialise(MEANS, MEANS.sqrt())
+    twin.heads["s"].output.initialise(MEANS, MEANS.sqrt())
     return twin
 
 
@@ -78,7 +78,7 @@ def test_the_behaviour_only_model_predicts_from_behaviour_whatever_is_shown() ->
     covered = slice(twin.stride - 1, None)
     assert (one[:, covered] != other[:, covered]).any(dim=1).all()
     assert twin.placed_readout("s") is None
-    assert any("no video" in note for note in (twin.core.notes() if twin.core else []))
+    assert any("no video" in note for note in (twin.trunk.core.notes() if twin.trunk.core else []))
 
 
 def test_a_blind_twin_starts_at_the_mean_rates_and_has_no_positions_to_find_or_draw(
@@ -87,11 +87,11 @@ def test_a_blind_twin_starts_at_the_mean_rates_and_has_no_positions_to_find_or_d
     config = load_config(TwinConfig, CONFIGS / "behaviour_only.yaml")
     config = config.model_copy(update={"sampling_rate": tiny_store.spec.rate_hz})
     twin = config.build(tiny_store.spec)
-    readout = twin.readout("a")
+    readout = twin.heads["a"].readout
     assert isinstance(readout, DynamicGaussianReadout)
     initialise(twin, tiny_store, InitialiseConfig())
     assert (readout.position == 0).all()
-    assert not torch.equal(twin.output("a").bias, twin.output("c").bias[:1].expand(3))
+    assert not torch.equal(twin.heads["a"].output.bias, twin.heads["c"].output.bias[:1].expand(3))
     assert field_figure(twin, tiny_store, "test") is None
 
 

@@ -14,7 +14,7 @@ from visioncore.audit import audit
 from visioncore.config import build_config
 from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
 from visioncore.errors import DataError
-from visioncore.evaluation import evaluate, record_test_evaluation, twin_digest
+from visioncore.evaluation import evaluate, record_test_evaluation
 from visioncore.model import Twin, TwinConfig
 from visioncore.report import write_report
 
@@ -134,7 +134,7 @@ def test_an_audit_of_this_twin_is_on_the_page_and_one_of_another_twin_is_not(
     store = recording("counts")
     twin = tiny_twin(store, core="none")
     result = audit(twin, store, progress=False)
-    record_test_evaluation(tmp_path, twin_digest(twin), store.fingerprint, {}, "audit")
+    record_test_evaluation(tmp_path, twin.digest, store.fingerprint, {}, "audit")
     result.write_json(tmp_path / "audit.json")
     page = report(store, tmp_path, core="none")
     section = page.split('<section id="audit">')[1].split("</section>")[0]

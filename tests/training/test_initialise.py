@@ -70,7 +70,7 @@ def fresh_twin(store: RecordingStore, folder: Path, *overrides: str) -> Twin:
 def distances_px(twin: Twin, store: RecordingStore) -> np.ndarray:
     """How far each unit's readout sits from where the simulation put its receptive field."""
     truth = store.sessions["A1"].unit_truth
-    readout = twin.readout("A1")
+    readout = twin.heads["A1"].readout
     assert isinstance(readout, DynamicGaussianReadout)
     found = readout.centres_px().detach().numpy()
     return np.hypot(found[:, 0] - truth["rf_row_px"], found[:, 1] - truth["rf_column_px"])
@@ -106,7 +106,7 @@ def test_cells_that_no_filter_drives_have_none(store: RecordingStore, folder: Pa
     """Estimated from noise, it would be more noise for training to find uses for."""
     twin = fresh_twin(store, folder)
     initialise(twin, store, InitialiseConfig())
-    linear = twin.linear("A1")
+    linear = twin.heads["A1"].linear
     assert isinstance(linear, LowRankLinear)
     is_simple = np.array(store.sessions["A1"].unit_truth["cell_class"]) == "simple"
     for factor in (linear.temporal, linear.spatial):

@@ -111,7 +111,7 @@ def test_session_parts_have_a_learning_rate_of_their_own(twin: Twin, choice: Any
     config = TrainingConfig(optimiser=choice, learning_rate=0.01, session_learning_rate=3.0)
     groups = parameter_groups(twin, config)
     for group in groups:
-        of_sessions = {n.startswith(("readouts.", "linears.", "outputs.")) for n in names(twin, group)}
+        of_sessions = {n.startswith("heads.sessions.") for n in names(twin, group)}
         assert len(of_sessions) == 1
         assert group["lr"] == pytest.approx(0.03 if of_sessions == {True} else 0.01)
     assert groups[0]["lr"] == 0.01
@@ -121,9 +121,9 @@ def test_muon_steers_the_cores_matrices_and_nothing_else(twin: Twin) -> None:
     config = TrainingConfig(optimiser="muon", muon_learning_rate=0.02)
     *_, muon = parameter_groups(twin, config)
     blocks = ("layers.0.blocks.0", "layers.1.blocks.0", "layers.1.blocks.1")
-    expected = {f"core.{b}.project_{way}.weight" for b in blocks for way in ("in", "out")}
+    expected = {f"trunk.core.{b}.project_{way}.weight" for b in blocks for way in ("in", "out")}
     assert names(twin, muon) == expected | {
-        f"core.tokenizer.{part}.weight" for part in ("convolution", "projection")
+        f"trunk.core.tokenizer.{part}.weight" for part in ("convolution", "projection")
     }
     assert muon["lr"] == 0.02
     assert (

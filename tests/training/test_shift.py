@@ -59,8 +59,8 @@ def clip_of(twin: Twin) -> Clip:
 def test_where_the_grid_has_a_place_for_every_pixel_a_move_changes_no_rate(twin: Twin) -> None:
     """What is seen lies in the middle, on grey that is the video's mean: moved by a pixel it is all still there."""
     for place, session in enumerate(twin.sessions):
-        twin.adapter.get_buffer(f"video_mean_{place}").fill_(127.0)
-        readout = twin.readout(session)
+        twin.trunk.adapter.get_buffer(f"video_mean_{place}").fill_(127.0)
+        readout = twin.heads[session].readout
         assert isinstance(readout, DynamicGaussianReadout)
         with torch.no_grad():
             readout.log_width.fill_(-2.5)
@@ -69,7 +69,7 @@ def test_where_the_grid_has_a_place_for_every_pixel_a_move_changes_no_rate(twin:
     for moved_px in ((1, 0), (0, -1), (-1, 1)):
         (moved,) = twin([clip], moved_px)
         torch.testing.assert_close(moved, still, rtol=1e-3, atol=1e-6, equal_nan=True)
-    readout = twin.readout(clip.session)
+    readout = twin.heads[clip.session].readout
     assert isinstance(readout, DynamicGaussianReadout)
     with torch.no_grad():
         readout.position[:, 0].add_(0.5)
@@ -83,7 +83,7 @@ def test_moves_are_drawn_by_seed_and_step_up_to_what_is_asked_for(
     drawn: list[tuple[int, int]] = []
     loss = LitTwin.loss
 
-    def recording(self: LitTwin, batch: Any, moved_px: tuple[int, int] = (0, 0)) -> torch.Tensor:
+    def recording(self: LitTwin, batch: Any, moved_px: tuple[int, int] = (0, 0)) -> Any:
         drawn.append(moved_px)
         return loss(self, batch, moved_px)
 
@@ -122,5 +122,5 @@ def test_spatial_filters_stay_as_they_were_set_where_asked_for(
     LitTwin(twin, experiment.training, None, store, "none")  # type: ignore[arg-type]
     trained = {id(p) for group in parameter_groups(twin, experiment.training) for p in group["params"]}
     for name, parameter in twin.named_parameters():
-        is_fixed = fixed and name.startswith("linears") and name.endswith("spatial")
+        is_fixed = fixed and name.endswith("linear.spatial")
         assert (id(parameter) in trained) is not is_fixed, name

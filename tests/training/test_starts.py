@@ -37,7 +37,7 @@ def rates(twin: Twin, arrays: dict[str, Any]) -> np.ndarray:
 
 
 def centres(twin: Twin) -> np.ndarray:
-    readout = twin.readout("s0")
+    readout = twin.heads["s0"].readout
     assert isinstance(readout, DynamicGaussianReadout)
     return readout.centres_px().detach().numpy()
 
@@ -142,7 +142,7 @@ def test_outliers_of_a_trace_do_not_move_where_it_starts(clean: dict[str, Any], 
     wild["spikes"][at, 1] = np.array([300, -200, 250, 400, -350, 280], np.float32)
     stores = [prepared(tmp_path / str(i), a, kind="trace", rates=None) for i, a in enumerate((plain, wild))]
     one, other = (started(store) for store in stores)
-    scales = [twin.output("s0").scale.numpy() for twin in (one, other)]
+    scales = [twin.heads["s0"].output.scale.numpy() for twin in (one, other)]
     np.testing.assert_allclose(scales[1], scales[0], rtol=0.2)
     truth = clean["truth"][:TRIAL_BINS, 1]
     fits = [np.corrcoef(rates(twin, plain)[:, 1], truth)[0, 1] for twin in (one, other)]
@@ -179,7 +179,7 @@ def test_filters_of_units_that_were_never_held_are_left_out(clean: dict[str, Any
     valid = np.ones((N_BINS, N_UNITS), bool)
     valid[40:, 2] = False
     twin = started(prepared(tmp_path, {**clean, "ok": valid}))
-    linear = twin.linear("s0")
+    linear = twin.heads["s0"].linear
     assert isinstance(linear, LowRankLinear)
     assert (linear.temporal[2] == 0).all()
     assert (linear.temporal[0] != 0).any()

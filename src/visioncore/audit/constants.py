@@ -10,7 +10,7 @@ from visioncore.audit.scan import Moments, Scan
 from visioncore.data.splits import SPLITS
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import trained_on
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 from visioncore.spec import DataSpec
 
 TOLERANCE = 1e-4
@@ -19,7 +19,7 @@ _PIECE_BINS = 65_536
 _REMEDY = "prepare the recording with this version of VisionCore and train again: constants come from train bins only"
 
 
-def constants_from_train(store: RecordingStore, twin: Twin, found: Scan) -> Finding:
+def constants_from_train(store: RecordingStore, twin: Predictor, found: Scan) -> Finding:
     """Recompute normalisation and null rates; a mismatch that all data would explain is named."""
     wrong: list[str] = []
     holders = [("the store's", store.spec, ["train", "spared"], str(store.settings["normalisation"]))]
@@ -91,12 +91,12 @@ def _pooled(moments: Sequence[dict[str, Moments]], places: Sequence[str]) -> Mom
     return sum(others, start=first)
 
 
-def _pooling(twin: Twin) -> str:
+def _pooling(twin: Predictor) -> str:
     made = twin.provenance.get("experiment")
     return str(made.get("data", {}).get("normalisation", "pooled")) if made else "pooled"
 
 
-def train_share(twin: Twin) -> float:
+def train_share(twin: Predictor) -> float:
     """The share of the training blocks that the twin was trained on; all where its file does not say."""
     made = twin.provenance.get("experiment")
     return float(made["training"].get("train_share", 1.0)) if made else 1.0
@@ -133,7 +133,7 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + _PIECE_BINS, stop)
 
 
-def training_data(store: RecordingStore, twin: Twin) -> Finding:
+def training_data(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether the twin was trained on this very preparation of the data, or on the sessions of it that it knows."""
     fingerprint = twin.provenance.get("data_fingerprint")
     numbers: Json = {"trained_on": fingerprint, "evaluated_on": store.fingerprint}

@@ -3,20 +3,18 @@
 Every prediction of a block begins afresh and loses its burn-in, as in an evaluation.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
-from visioncore.errors import CheckpointError
-from visioncore.evaluation.prediction import repeats_together, scale_was_said
-from visioncore.model.twin import Twin
+from visioncore.evaluation.prediction import BlockPredictor, digest_of, repeats_together
+from visioncore.predictor import Predictor
 
 CONTROL_MINUTES = 2.0
 """Test recording per session that controls are run on at most: whole stimuli with all their repeats, spread over
@@ -64,11 +62,12 @@ class AuditedBlock:
 class SessionControls:
     """The controls of one session; a prediction per audited block each, or None where none can be made."""
 
-    def __init__(self, twin: Twin, store: RecordingStore, session: SessionStore, seed: int = 0) -> None:
+    def __init__(self, twin: Predictor, store: RecordingStore, session: SessionStore, seed: int = 0) -> None:
         self._twin, self._store, self._session = twin, store, session
         self._rng = np.random.default_rng([seed, list(store.sessions).index(session.id)])
-        self._columns = _columns(twin, session)
-        self._last: tuple[bytes, np.ndarray] = (b"", np.empty((0, 0), np.float32))
+        # Of controls the pixel scale may be any; that of the recording was said when it was evaluated.
+        self._predictor = BlockPredictor(twin, session, burn_in_bins=store.burn_in_bins, scale_was_said=True)
+        self._rates = self._predictor.rates
         blocks = audited_blocks(store, session)
         self.blocks: list[AuditedBlock] = [self._audited(block) for block in repeats_together(blocks)]
         self.n_bins = sum(audited.block.n_bins for audited in self.blocks)
@@ -80,15 +79,15 @@ class SessionControls:
 
     def intact(self) -> Predictions:
         """The twin with everything as it was recorded."""
-        return [self._predict(a.block, self._video(a.block)) for a in self.blocks]
+        return [self._rates(a.block) for a in self.blocks]
 
     def behaviour_only(self) -> Predictions:
         """The twin on mean grey, with the recorded behaviour."""
-        return [self._predict(a.block, self._grey_video(a.block)) for a in self.blocks]
+        return [self._rates(a.block, video=self._grey_video(a.block)) for a in self.blocks]
 
     def no_input(self) -> Predictions:
         """The twin on mean grey, with the training data's mean behaviour: whatever varies comes from a clock."""
-        return [self._predict(a.block, self._grey_video(a.block), behaviour="mean") for a in self.blocks]
+        return [self._rates(a.block, video=self._grey_video(a.block), behaviour="mean") for a in self.blocks]
 
     def shifted(self) -> Predictions | None:
         """Each block with its own behaviour and video from the middle of other stimuli, cut wherever that falls.
@@ -150,11 +149,8 @@ class SessionControls:
         if len(names) > 1:
             other = self._store.sessions[names[(names.index(self._session.id) + 1) % len(names)]]
             order = np.resize(self._rng.permutation(len(other.unit_ids)), n_units)
-            columns = _columns(self._twin, other)[order]
-            return [
-                self._predict(a.block, self._video(a.block), readout=other.id, columns=columns)
-                for a in self.blocks
-            ]
+            columns = self._twin.columns(other.id, other.unit_ids)[order]
+            return [self._rates(a.block, read_out_as=(other.id, columns)) for a in self.blocks]
         if n_units < 2:
             return None
         order = self._rng.permutation(n_units)
@@ -205,14 +201,11 @@ class SessionControls:
         return np.where(known, course, session.train_mean)
 
     def _audited(self, block: Block) -> AuditedBlock:
-        start = block.start + self._store.burn_in_bins
-        valid = self._session.valid(start, block.stop).copy()
-        valid[: max(self._twin.stride - 1 - self._store.burn_in_bins, 0)] = False
         return AuditedBlock(
             block=block,
-            stimulus=_digest(self._video(block)),
-            recorded=self._session.responses(start, block.stop),
-            valid=valid,
+            stimulus=digest_of(self._video(block)),
+            recorded=self._session.responses(block.start + self._store.burn_in_bins, block.stop),
+            valid=self._predictor.predicted(block),
         )
 
     def _video(self, block: Block) -> Shaped[np.ndarray, "time channels height width"]:
@@ -260,35 +253,7 @@ class SessionControls:
         """With another video; NaN where it is none, since nothing can be told from that."""
         if np.array_equal(video, self._video(audited.block)):
             return np.full(audited.recorded.shape, np.nan, np.float32)
-        return self._predict(audited.block, video)
-
-    def _predict(
-        self,
-        block: Block,
-        video: np.ndarray,
-        *,
-        behaviour: Literal["recorded", "mean"] = "recorded",
-        readout: str | None = None,
-        columns: Int[np.ndarray, " units"] | None = None,
-    ) -> Float32[np.ndarray, "time units"]:
-        samples: np.ndarray | Literal["mean"] | None = None
-        if self._twin.uses_behaviour:
-            recorded = self._session.behaviour(block.start, block.stop)
-            samples = recorded if behaviour == "recorded" else "mean"
-        key = _digest(video, samples if isinstance(samples, np.ndarray) else None)
-        key += (readout or "").encode() + behaviour.encode()
-        # Repeats with the same behaviour come one after the other and share a prediction.
-        if self._last[0] != key:
-            with scale_was_said():
-                rates = self._twin.predict(video, samples, session=readout or self._session.id)
-            rates = rates[:, self._columns if columns is None else columns]
-            if not np.isfinite(rates[self._twin.stride - 1 :]).all():
-                raise CheckpointError(
-                    f"session '{self._session.id}', bins {block.start} to {block.stop}: the twin predicts values "
-                    "that are not finite; its weights are damaged or its training diverged"
-                )
-            self._last = key, rates.astype(np.float32)
-        return self._last[1][self._store.burn_in_bins :]
+        return self._rates(audited.block, video=video)
 
 
 def _unless_empty(predictions: Predictions) -> Predictions | None:
@@ -328,23 +293,9 @@ def _stretches(audited: AuditedBlock, segment_bins: int) -> Iterator[tuple[tuple
         yield (named or audited.block.start, number), slice(start, min(start + segment_bins, n))
 
 
-def _columns(twin: Twin, session: SessionStore) -> Int[np.ndarray, " units"]:
-    """Where the session's units stand in the twin's predictions."""
-    column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
-    return np.array([column[unit] for unit in session.unit_ids])
-
-
 def _summed_around(
     values: Float64[np.ndarray, "time units"], width: int
 ) -> Float64[np.ndarray, "time units"]:
     kernel = np.ones(width)
     columns = [np.convolve(column, kernel)[width // 2 : width // 2 + len(column)] for column in values.T]
     return np.stack(columns, axis=1)
-
-
-def _digest(*arrays: np.ndarray | None) -> bytes:
-    digest = hashlib.sha256()
-    for array in arrays:
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.digest()

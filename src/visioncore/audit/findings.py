@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
-from visioncore.evaluation import TestEvaluations, twin_digest, write_atomically
-from visioncore.model.twin import Twin
+from visioncore.evaluation import TestEvaluations, write_atomically
+from visioncore.predictor import Predictor
 
 Json = dict[str, Any]
 Level = Literal["pass", "note", "fail"]
@@ -91,7 +91,7 @@ class AuditResult:
         write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
 
-def load_audit(path: Path, twin: Twin, store: RecordingStore) -> AuditResult | None:
+def load_audit(path: Path, twin: Predictor, store: RecordingStore) -> AuditResult | None:
     """An audit written earlier, if it is of this very twin on this very store; None otherwise."""
     if not path.exists():
         return None
@@ -100,4 +100,4 @@ def load_audit(path: Path, twin: Twin, store: RecordingStore) -> AuditResult | N
     except ValueError:
         return None
     same = (result.settings.get("twin_digest"), result.settings.get("data_fingerprint"))
-    return result if same == (twin_digest(twin), store.fingerprint) else None
+    return result if same == (twin.digest, store.fingerprint) else None

@@ -19,7 +19,7 @@ from visioncore.audit.likeness import (
 from visioncore.audit.scan import Scan
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 
 TOLERATED = 0.001
 """Share of a split's frames that may be found in another without failing: fewer cannot move a score."""
@@ -179,7 +179,7 @@ def repeats_astride(found: Scan) -> Finding:
     return Finding("repeats astride", "fail", sentence, numbers, _GROUP_REMEDY)
 
 
-def context(store: RecordingStore, twin: Twin) -> Finding:
+def context(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether blocks share bins, or touch on a recording that may run on; and how far back the twin looks."""
     overlaps, close = [], []
     gap_s = float(store.settings.get("split", {}).get("split_gap_s", 0.0))
@@ -196,7 +196,7 @@ def context(store: RecordingStore, twin: Twin) -> Finding:
                 and b.start - a.stop < math.ceil(gap_s * rate_hz)
             ):
                 close.append(where)
-    history = history_frames(twin)
+    history = twin.history_frames()
     numbers: Json = {
         "overlaps": overlaps[:EXAMPLES],
         "n_overlaps": len(overlaps),
@@ -227,19 +227,6 @@ def context(store: RecordingStore, twin: Twin) -> Finding:
         )
         return Finding("context", "note", sentence, numbers, remedy)
     return Finding("context", "pass", f"No two blocks share a bin. {state}", numbers)
-
-
-def history_frames(twin: Twin) -> int | None:
-    """How many frames back a rate of this twin can depend on; None without bound."""
-    spans = [getattr(linear, "lags", 1) for linear in twin.linears.values()] or [1]
-    if twin.modulator is not None:
-        return None
-    if twin.core is not None:
-        core = twin.core.history_frames()
-        if core is None:
-            return None
-        spans.append(core + twin.stride - 1)
-    return max(spans)
 
 
 def _neighbours(blocks: tuple[Block, ...]) -> Iterator[tuple[Block, Block]]:

@@ -15,14 +15,14 @@ from visioncore.audit.scan import scan
 from visioncore.audit.verdicts import about_controls
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
-from visioncore.evaluation import check_fit, twin_digest
+from visioncore.evaluation import check_fit
 from visioncore.evaluation.population import exclusion_reasons
 from visioncore.evaluation.scoring import INTERVAL_BLOCK_S
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 
 
 def audit(
-    twin: Twin,
+    twin: Predictor,
     store: RecordingStore,
     *,
     seed: int = 0,
@@ -48,7 +48,7 @@ def audit(
     settings = {
         "audit_version": AUDIT_VERSION,
         "visioncore": visioncore.__version__,
-        "twin_digest": twin_digest(twin),
+        "twin_digest": twin.digest,
         "data_fingerprint": store.fingerprint,
         "seed": seed,
         "audited_test_blocks": tested,
@@ -60,7 +60,7 @@ def audit(
 
 
 def leak_findings(
-    twin: Twin, store: RecordingStore, bar: Progress, whole: RecordingStore | None = None
+    twin: Predictor, store: RecordingStore, bar: Progress, whole: RecordingStore | None = None
 ) -> list[Finding]:
     """What the data and the twin's file show by themselves.
 
@@ -82,7 +82,7 @@ def leak_findings(
 
 
 def control_lines(
-    twin: Twin, store: RecordingStore, seed: int = 0, advance: Callable[[], None] = lambda: None
+    twin: Predictor, store: RecordingStore, seed: int = 0, advance: Callable[[], None] = lambda: None
 ) -> dict[str, Line]:
     """Score every prediction of `ROLES` that can be made in every session, on the same bins and units."""
     counts = store.spec.response_kind == "counts"

@@ -19,7 +19,7 @@ from visioncore.evaluation.record import (
     read_test_evaluations,
     record_test_evaluation,
 )
-from visioncore.evaluation.result import EvaluationResult, load_evaluation, twin_digest, write_atomically
+from visioncore.evaluation.result import EvaluationResult, load_evaluation, write_atomically
 from visioncore.evaluation.scoring import evaluate, selection_metric
 from visioncore.evaluation.session_sums import SessionSums
 
@@ -40,6 +40,5 @@ __all__ = [
     "require_scale_of",
     "selection_metric",
     "trained_on",
-    "twin_digest",
     "write_atomically",
 ]

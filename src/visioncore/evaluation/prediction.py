@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int, Shaped
 
 from visioncore.data.plausibility import require_one_scale
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, DataError
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 from visioncore.spec import Normalisation, same_rate
 
 Behaviour = Literal["recorded", "mean"]
@@ -23,7 +23,7 @@ Behaviour = Literal["recorded", "mean"]
 _logger = logging.getLogger(__name__)
 
 
-def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
+def check_fit(twin: Predictor, store: RecordingStore) -> RecordingStore:
     """What of this store the twin's predictions can be held against, unit for unit: the sessions that both have.
 
     Raises:
@@ -49,7 +49,7 @@ def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
         )
         store = store.only(known)
     for name, session in store.sessions.items():
-        mine, theirs = set(twin.unit_ids(name)), set(session.unit_ids)
+        mine, theirs = set(twin.spec.session(name).unit_ids), set(session.unit_ids)
         for ids, holder in ((theirs - mine, "the twin"), (mine - theirs, str(store.path))):
             if ids:
                 raise CheckpointError(
@@ -59,7 +59,7 @@ def check_fit(twin: Twin, store: RecordingStore) -> RecordingStore:
     return store
 
 
-def _require_same_facts(twin: Twin, store: RecordingStore) -> None:
+def _require_same_facts(twin: Predictor, store: RecordingStore) -> None:
     here, there = store.spec, twin.spec
     facts: list[tuple[str, Any, Any]] = [
         (fact, getattr(here.sampling, fact), getattr(there.sampling, fact))
@@ -83,7 +83,7 @@ def _require_same_facts(twin: Twin, store: RecordingStore) -> None:
 Acquaintance = Literal["these data", "these sessions", "not known", "other data"]
 
 
-def trained_on(twin: Twin, store: RecordingStore) -> Acquaintance:
+def trained_on(twin: Predictor, store: RecordingStore) -> Acquaintance:
     """What the twin was trained on: this very recording; its sessions as they are here, though the recording has gained
     or lost others since; cannot be told; or something else.
     """
@@ -103,7 +103,7 @@ def _videos(constants: Normalisation) -> list[tuple[float, float]]:
     return list(zip(constants.video_mean, constants.video_std, strict=True))
 
 
-def require_scale_of(twin: Twin, store: RecordingStore) -> None:
+def require_scale_of(twin: Predictor, store: RecordingStore) -> None:
     """Whether a recording's video is on the scale of the twin's training data; said where that is not sure.
 
     Raises:
@@ -121,6 +121,15 @@ def scale_was_said() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the video has a mean of")
         yield
+
+
+def digest_of(*arrays: np.ndarray | None) -> bytes:
+    """Equal for equal arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
 
 
 @dataclass(frozen=True)
@@ -143,22 +152,26 @@ class BlockPredictor:
 
     A prediction is a function of video and behaviour: consecutive blocks that agree in both share it. Coarser
     bins hold the sum of counts and the mean of a trace.
+
+    Args:
+        scale_was_said: whether the recording's pixel scale has been looked at; else the first block's is.
     """
 
     def __init__(
         self,
-        twin: Twin,
+        twin: Predictor,
         session: SessionStore,
         *,
         burn_in_bins: int = 0,
         bins_summed: int = 1,
         behaviour: Behaviour = "recorded",
+        scale_was_said: bool = False,
     ) -> None:
         self.twin, self.session = twin, session
         self.burn_in_bins, self.bins_summed, self.behaviour = burn_in_bins, bins_summed, behaviour
-        column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
-        self._columns = [column[unit] for unit in session.unit_ids]
+        self._columns = twin.columns(session.id, session.unit_ids)
         self._last: tuple[bytes, np.ndarray] = (b"", np.empty((0, 0), np.float32))
+        self._scale_was_said = scale_was_said
 
     def __call__(self, block: Block) -> BlockPrediction:
         session, start = self.session, block.start + self.burn_in_bins
@@ -167,40 +180,65 @@ class BlockPredictor:
         if not n_bins:
             nothing = np.empty((0, len(session.unit_ids)), np.float32)
             return BlockPrediction(block, start, nothing, nothing, nothing.astype(bool), nothing)
-        prediction = self._predict(block)[self.burn_in_bins : stop - block.start]
+        prediction = self.rates(block)[: stop - start]
         rates = session.rates(start, stop)
-        # What is not predicted is told by its place, so that a NaN from the twin is never masked.
-        valid = session.valid(start, stop).copy()
-        valid[: max(self.twin.stride - 1 - self.burn_in_bins, 0)] = False
         return BlockPrediction(
             block=block,
             start=start,
             prediction=self._coarser(prediction),
             recorded=self._coarser(session.responses(start, stop)),
-            valid=np.asarray(valid.reshape(n_bins, self.bins_summed, -1).all(1)),
+            valid=np.asarray(
+                self.predicted(block)[: stop - start].reshape(n_bins, self.bins_summed, -1).all(1)
+            ),
             rates=None if rates is None else self._coarser(rates),
         )
 
-    def _predict(self, block: Block) -> np.ndarray:
-        video = self.session.video(block.start, block.stop)
+    def predicted(self, block: Block) -> Bool[np.ndarray, "time units"]:
+        """What is recorded of a block after its burn-in, and predicted.
+
+        The latter is told by its place, so that a NaN from the twin is never masked.
+        """
+        valid = self.session.valid(block.start + self.burn_in_bins, block.stop).copy()
+        valid[: max(self.twin.first_predicted_bin - self.burn_in_bins, 0)] = False
+        return valid
+
+    def rates(
+        self,
+        block: Block,
+        *,
+        video: Shaped[np.ndarray, "frames channels height width"] | None = None,
+        behaviour: Behaviour | None = None,
+        read_out_as: tuple[str, Int[np.ndarray, " units"]] | None = None,
+    ) -> Float32[np.ndarray, "time units"]:
+        """The prediction of a block, every bin after its burn-in.
+
+        Args:
+            video: another than the recorded one.
+            behaviour: another than this predictor's.
+            read_out_as: session and columns that stand for this session's units.
+
+        Raises:
+            CheckpointError: the twin predicts values that are not finite.
+        """
+        video = self.session.video(block.start, block.stop) if video is None else video
+        behaviour = behaviour or self.behaviour
         samples: np.ndarray | Literal["mean"] | None = None
         if self.twin.uses_behaviour:
             recorded = self.session.behaviour(block.start, block.stop)
-            samples = recorded if self.behaviour == "recorded" else "mean"
-        digest = hashlib.sha256(np.ascontiguousarray(video).tobytes())
-        if isinstance(samples, np.ndarray):
-            digest.update(np.ascontiguousarray(samples).tobytes())
-        key = digest.digest()
+            samples = recorded if behaviour == "recorded" else "mean"
+        session, columns = read_out_as or (self.session.id, self._columns)
+        key = digest_of(video, samples if isinstance(samples, np.ndarray) else None)
+        key += f"{session} {behaviour}".encode()
         if self._last[0] != key:
-            with nullcontext() if self._last[0] == b"" else scale_was_said():
-                rates = self.twin.predict(video, samples, session=self.session.id)[:, self._columns]
-            if not np.isfinite(rates[self.twin.stride - 1 :]).all():
+            with scale_was_said() if self._scale_was_said else nullcontext():
+                rates = self.twin.predict(video, samples, session=session)[:, columns]
+            if not np.isfinite(rates[self.twin.first_predicted_bin :]).all():
                 raise CheckpointError(
                     f"session '{self.session.id}', bins {block.start} to {block.stop}: the twin predicts "
                     "values that are not finite; its weights are damaged or its training diverged"
                 )
-            self._last = key, rates.astype(np.float32)
-        return self._last[1]
+            self._last, self._scale_was_said = (key, rates.astype(np.float32)), True
+        return self._last[1][self.burn_in_bins :]
 
     def _coarser(self, values: np.ndarray) -> np.ndarray:
         if self.bins_summed == 1:

@@ -1,7 +1,6 @@
 """What an evaluation found, and its way to files and back."""
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -10,14 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from visioncore.checkpoint import replace_durably
-from visioncore.config import dump_config
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 
 Json = dict[str, Any]
 
@@ -125,7 +121,7 @@ def _has(part: Any, keys: frozenset[str]) -> bool:
     return isinstance(part, dict) and keys <= part.keys()
 
 
-def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> EvaluationResult | None:
+def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> EvaluationResult | None:
     """An evaluation written earlier, if it is of this very twin on this very store; None otherwise.
 
     It has its sums where they stand beside the JSON and are of the same evaluation.
@@ -137,20 +133,9 @@ def load_evaluation(path: Path, twin: Twin, store: RecordingStore) -> Evaluation
     except (ValueError, TypeError):
         return None
     same = (result.settings.get("twin_digest"), result.settings.get("data_fingerprint"))
-    if same != (twin_digest(twin), store.fingerprint):
+    if same != (twin.digest, store.fingerprint):
         return None
     return replace(result, sums=read_sums(path.with_suffix(".npz"), result.settings) or ())
-
-
-def twin_digest(twin: Twin) -> str:
-    """Hex digest of the twin's config, data spec and weights."""
-    digest = hashlib.sha256()
-    for config in (twin.config, twin.spec):
-        digest.update(json.dumps(dump_config(config), sort_keys=True).encode())
-    for name, tensor in sorted(twin.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:

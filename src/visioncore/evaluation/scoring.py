@@ -26,10 +26,10 @@ from visioncore.evaluation.prediction import (
     repeats_together,
     trained_on,
 )
-from visioncore.evaluation.result import EvaluationResult, Json, twin_digest
+from visioncore.evaluation.result import EvaluationResult, Json
 from visioncore.evaluation.session_sums import SessionSums
 from visioncore.metrics import Sums
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 
 INTERVAL_BLOCK_S = 20.0
 """A longer block counts as several when blocks are resampled for an interval."""
@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    twin: Twin,
+    twin: Predictor,
     store: RecordingStore,
     *,
     split: Split = "test",
@@ -126,7 +126,7 @@ class _Row:
 class _SessionScores:
     """Gathers the statistics of one session, block by block."""
 
-    def __init__(self, twin: Twin, session: SessionStore, settings: Json) -> None:
+    def __init__(self, twin: Predictor, session: SessionStore, settings: Json) -> None:
         self.session = session
         self.rate_hz = settings["sampling_rate_hz"] / settings["bins_summed"]
         self.train_mean = _null(session, settings)
@@ -247,7 +247,7 @@ def _total(sums: Sequence[Sums]) -> Sums:
 
 
 def _settings(
-    twin: Twin,
+    twin: Predictor,
     store: RecordingStore,
     split: Split,
     burn_in_s: float | None,
@@ -287,7 +287,7 @@ def _settings(
         "response_kind": store.spec.response_kind,
         "selection_metric": selection_metric(store.spec.response_kind),
         "n_sessions": len(store.sessions),
-        "twin_digest": twin_digest(twin),
+        "twin_digest": twin.digest,
         "data_fingerprint": store.fingerprint,
         "trained_on_these_data": None if acquaintance == "not known" else acquaintance != "other data",
     }

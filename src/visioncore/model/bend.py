@@ -5,6 +5,8 @@ With a softplus behind it any nonlinearity of one drive can be had: one that sta
 that rises to both sides, as in ON–OFF cells. Source: Pillow & Simoncelli 2006 for splines as spiking nonlinearities.
 """
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ class Bend(nn.Module):
 
     A unit whose `step` is zero has no bend, and learns none: the data did not support one.
     """
+
+    never_decayed: ClassVar[frozenset[str]] = frozenset({"values"})
 
     def __init__(self, n_units: int, knots: int) -> None:
         super().__init__()

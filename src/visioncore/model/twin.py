@@ -1,23 +1,28 @@
-"""The twin: adapter -> core -> modulator(behaviour) -> readout[session], plus the linear path -> output, to rates.
+"""The twin: a trunk that all sessions share, and a head for each of them.
+
+Trunk: adapter -> core -> modulator(behaviour). Head: readout, plus the linear path, -> output, to rates.
 
 One way through: `advance(state, chunk)`. Training is one chunk (the clip), streaming one frame at a time, a long
 video many chunks.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visioncore.config import Config
+from visioncore.config import Config, dump_config
 from visioncore.errors import ConfigError, DataError
-from visioncore.model.adapter import Adapter, AdapterConfig, NoAdapterConfig
+from visioncore.model.adapters import AdapterConfig, NoAdapterConfig
 from visioncore.model.arguments import (
     PixelScale,
     bins_per_rate,
@@ -26,12 +31,14 @@ from visioncore.model.arguments import (
     raw_pixels,
 )
 from visioncore.model.cores import CoreConfig, NoCoreConfig
-from visioncore.model.linear import LinearConfig, LinearPath, LowRankLinearConfig, NoLinearConfig, gain
+from visioncore.model.extras import Extras
+from visioncore.model.heads import Heads, HeadState
+from visioncore.model.linear import LinearConfig, LowRankLinearConfig, NoLinearConfig
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
-from visioncore.model.outputs import OutputConfig, RateOutput, SoftplusOutputConfig, TraceOutput
-from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, Readout, ReadoutConfig
-from visioncore.shapes import VideoShape
-from visioncore.spec import DataSpec, same_rate
+from visioncore.model.outputs import OutputConfig, SoftplusOutputConfig
+from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, ReadoutConfig
+from visioncore.model.trunk import Seen, Trunk, TrunkState
+from visioncore.spec import DataSpec, SessionSpec, same_rate
 
 FRAMES_AT_ONCE = 480
 """Length of the chunks in which `predict` walks through a video."""
@@ -95,7 +102,7 @@ class TwinConfig(Config):
                 f"modulator '{self.modulator.type}' needs behaviour, and the data have none; "
                 "set 'model.modulator={type: none}'"
             )
-        if spec.response_kind == "trace" and self.output != SoftplusOutputConfig():
+        if spec.sessions and spec.response_kind == "trace" and self.output != SoftplusOutputConfig():
             raise ConfigError(
                 f"output '{self.output.type}' is a nonlinearity for counts, and the data are traces, whose output is "
                 "an affine map; leave model.output out of the YAML, or set 'model.output={type: softplus}', which is "
@@ -105,12 +112,10 @@ class TwinConfig(Config):
 
 
 class TwinState(NamedTuple):
-    """Everything that the past leaves behind; `pending` are what the readout says of bins that are not yet due."""
+    """Everything that the past leaves behind."""
 
-    core: Any
-    modulator: Any
-    linear: Tensor | None
-    pending: Float[Tensor, "batch ahead signals units"]
+    trunk: TrunkState
+    head: HeadState
 
 
 class Clip(NamedTuple):
@@ -122,89 +127,134 @@ class Clip(NamedTuple):
 
 
 class Twin(nn.Module):
-    """See the module's docstring; built by `TwinConfig.build` or `load_twin`."""
+    """See the module's docstring; built by `TwinConfig.build` or `load_twin`. It is a `Predictor`."""
 
     def __init__(self, config: TwinConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         self.provenance: dict[str, Any] = {}
-        video = VideoShape(spec.sampling.channels, spec.sampling.height, spec.sampling.width)
-        self.adapter = Adapter(config.adapter, spec.sessions, spec.behaviour_names)
-        self.core = None if isinstance(config.convnet, NoCoreConfig) else config.convnet.build(video)
-        self.stride = self.core.out_shape.stride if self.core else 1
-        self.modulator = (
-            None
-            if self.core is None or isinstance(config.modulator, NoModulatorConfig)
-            else config.modulator.build(self.core.out_shape, len(spec.behaviour_names))
-        )
-        # Keyed by position, since session ids may hold any character; the header names the ids.
-        self._index = {session.id: str(i) for i, session in enumerate(spec.sessions)}
-        sizes = {self._index[session.id]: len(session.unit_ids) for session in spec.sessions}
-        self.readouts = nn.ModuleDict(
-            {
-                key: config.readout.build(self.core.out_shape, video, n, gain=config.core_sets_gain)
-                for key, n in sizes.items()
-            }
-            if self.core
-            else {}
-        )
-        self.linears = nn.ModuleDict(
-            {}
-            if isinstance(config.linear, NoLinearConfig)
-            else {key: config.linear.build(video, n, spec.rate_hz) for key, n in sizes.items()}
-        )
-        self.outputs = nn.ModuleDict(
-            {
-                key: TraceOutput(n)
-                if spec.response_kind == "trace"
-                else config.output.build(n, session.normalisation.count_scale)
-                for (key, n), session in zip(sizes.items(), spec.sessions, strict=True)
-            }
+        self.trunk = Trunk(config.adapter, config.convnet, config.modulator, spec)
+        self.heads = Heads(
+            config.readout,
+            config.linear,
+            config.output,
+            features=self.trunk.core.out_shape if self.trunk.core else None,
+            spec=spec,
+            gain=config.core_sets_gain,
         )
 
     @property
     def sessions(self) -> tuple[str, ...]:
         """Ids of the sessions whose units this twin predicts."""
-        return tuple(self._index)
+        return tuple(session.id for session in self.spec.sessions)
+
+    @property
+    def stride(self) -> int:
+        """Frames per token."""
+        return self.trunk.stride
+
+    @property
+    def first_predicted_bin(self) -> int:
+        """Of a video; those before are NaN, since the first token is not complete."""
+        return self.stride - 1
 
     @property
     def uses_behaviour(self) -> bool:
         """Whether predictions need behaviour."""
-        return self.modulator is not None
+        return self.trunk.uses_behaviour
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights and constants are."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of what the twin predicts: its weights, architecture and data facts, however it was saved."""
+        digest = hashlib.sha256()
+        for config in (self.config, self.spec):
+            digest.update(json.dumps(dump_config(config), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def unit_ids(self, session: str) -> tuple[str, ...]:
-        """The units of a session, in the order of the predictions' columns."""
-        self._key(session)
-        return self.spec.session(session).unit_ids
-
-    def readout(self, session: str) -> Readout:
-        """The session's readout.
+        """The units of a session, in the order of the predictions' columns.
 
         Raises:
-            ConfigError: the twin has no core, so nothing reads out features.
+            DataError: no such session.
         """
-        if self.core is None:
-            raise ConfigError("this twin has no core (convnet type 'none'), so it has no readout positions")
-        readout = self.readouts[self._key(session)]
-        assert isinstance(readout, Readout)
-        return readout
+        self.heads[session]
+        return self.spec.session(session).unit_ids
+
+    def columns(self, session: str, unit_ids: Sequence[str]) -> Int[np.ndarray, " units"]:
+        """Where these units stand in the predictions.
+
+        Raises:
+            DataError: no such session, or it has no such unit.
+        """
+        place = {unit: i for i, unit in enumerate(self.unit_ids(session))}
+        if unknown := [unit for unit in unit_ids if unit not in place]:
+            raise DataError(
+                f"session {session!r}: this twin has no unit {', '.join(map(repr, unknown[:8]))}; it has {len(place)}"
+            )
+        return np.array([place[unit] for unit in unit_ids], dtype=np.int64)
 
     def placed_readout(self, session: str) -> PlacedReadout | None:
         """The session's readout, if its units look somewhere: not without a core, nor behind one that sees no video."""
-        readout = self.readout(session) if self.core is not None and self.core.sees_video else None
-        return readout if isinstance(readout, PlacedReadout) else None
+        readout, core = self.heads[session].readout, self.trunk.core
+        return readout if core and core.sees_video and isinstance(readout, PlacedReadout) else None
 
-    def linear(self, session: str) -> LinearPath | None:
-        """The session's linear path, where the twin has one."""
-        linear = self.linears[self._key(session)] if self.linears else None
-        assert linear is None or isinstance(linear, LinearPath)
-        return linear
+    def history_frames(self) -> int | None:
+        """How many frames back a rate can depend on; None without bound."""
+        trunk = self.trunk.history_frames()
+        linears = [head.linear.lags for head in self.heads if head.linear is not None]
+        return None if trunk is None else max([trunk, *linears])
 
-    def output(self, session: str) -> RateOutput:
-        """The session's last stage, drive to rate."""
-        output = self.outputs[self._key(session)]
-        assert isinstance(output, RateOutput)
-        return output
+    def with_sessions(self, sessions: Sequence[SessionSpec]) -> "Twin":
+        """A twin with the same trunk, the same heads, and new heads for these sessions, whose weights are fresh.
+
+        Raises:
+            DataError: the twin has a session of that id, or one cannot stand beside the others: it has traces where
+                they have counts, or behaviour that the trunk was not built for.
+        """
+        own = self.spec
+        for session in sessions:
+            what = f"session {session.id!r}"
+            if session.id in self.sessions:
+                raise DataError(f"{what} is one of this twin's; leave it out first, with without_sessions")
+            if own.sessions and session.response_kind != own.response_kind:
+                raise DataError(f"{what} has {session.response_kind}, this twin predicts {own.response_kind}")
+            unknown = set(session.behaviour_names) - set(own.behaviour_names)
+            if self.uses_behaviour and unknown:
+                raise DataError(
+                    f"{what} has behaviour that the trunk was not built for: {', '.join(sorted(unknown))}; "
+                    f"it takes {', '.join(own.behaviour_names) or 'none'}. Leave it out of the session"
+                )
+        return self._of_sessions((*own.sessions, *sessions))
+
+    def without_sessions(self, ids: Sequence[str]) -> "Twin":
+        """A twin with the same trunk, and the heads of the other sessions; without all of them, the trunk alone.
+
+        Raises:
+            DataError: there is no such session.
+        """
+        for session in ids:
+            self.heads[session]
+        return self._of_sessions([session for session in self.spec.sessions if session.id not in ids])
+
+    def _of_sessions(self, sessions: Sequence[SessionSpec]) -> "Twin":
+        names = self.spec.behaviour_names if self.uses_behaviour else ()
+        spec = DataSpec(sampling=self.spec.sampling, sessions=tuple(sessions), trunk_behaviour_names=names)
+        twin = self.config.build(spec).to(self.device).train(self.training)
+        twin.provenance = {**self.provenance, "made_from": self.digest}
+        twin.trunk.load_state_dict(self.trunk.state_dict())
+        if twin.heads.shared is not None and self.heads.shared is not None:
+            twin.heads.shared.load_state_dict(self.heads.shared.state_dict())
+        for session in set(twin.sessions) & set(self.sessions):
+            twin.heads[session].load_state_dict(self.heads[session].state_dict())
+        return twin
 
     def advance(
         self,
@@ -218,11 +268,20 @@ class Twin(nn.Module):
 
         The first stride-1 bins of a video are not predicted: NaN. Video is raw (the twin normalises), behaviour too.
         """
-        self._key(session)
-        x = self.adapter(video, session)
-        signals = self._behaviour(behaviour, video, session)
-        features, core_state, modulator_state = self._features(state, x, signals)
-        return self._rates(state, x, features, core_state, modulator_state, session)
+        head = self.heads[session]
+        seen = self.trunk.look(video, behaviour, session)
+        features, trunk_state = self.trunk.advance(state.trunk if state else None, seen)
+        rates, head_state = head.advance(state.head if state else None, seen.video, features)
+        return rates, TwinState(trunk_state, head_state)
+
+    def walk(
+        self, chunks: Iterable[tuple[Tensor, Tensor | None]], *, session: str
+    ) -> Iterator[Float[Tensor, "batch time units"]]:
+        """`advance` through a video that comes in chunks of any length: the one way through one that is long."""
+        state = None
+        for video, behaviour in chunks:
+            rates, state = self.advance(state, video, behaviour, session=session)
+            yield rates
 
     def forward(
         self, clips: Sequence[Clip], moved_px: tuple[int, int] = (0, 0)
@@ -233,26 +292,29 @@ class Twin(nn.Module):
             moved_px: rows down and columns right that the core sees the clips moved by, with mean grey behind them; its
                 readouts look there.
         """
-        for clip in clips:
-            self._key(clip.session)
+        return self.forward_with_extras(clips, moved_px)[0]
+
+    def forward_with_extras(
+        self, clips: Sequence[Clip], moved_px: tuple[int, int] = (0, 0)
+    ) -> tuple[list[Float[Tensor, "batch time units"]], Extras]:
+        """`forward`, and what the trunk says beside it (`visioncore.model.extras`): what training calls."""
+        heads = [self.heads[clip.session] for clip in clips]
         if not clips:
-            return []
-        x = torch.cat([self.adapter(clip.video, clip.session) for clip in clips])
-        signals = [self._behaviour(clip.behaviour, clip.video, clip.session) for clip in clips]
-        known = [own for own in signals if own is not None]
-        behaviour = torch.cat(known) if known else None
-        down, right = moved_px
-        seen = functional.pad(x, (right, -right, down, -down)) if any(moved_px) else x
-        features, core_state, modulator_state = self._features(None, seen, behaviour)
-        rates, start = [], 0
-        for clip in clips:
-            part = slice(start, start + len(clip.video))
-            start = part.stop
-            mine = None if features is None else features[part]
-            rates.append(
-                self._rates(None, x[part], mine, core_state, modulator_state, clip.session, moved_px)[0]
-            )
-        return rates
+            return [], {}
+        own = [self.trunk.look(clip.video, clip.behaviour, clip.session) for clip in clips]
+        seen = Seen.together(own)
+        if any(moved_px):
+            down, right = moved_px
+            seen = seen._replace(video=functional.pad(seen.video, (right, -right, down, -down)))
+        features, _, extras = self.trunk.advance_with_extras(None, seen)
+        each: Sequence[Tensor | None] = (
+            [None] * len(clips) if features is None else features.split([len(clip.video) for clip in clips])
+        )
+        rates = [
+            head.advance(None, part.video, mine, moved_px)[0]
+            for head, part, mine in zip(heads, own, each, strict=True)
+        ]
+        return rates, extras
 
     def rates(
         self,
@@ -289,85 +351,32 @@ class Twin(nn.Module):
             UserWarning: the video cannot be on the scale of the training data.
         """
         per = bins_per_rate(unit, self.spec)
-        self._key(session)
-        own = self.spec.session(session)
+        n_units, own = len(self.unit_ids(session)), self.spec.session(session)
         frames = checked_video(video, self.spec)
-        signals = None
-        if self.uses_behaviour:
-            signals = checked_behaviour(behaviour, len(frames), own)
-        device = self.adapter.device
+        signals = checked_behaviour(behaviour, len(frames), own) if self.uses_behaviour else None
         scale = PixelScale(own.normalisation)
-        state, chunks = None, [np.zeros((0, len(self.unit_ids(session))), np.float32)]
+        parts = [np.zeros((0, n_units), np.float32)]
         with torch.no_grad(), _evaluating(self):
-            for start in range(0, len(frames), FRAMES_AT_ONCE):
-                pixels = raw_pixels(frames[start : start + FRAMES_AT_ONCE], start)
-                scale.add(pixels)
-                chunk = torch.from_numpy(pixels).to(device)
-                samples = None
-                if signals is not None:
-                    piece = np.ascontiguousarray(signals[start : start + FRAMES_AT_ONCE], dtype=np.float32)
-                    samples = torch.from_numpy(piece).to(device)[None]
-                rates, state = self.advance(state, chunk.transpose(0, 1)[None], samples, session=session)
-                chunks.append(rates[0].float().cpu().numpy() * np.float32(per))
+            for rates in self.walk(_chunks(frames, signals, scale, self.device), session=session):
+                parts.append(rates[0].float().cpu().numpy() * np.float32(per))
         scale.warn(stacklevel=2)
-        return np.concatenate(chunks)
+        return np.concatenate(parts)
 
-    def _key(self, session: str) -> str:
-        if session not in self._index:
-            raise DataError(f"no session {session!r} in this twin; it has {', '.join(self._index)}")
-        return self._index[session]
 
-    def _behaviour(self, behaviour: Tensor | None, video: Tensor, session: str) -> Tensor | None:
-        return self.adapter.behaviour(behaviour, video, session) if self.uses_behaviour else None
-
-    def _features(
-        self, state: TwinState | None, x: Tensor, behaviour: Tensor | None
-    ) -> tuple[Tensor | None, Any, Any]:
-        if self.core is None:
-            return None, None, None
-        features, core_state = self.core.advance(state.core if state else None, x)
-        modulator_state: Any = None
-        if self.modulator is not None:
-            assert behaviour is not None
-            features, modulator_state = self.modulator.advance(
-                state.modulator if state else None, features, behaviour
-            )
-        return features, core_state, modulator_state
-
-    def _rates(
-        self,
-        state: TwinState | None,
-        x: Tensor,
-        features: Tensor | None,
-        core_state: Any,
-        modulator_state: Any,
-        session: str,
-        moved_px: tuple[int, int] = (0, 0),
-    ) -> tuple[Tensor, TwinState]:
-        output = self.output(session)
-        batch, n_bins = len(x), x.shape[2]
-        if state is None:
-            n_signals = 1 + self.config.core_sets_gain
-            pending = x.new_zeros(batch, self.stride - 1, n_signals, len(output.bias))
-            pending[:, :, 0] = float("nan")
-        else:
-            pending = state.pending
-        if features is None:
-            drive = x.new_zeros(batch, n_bins, len(output.bias))
-        else:
-            found = self.readout(session).signals(features, moved_px)
-            signals = torch.cat((pending, found.to(x.dtype)), dim=1)
-            due, pending = signals[:, :n_bins], signals[:, n_bins:]
-            drive = due[:, :, 0]
-        linear_state = None
-        linear = self.linear(session)
-        if linear is not None:
-            direct, linear_state = linear.advance(state.linear if state else None, x)
-            drive = drive + linear.bent(direct * gain(due[:, :, 1]) if self.config.core_sets_gain else direct)
-        # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.
-        unpredicted = drive.isnan()
-        rates = output(drive.masked_fill(unpredicted, 0.0)).masked_fill(unpredicted, float("nan"))
-        return rates, TwinState(core_state, modulator_state, linear_state, pending)
+def _chunks(
+    frames: np.ndarray, signals: np.ndarray | None, scale: PixelScale, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """What `Twin.walk` takes, of a user's video; its pixels are looked at by the way."""
+    for start in range(0, len(frames), FRAMES_AT_ONCE):
+        stop = start + FRAMES_AT_ONCE
+        pixels = raw_pixels(frames[start:stop], start)
+        scale.add(pixels)
+        chunk = torch.from_numpy(pixels).to(device).transpose(0, 1)[None]
+        samples = None
+        if signals is not None:
+            piece = np.ascontiguousarray(signals[start:stop], dtype=np.float32)
+            samples = torch.from_numpy(piece).to(device)[None]
+        yield chunk, samples
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from PIL import Image
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import BlockPrediction, BlockPredictor
-from visioncore.model.twin import Twin
+from visioncore.predictor import Predictor
 from visioncore.report.fields import Gaussians, gaussians_of
 from visioncore.report.figures import as_image, png_uri
 
@@ -32,7 +32,7 @@ class Clip:
 
 
 def make_clip(
-    twin: Twin,
+    twin: Predictor,
     store: RecordingStore,
     session: SessionStore,
     repeats: tuple[Block, ...],

@@ -7,7 +7,8 @@ from jaxtyping import Float
 
 from visioncore.data.recording import Split
 from visioncore.data.store import RecordingStore, SessionStore
-from visioncore.model.twin import Twin
+from visioncore.model import Twin
+from visioncore.predictor import Predictor
 from visioncore.report import figures
 from visioncore.report.figures import Fields
 
@@ -23,13 +24,12 @@ class Gaussians:
     angles: Float[np.ndarray, " units"]
 
 
-def gaussians_of(twin: Twin, session: SessionStore) -> Gaussians | None:
-    """None for a twin without a core, or with a blind one: its units have no position."""
-    readout = twin.placed_readout(session.id)
+def gaussians_of(twin: Predictor, session: SessionStore) -> Gaussians | None:
+    """None for a twin without a core, or with a blind one, and for what is no twin: its units have no position."""
+    readout = twin.placed_readout(session.id) if isinstance(twin, Twin) else None
     if readout is None:
         return None
-    column = {unit: i for i, unit in enumerate(twin.unit_ids(session.id))}
-    order = [column[unit] for unit in session.unit_ids]
+    order = twin.columns(session.id, session.unit_ids)
     centres, widths, angles = (
         tensor.detach().float().cpu().numpy()[order]
         for tensor in (readout.centres_px(), readout.widths_px(), readout.angles())
@@ -37,7 +37,7 @@ def gaussians_of(twin: Twin, session: SessionStore) -> Gaussians | None:
     return Gaussians(centres, widths, angles)
 
 
-def field_figure(twin: Twin, store: RecordingStore, split: Split) -> str | None:
+def field_figure(twin: Predictor, store: RecordingStore, split: Split) -> str | None:
     """The fields of the first sessions, each over a frame of the split; None where units have no position."""
     drawn = []
     for session in list(store.sessions.values())[:SESSIONS_DRAWN]:
@@ -64,7 +64,7 @@ def field_figure(twin: Twin, store: RecordingStore, split: Split) -> str | None:
     return figures.receptive_fields(drawn, store.spec.sampling)
 
 
-def median_distance(twin: Twin, store: RecordingStore) -> str | None:
+def median_distance(twin: Predictor, store: RecordingStore) -> str | None:
     """How far the readout's centres are from the true ones, where those are known."""
     distances, degrees = [], []
     for session in store.sessions.values():

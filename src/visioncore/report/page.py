@@ -24,7 +24,8 @@ from visioncore.evaluation import (
     read_test_evaluations,
     write_atomically,
 )
-from visioncore.model.twin import Twin
+from visioncore.model import Twin
+from visioncore.predictor import Predictor
 from visioncore.report import figures
 from visioncore.report.clip import REPEATS_SHOWN, Clip, make_clip
 from visioncore.report.fields import field_figure, median_distance
@@ -43,7 +44,12 @@ Json = dict[str, Any]
 
 
 def write_report(
-    twin: Twin, store: RecordingStore, result: EvaluationResult, run_dir: Path, *, path: Path | None = None
+    twin: Predictor,
+    store: RecordingStore,
+    result: EvaluationResult,
+    run_dir: Path,
+    *,
+    path: Path | None = None,
 ) -> Path:
     """Write the page about `result` to `path`, or to RUN/report.html: complete or not at all.
 
@@ -70,7 +76,7 @@ def page_environment() -> Environment:
     return environment
 
 
-def _content(twin: Twin, store: RecordingStore, result: EvaluationResult, run_dir: Path) -> Json:
+def _content(twin: Predictor, store: RecordingStore, result: EvaluationResult, run_dir: Path) -> Json:
     metric = result.settings["selection_metric"]
     scored = sorted(
         (row for row in result.units if row["excluded_reason"] is None),
@@ -89,7 +95,7 @@ def _content(twin: Twin, store: RecordingStore, result: EvaluationResult, run_di
         "score_label": SCORE_LABELS[metric],
         "spec": store.spec,
         "subjects": sorted({session.subject for session in store.sessions.values()}),
-        "n_parameters": sum(p.numel() for p in twin.parameters()),
+        "n_parameters": sum(p.numel() for p in twin.parameters()) if isinstance(twin, Twin) else None,
         "clip": _clip(twin, store, scored, split),
         "psths": _psth_figure(twin, store, scored, split, metric),
         "scores": _score_figure(scored, metric),
@@ -106,7 +112,7 @@ def _content(twin: Twin, store: RecordingStore, result: EvaluationResult, run_di
             "Phase": result.by_phase if len(result.by_phase) > 1 else {},
         },
         "units": result.units[:TABLE_UNITS],
-        "model_yaml": json.dumps(dump_config(twin.config), indent=2),
+        "model_yaml": json.dumps(dump_config(twin.config), indent=2) if isinstance(twin, Twin) else None,
         "experiment_yaml": experiment.read_text(encoding="utf-8") if experiment.exists() else None,
         "provenance": json.dumps(
             {key: value for key, value in twin.provenance.items() if key != "experiment"}, indent=2
@@ -174,7 +180,7 @@ def _repeats(session: SessionStore, split: Split) -> list[tuple[Block, ...]]:
 
 
 def _psth_figure(
-    twin: Twin, store: RecordingStore, scored: Sequence[Json], split: Split, metric: str
+    twin: Predictor, store: RecordingStore, scored: Sequence[Json], split: Split, metric: str
 ) -> str | None:
     """Units at fixed quantiles of the score, on their first repeated stimuli: nothing is picked by eye."""
     eligible = [row for row in scored if row["n_repeats"] > 1]
@@ -198,7 +204,7 @@ def _bins_summed(store: RecordingStore) -> int:
 
 
 def _predicted_repeats(
-    twin: Twin, store: RecordingStore, session: SessionStore, split: Split
+    twin: Predictor, store: RecordingStore, session: SessionStore, split: Split
 ) -> list[Repeats]:
     predict = BlockPredictor(twin, session, burn_in_bins=store.burn_in_bins, bins_summed=_bins_summed(store))
     groups = _repeats(session, split)[:STIMULI_SHOWN]
@@ -222,7 +228,7 @@ def _psths_of(stimuli: Sequence[Repeats], store: RecordingStore, unit: int, titl
     ]
 
 
-def _clip(twin: Twin, store: RecordingStore, scored: Sequence[Json], split: Split) -> Clip | None:
+def _clip(twin: Predictor, store: RecordingStore, scored: Sequence[Json], split: Split) -> Clip | None:
     if not scored:
         return None
     session = store.sessions[scored[len(scored) // 2]["session"]]

@@ -18,17 +18,17 @@ def require_predicted_bins(twin: Twin, store: RecordingStore) -> None:
     Raises:
         ConfigError: naming the split, the longest block and the setting that helps.
     """
-    if twin.core is None or twin.stride == 1:
+    if twin.trunk.core is None or twin.stride == 1:
         return
-    remedy = f"set {twin.core.stride_setting(1)}"
+    remedy = f"set {twin.trunk.core.stride_setting(1)}"
     for split in SPLITS:
         lengths = [b.n_bins for s in store.sessions.values() for b in s.blocks_in(split)]
         usable = sum(max(n - store.burn_in_bins, 0) for n in lengths)
-        predicted = sum(max(n - max(store.burn_in_bins, twin.stride - 1), 0) for n in lengths)
+        predicted = sum(max(n - max(store.burn_in_bins, twin.first_predicted_bin), 0) for n in lengths)
         if usable and not predicted:
             raise ConfigError(
                 f"the longest {split} block has {max(lengths)} bin(s), and a twin with a token every {twin.stride} "
-                f"frames predicts none before bin {twin.stride - 1} of a block; {remedy}"
+                f"frames predicts none before bin {twin.first_predicted_bin} of a block; {remedy}"
             )
         if predicted < usable / 2:
             logger.warning(
@@ -37,6 +37,6 @@ def require_predicted_bins(twin: Twin, store: RecordingStore) -> None:
                 split,
                 100 * predicted / usable,
                 twin.stride,
-                twin.stride - 1,
+                twin.first_predicted_bin,
                 remedy,
             )

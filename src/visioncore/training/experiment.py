@@ -67,6 +67,8 @@ class TrainingConfig(Config):
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
     """Where `cosine` and `linear` end, as a share of the rates above."""
     weight_decay: NonNegativeFloat = 0.05
+    session_weight_decay: NonNegativeFloat | None = None
+    """Of readouts, linear paths and outputs; `weight_decay` when left out."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Validate, select and save the moving average of the weights with this decay per step (0.999, say)."""
     gradient_clip: PositiveFloat | None = 1.0

@@ -32,8 +32,8 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
         if not session.unit_ids:
             continue
         traces = session.trace_statistics() if store.spec.response_kind == "trace" else None
-        _start_at_the_mean(twin.output(id_), session, traces)
-        linear = twin.linear(id_)
+        _start_at_the_mean(twin.heads[id_].output, session, traces)
+        linear = twin.heads[id_].linear
         wants_filters = config.linear and isinstance(linear, LowRankLinear)
         readout = twin.placed_readout(id_) if config.positions else None
         wants_positions = readout is not None
@@ -80,7 +80,7 @@ def _set_filters(
     spec = twin.spec
     found = fit_filters(
         linear,
-        twin.output(session),
+        twin.heads[session].output,
         spatial=components(regression.weights, linear.rank)[1],
         window=regression.window,
         frames=sample.pixels,

@@ -26,6 +26,7 @@ from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
 from visioncore.model import Clip, Twin
+from visioncore.model.extras import Extras, auxiliary_loss
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
@@ -45,8 +46,9 @@ class LitTwin(lightning.LightningModule):
         super().__init__()
         self.twin, self.config, self.plan = twin, config, plan
         self._store, self._balance = store, balance
-        for linear in twin.linears.values():
-            linear.spatial.requires_grad_(not config.fixed_filters)
+        for head in twin.heads:
+            for filters in head.linear.filters if head.linear else ():
+                filters.requires_grad_(not config.fixed_filters)
         self.first_epoch = 0
         """The epoch with which this process began."""
         self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
@@ -108,17 +110,21 @@ class LitTwin(lightning.LightningModule):
         batch = cutmix(tuple(batch), self.config.cutmix, rng)
         largest = self.config.shift_px
         moved = torch.randint(-largest, largest + 1, (2,)).tolist() if largest else (0, 0)
-        loss = self.loss(batch, (moved[0], moved[1]))
+        loss, extras = self.loss(batch, (moved[0], moved[1]))
         self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
         if not bool(loss.isfinite()):
             raise TrainingError(self._diagnosis(batch, loss))
         self._losses.append(float(loss.detach()))
         self.log("train/loss", loss, prog_bar=True, batch_size=1)
+        self.log_dict({f"train/{name}": value for name, value in extras.items()}, batch_size=1)
         return loss
 
-    def loss(self, batch: Batch, moved_px: tuple[int, int] = (0, 0)) -> Tensor:
-        """Mean over the sessions of a batch, each weighed by its share of the clips; see `Twin.forward`."""
-        predictions = self.twin([Clip(part.session, part.video, part.behaviour) for part in batch], moved_px)
+    def loss(self, batch: Batch, moved_px: tuple[int, int] = (0, 0)) -> tuple[Tensor, Extras]:
+        """Mean over the sessions of a batch, each weighed by its share of the clips, and what the trunk adds to it; see
+        `Twin.forward_with_extras`.
+        """
+        clips = [Clip(part.session, part.video, part.behaviour) for part in batch]
+        predictions, extras = self.twin.forward_with_extras(clips, moved_px)
         losses = [
             len(part.starts)
             * masked_loss(
@@ -126,31 +132,27 @@ class LitTwin(lightning.LightningModule):
                 prediction,
                 part.responses,
                 self._supervised(part),
-                self.twin.output(part.session).response_scale,
+                self.twin.heads[part.session].output.response_scale,
             )
             for part, prediction in zip(batch, predictions, strict=True)
         ]
-        return torch.stack(losses).sum() / sum(len(part.starts) for part in batch)
+        mean = torch.stack(losses).sum() / sum(len(part.starts) for part in batch)
+        return mean + auxiliary_loss(extras), extras
 
     def validation_step(self, batch: SessionClips, batch_idx: int) -> None:
         """Adds whole blocks to the score, walking through them in chunks as `predict` does."""
-        state, length = None, self.config.clip_frames
-        predictions = []
-        for start in range(0, batch.video.shape[2], length):
-            stop = start + length
-            behaviour = None if batch.behaviour is None else batch.behaviour[:, start:stop]
-            rates, state = self.evaluated.advance(
-                state, batch.video[:, :, start:stop], behaviour, session=batch.session
-            )
-            predictions.append(rates)
-        prediction = torch.cat(predictions, dim=1)
+        length = self.config.clip_frames
+        chunks = batch.video.split(length, dim=2)
+        behaviour = [None] * len(chunks) if batch.behaviour is None else batch.behaviour.split(length, dim=1)
+        walk = self.evaluated.walk(zip(chunks, behaviour, strict=True), session=batch.session)
+        prediction = torch.cat(list(walk), dim=1)
         valid = self._predicted(batch)
         loss = masked_loss(
             self.evaluated.spec.response_kind,
             prediction,
             batch.responses,
             valid,
-            self.evaluated.output(batch.session).response_scale,
+            self.evaluated.heads[batch.session].output.response_scale,
         )
         self.log("validation/loss", loss, batch_size=len(prediction), on_epoch=True)
         for row in range(len(prediction)):
@@ -239,7 +241,7 @@ class LitTwin(lightning.LightningModule):
     def _predicted(self, part: SessionClips) -> Tensor:
         """Valid bins that the twin predicts: told by their place, so that a NaN from the model is never masked."""
         valid = part.valid.clone()
-        valid[:, : self.twin.stride - 1] = False
+        valid[:, : self.twin.first_predicted_bin] = False
         return valid
 
     def _supervised(self, part: SessionClips) -> Tensor:

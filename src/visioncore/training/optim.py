@@ -1,7 +1,7 @@
 """Which parameters are trained how: AdamW, Muon for the core's matrices, and a schedule in steps."""
 
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Literal
 
 import torch
@@ -9,16 +9,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from visioncore.errors import ConfigError
+from visioncore.model import Twin
 from visioncore.training.experiment import TrainingConfig
 
 BETAS = (0.9, 0.98)
-NEVER_DECAYED = {
-    "bias", "phase_bias", "registers", "position", "log_width", "angle", "log_scale", "shift",
-    "values"
-}  # fmt: skip
-"""Last names of parameters that are no weights, even where they are stored as a matrix."""
-SESSION_PARTS = {"readouts", "linears", "outputs"}
-"""Parts of the twin that each session has one of."""
 
 
 class KernelMuon(Muon):
@@ -79,7 +73,7 @@ class MuonWithAdamW(Optimizer):
         return loss
 
 
-def optimiser(twin: nn.Module, config: TrainingConfig) -> Optimizer:
+def optimiser(twin: Twin, config: TrainingConfig) -> Optimizer:
     """The optimiser of all trainable parameters of `twin`.
 
     Raises:
@@ -96,36 +90,52 @@ def optimiser(twin: nn.Module, config: TrainingConfig) -> Optimizer:
     return MuonWithAdamW([muon], adamw)
 
 
-def parameter_groups(twin: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+def parameter_groups(twin: Twin, config: TrainingConfig) -> list[dict[str, Any]]:
     """Trainable parameters by learning rate and decay: the one place that decides.
 
     Decayed and undecayed ones of what all sessions share, the same of each session's own parts, and with Muon last
-    of all the matrices of the core. Groups may be empty.
+    of all the matrices of the core. Groups may be empty. A module names those of its matrices that are no weights, and
+    so do not decay, in `never_decayed`.
     """
+    session_decay = (
+        config.weight_decay if config.session_weight_decay is None else config.session_weight_decay
+    )
+    rates = (config.learning_rate, config.session_learning_rate * config.learning_rate)
     groups: list[dict[str, Any]] = [
-        {"params": [], "lr": factor * config.learning_rate, "weight_decay": decay}
-        for factor in (1.0, config.session_learning_rate)
-        for decay in (config.weight_decay, 0.0)
+        {"params": [], "lr": rate, "weight_decay": decay}
+        for rate, own_decay in zip(rates, (config.weight_decay, session_decay), strict=True)
+        for decay in (own_decay, 0.0)
     ]
+    matrices: list[nn.Parameter] = []
     if config.optimiser == "muon":
         rate = config.muon_learning_rate or config.learning_rate
-        groups.append({"params": [], "lr": rate, "weight_decay": config.weight_decay})
-    for name, parameter in twin.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        part, last = name.partition(".")[0], name.rpartition(".")[2]
-        is_weight = parameter.ndim >= 2 and last not in NEVER_DECAYED
-        if config.optimiser == "muon" and part == "core" and is_weight and not _is_depthwise(twin, name):
-            group = 4
-        else:
-            group = 2 * (part in SESSION_PARTS) + (not is_weight)
-        groups[group]["params"].append(parameter)
+        groups.append({"params": matrices, "lr": rate, "weight_decay": config.weight_decay})
+    core = set(twin.trunk.core.modules()) if twin.trunk.core and config.optimiser == "muon" else set()
+    for part, of_a_session in _parts(twin):
+        for module in part.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if not parameter.requires_grad:
+                    continue
+                is_weight = parameter.ndim >= 2 and name not in getattr(module, "never_decayed", ())
+                if is_weight and module in core and not _is_depthwise(module):
+                    matrices.append(parameter)
+                else:
+                    groups[2 * of_a_session + (not is_weight)]["params"].append(parameter)
     return groups
 
 
-def _is_depthwise(twin: nn.Module, name: str) -> bool:
-    """Whether this is the kernel of a convolution channel by channel: one row per channel, and no matrix."""
-    return getattr(twin.get_submodule(name.rpartition(".")[0]), "groups", 1) > 1
+def _parts(twin: Twin) -> Iterator[tuple[nn.Module, bool]]:
+    """The parts of the twin, and whether each session has its own; the same of all sessions one after the other."""
+    yield twin.trunk, False
+    if twin.heads.shared is not None:
+        yield twin.heads.shared, False
+    for same in zip(*((head.readout, head.linear, head.output) for head in twin.heads), strict=True):
+        yield from ((part, True) for part in same if part is not None)
+
+
+def _is_depthwise(module: nn.Module) -> bool:
+    """Whether its kernel is of a convolution channel by channel: one row per channel, and no matrix."""
+    return getattr(module, "groups", 1) > 1
 
 
 def shortened_warmup(warmup_steps: int, max_steps: int) -> int:

@@ -123,10 +123,20 @@ def _blocks(
     for start, stop in pieces[::every]:
         frames = torch.from_numpy(session.video(start, stop))
         with torch.no_grad():
-            video = twin.adapter(frames.transpose(0, 1)[None].to(twin.adapter.device), session.id)
+            raw = frames.transpose(0, 1)[None].to(twin.device)
+            video = twin.trunk.look(raw, _behaviour(twin, session, start, stop), session.id).video
         counts = torch.from_numpy(session.responses(start, stop))
         valid = torch.from_numpy(session.valid(start, stop)).float()
         yield video[0].transpose(0, 1).cpu(), counts, valid
+
+
+def _behaviour(
+    twin: Twin, session: SessionStore, start: int, stop: int
+) -> Float[Tensor, "batch time behaviours"] | None:
+    if not (twin.uses_behaviour and session.spec.behaviour_names):
+        return None
+    samples = np.array(session.behaviour(start, stop), dtype=np.float32)
+    return torch.from_numpy(samples).to(twin.device)[None]
 
 
 def _one_column_where_equal(mask: Float[Tensor, "time units"]) -> Float[Tensor, "time some"]:

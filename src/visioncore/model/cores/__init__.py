@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from visioncore.model.cores.base import Core
+from visioncore.model.cores.base import BaseCoreConfig, Core
 from visioncore.model.cores.blind import BlindConfig
 from visioncore.model.cores.none import NoCoreConfig
 from visioncore.model.cores.resnet import ResNetConfig
@@ -18,4 +18,13 @@ CoreConfig = Annotated[
     ViViTConfig | ResNetConfig | X3DConfig | BlindConfig | NoCoreConfig, Field(discriminator="type")
 ]
 
-__all__ = ["BlindConfig", "Core", "CoreConfig", "NoCoreConfig", "ResNetConfig", "ViViTConfig", "X3DConfig"]
+__all__ = [
+    "BaseCoreConfig",
+    "BlindConfig",
+    "Core",
+    "CoreConfig",
+    "NoCoreConfig",
+    "ResNetConfig",
+    "ViViTConfig",
+    "X3DConfig",
+]

@@ -1,7 +1,7 @@
 """What a core is: video in, a feature map per token out, causally, through `advance`."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from visioncore.config import ComponentConfig
 from visioncore.model.extras import Extras
 from visioncore.model.stage import Stage, count, shape_text
-from visioncore.shapes import FeatureShape
+from visioncore.shapes import FeatureShape, VideoShape
 
 S = TypeVar("S")
 
 
 class BaseCoreConfig(ComponentConfig):
-    """Base of the cores' configs. Must provide `build`, from a `VideoShape` to the core, and `tiny` for the tests."""
+    """Base of the cores' configs. Must provide `build`, and `tiny` for the tests."""
+
+    @abstractmethod
+    def build(self, video: VideoShape) -> "Core[Any] | None":
+        """The core for such frames."""
 
     def for_counting(self) -> "BaseCoreConfig":
         """The same core, made of operations that a counter of FLOPs knows, each of them run once."""

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from visioncore.model.cores.base import BaseCoreConfig
+from visioncore.shapes import VideoShape
 
 
 class NoCoreConfig(BaseCoreConfig):
@@ -11,3 +12,6 @@ class NoCoreConfig(BaseCoreConfig):
     @classmethod
     def tiny(cls) -> "NoCoreConfig":
         return cls()
+
+    def build(self, video: VideoShape) -> None:
+        return None

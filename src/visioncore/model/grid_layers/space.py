@@ -4,7 +4,7 @@ Source: Arnab et al. 2021, the spatial half of model 2 (factorised encoder); reg
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,8 @@ class SpaceLayerConfig(BaseGridLayerConfig):
 
 class SpaceLayer(GridLayer[None]):
     """Every place sees every place of its own step, and no other step."""
+
+    never_decayed: ClassVar[frozenset[str]] = frozenset({"registers"})
 
     def __init__(self, config: SpaceLayerConfig, tokens: FeatureShape, form: BlockForm) -> None:
         super().__init__(tokens)

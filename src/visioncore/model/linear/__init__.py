@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from visioncore.model.linear.base import LinearPath, gain
+from visioncore.model.linear.base import BaseLinearConfig, LinearPath, gain
 from visioncore.model.linear.low_rank import SHORTEST_WINDOW_S, LowRankLinear, LowRankLinearConfig
 from visioncore.model.linear.none import NoLinearConfig
 
@@ -15,6 +15,7 @@ LinearConfig = Annotated[NoLinearConfig | LowRankLinearConfig, Field(discriminat
 
 __all__ = [
     "SHORTEST_WINDOW_S",
+    "BaseLinearConfig",
     "LinearConfig",
     "LinearPath",
     "LowRankLinear",

@@ -10,6 +10,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from visioncore.config import ComponentConfig
+from visioncore.shapes import VideoShape
+
+
+class BaseLinearConfig(ComponentConfig):
+    """Base of the linear paths' configs. Must provide `build`, and `tiny` for the tests."""
+
+    @abstractmethod
+    def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> "LinearPath | None":
+        """The linear path of one session's units."""
+
 
 class LinearPath(nn.Module, ABC):
     """Base of all linear paths. Must provide `window_s`, `lags` and `advance`, and `bent` where it bends the drive."""
@@ -32,6 +43,11 @@ class LinearPath(nn.Module, ABC):
 
         It is still to be scaled, where a core does that, and then to be `bent`.
         """
+
+    @property
+    def filters(self) -> tuple[nn.Parameter, ...]:
+        """What training holds where it is told to leave filters as they were set from data (`fixed_filters`)."""
+        return ()
 
     def bent(self, drive: Float[Tensor, "batch time units"]) -> Float[Tensor, "batch time units"]:
         """The drive after each unit's bend, where it has one."""

@@ -9,9 +9,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from visioncore.config import ComponentConfig
 from visioncore.model.bend import Bend
-from visioncore.model.linear.base import LinearPath
+from visioncore.model.linear.base import BaseLinearConfig, LinearPath
 from visioncore.model.state import last_steps
 from visioncore.shapes import VideoShape
 
@@ -19,7 +18,7 @@ SHORTEST_WINDOW_S = 0.2
 """What `window_s: auto` begins with."""
 
 
-class LowRankLinearConfig(ComponentConfig):
+class LowRankLinearConfig(BaseLinearConfig):
     """`rank` pairs of a spatial and a temporal filter per unit, smooth in time by a raised-cosine basis."""
 
     type: Literal["low_rank"] = "low_rank"
@@ -32,6 +31,10 @@ class LowRankLinearConfig(ComponentConfig):
     """Of a bend of the filters' drive, for units whose data support one (see `model/bend.py`); none when left out."""
     gain: bool = False
     """Whether the core scales the filters' drive, unit by unit, by what it sees where the unit looks."""
+
+    @classmethod
+    def tiny(cls) -> "LowRankLinearConfig":
+        return cls(window_s=0.06, num_basis=4)
 
     def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> "LowRankLinear":
         window_s = SHORTEST_WINDOW_S if self.window_s == "auto" else self.window_s
@@ -91,6 +94,10 @@ class LowRankLinear(LinearPath):
     @property
     def lags(self) -> int:
         return self.basis.shape[1]
+
+    @property
+    def filters(self) -> tuple[nn.Parameter, ...]:
+        return (self.spatial,)
 
     def advance(
         self,

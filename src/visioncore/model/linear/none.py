@@ -2,8 +2,16 @@
 
 from typing import Literal
 
-from visioncore.config import ComponentConfig
+from visioncore.model.linear.base import BaseLinearConfig
+from visioncore.shapes import VideoShape
 
 
-class NoLinearConfig(ComponentConfig):
+class NoLinearConfig(BaseLinearConfig):
     type: Literal["none"] = "none"
+
+    @classmethod
+    def tiny(cls) -> "NoLinearConfig":
+        return cls()
+
+    def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> None:
+        return None

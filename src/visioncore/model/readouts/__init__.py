@@ -7,9 +7,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from visioncore.model.readouts.base import PlacedReadout, Readout
+from visioncore.model.readouts.base import BaseReadoutConfig, PlacedReadout, Readout
 from visioncore.model.readouts.gaussian import DynamicGaussianReadout, GaussianReadoutConfig
 
 ReadoutConfig = Annotated[GaussianReadoutConfig, Field(discriminator="type")]
 
-__all__ = ["DynamicGaussianReadout", "GaussianReadoutConfig", "PlacedReadout", "Readout", "ReadoutConfig"]
+__all__ = [
+    "BaseReadoutConfig",
+    "DynamicGaussianReadout",
+    "GaussianReadoutConfig",
+    "PlacedReadout",
+    "Readout",
+    "ReadoutConfig",
+]

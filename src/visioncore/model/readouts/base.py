@@ -1,12 +1,14 @@
 """What a readout is: features in, a drive for every unit of one session out, at every bin."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from visioncore.config import ComponentConfig
 from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.spec import SessionSpec
 
 
 class BaseReadoutConfig(ComponentConfig):
@@ -14,13 +16,41 @@ class BaseReadoutConfig(ComponentConfig):
 
     @abstractmethod
     def build(
-        self, features: FeatureShape, video: VideoShape, n_units: int, *, gain: bool = False
+        self,
+        features: FeatureShape,
+        video: VideoShape,
+        session: SessionSpec,
+        *,
+        gain: bool = False,
+        shared: nn.Module | None = None,
     ) -> "Readout":
-        """The readout of one session's units; with `gain`, of what scales their linear path as well."""
+        """The readout of one session's units.
+
+        Args:
+            gain: whether it also says what scales their linear path.
+            shared: of `build_shared`.
+        """
+
+    def build_shared(
+        self, features: FeatureShape, video: VideoShape, sessions: Sequence[SessionSpec]
+    ) -> nn.Module | None:
+        """What the readouts of these sessions have in common; None where that is nothing."""
+        return None
 
 
 class Readout(nn.Module, ABC):
-    """Base of all readouts. Must provide `signals`; a readout whose units look somewhere is a `PlacedReadout`."""
+    """Base of all readouts. Must provide `signals`; a readout whose units look somewhere is a `PlacedReadout`.
+
+    Args:
+        shared: what it has in common with those of other sessions, kept as `self.shared`.
+    """
+
+    shared: nn.Module | None
+
+    def __init__(self, shared: nn.Module | None = None) -> None:
+        super().__init__()
+        # Past PyTorch's register: its parameters stand once, in the heads, however many readouts use them.
+        object.__setattr__(self, "shared", shared)
 
     @abstractmethod
     def signals(

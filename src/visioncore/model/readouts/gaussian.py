@@ -5,7 +5,7 @@ the patch or the padding changes.
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from visioncore.model.readouts.base import BaseReadoutConfig, PlacedReadout
 from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.spec import SessionSpec
 
 UNITS_AT_ONCE = 512
 """Pooled features are formed for this many units at a time, so that 8,000 units stay within memory."""
@@ -35,9 +36,15 @@ class GaussianReadoutConfig(BaseReadoutConfig):
         return cls(phase_rank=2)
 
     def build(
-        self, features: FeatureShape, video: VideoShape, n_units: int, *, gain: bool = False
+        self,
+        features: FeatureShape,
+        video: VideoShape,
+        session: SessionSpec,
+        *,
+        gain: bool = False,
+        shared: nn.Module | None = None,
     ) -> "DynamicGaussianReadout":
-        return DynamicGaussianReadout(self, features, video, n_units, gain=gain)
+        return DynamicGaussianReadout(self, features, video, len(session.unit_ids), gain=gain)
 
 
 class DynamicGaussianReadout(PlacedReadout):
@@ -46,6 +53,8 @@ class DynamicGaussianReadout(PlacedReadout):
     The bins under one token (its phases) share the feature weights W; phase p reads W (I + A_p) with a low-rank A_p
     that starts at zero, plus a bias of its own. The gain signal is one per token, and starts at zero.
     """
+
+    never_decayed: ClassVar[frozenset[str]] = frozenset({"position", "log_width", "angle", "phase_bias"})
 
     def __init__(
         self,

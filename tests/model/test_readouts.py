@@ -1,4 +1,4 @@
-"""A twin asks its readouts and linear paths for what their base classes promise, so others can take their places."""
+"""What readouts promise of places, and how one is chosen."""
 
 from typing import Any, Literal
 
@@ -8,11 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from specs import data_spec
-from visioncore.config import ComponentConfig, build_config
+from visioncore.config import build_config
 from visioncore.errors import ConfigError
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import Twin, TwinConfig
 from visioncore.model.cores import BlindConfig, NoCoreConfig, ViViTConfig
-from visioncore.model.linear import LinearPath
 from visioncore.model.readouts import PlacedReadout, Readout
 from visioncore.model.readouts.base import BaseReadoutConfig
 from visioncore.shapes import FeatureShape, VideoShape
@@ -34,8 +33,16 @@ class MeanConfig(BaseReadoutConfig):
     def tiny(cls) -> "MeanConfig":
         return cls()
 
-    def build(self, features: FeatureShape, video: VideoShape, n_units: int, *, gain: bool = False) -> "Mean":
-        return Mean(features, n_units, 1 + gain)
+    def build(
+        self,
+        features: FeatureShape,
+        video: VideoShape,
+        session: SessionSpec,
+        *,
+        gain: bool = False,
+        shared: nn.Module | None = None,
+    ) -> "Mean":
+        return Mean(features, len(session.unit_ids), 1 + gain)
 
 
 class Mean(Readout):
@@ -53,62 +60,10 @@ class Mean(Readout):
         return read.repeat_interleave(self.stride, dim=1)
 
 
-class FlickerConfig(ComponentConfig):
-    type: Literal["flicker"] = "flicker"
-
-    def build(self, video: VideoShape, n_units: int, sampling_rate_hz: float) -> "Flicker":
-        return Flicker(n_units, sampling_rate_hz)
-
-
-class Flicker(LinearPath):
-    """Every unit follows the change of the frame's mean."""
-
-    lags = 2
-
-    def __init__(self, n_units: int, sampling_rate_hz: float) -> None:
-        super().__init__()
-        self.window_s = self.lags / sampling_rate_hz
-        self.weight = nn.Parameter(torch.randn(n_units))
-
-    def advance(
-        self,
-        state: Float[Tensor, "batch recent filters"] | None,
-        video: Float[Tensor, "batch channels time height width"],
-    ) -> tuple[Float[Tensor, "batch time units"], Float[Tensor, "batch kept filters"]]:
-        mean = video.mean(dim=(1, 3, 4))[:, :, None]
-        means = torch.cat((mean.new_zeros(len(mean), 1, 1) if state is None else state, mean), dim=1)
-        return means.diff(dim=1) * self.weight, means[:, -1:]
-
-
 def twin(**changes: Any) -> Twin:
     torch.manual_seed(0)
     config = TwinConfig(sampling_rate=60, convnet=ViViTConfig.tiny()).model_copy(update=changes)
     return config.build(SPEC)
-
-
-OTHERS = {
-    "a readout": {"readout": MeanConfig()},
-    "a linear path": {"linear": FlickerConfig()},
-    "a linear path alone": {"linear": FlickerConfig(), "convnet": NoCoreConfig()},
-    "both": {"readout": MeanConfig(), "linear": FlickerConfig()},
-}
-
-
-@pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
-def test_a_twin_of_other_parts_predicts_streams_and_trains(changes: dict[str, Any]) -> None:
-    other = twin(**changes)
-    video = torch.randn(2, 1, 15, SPEC.sampling.height, SPEC.sampling.width)
-    (whole,) = other([Clip("s", video, None)])
-    state, pieces = None, []
-    for frame in video.split(1, dim=2):
-        rates, state = other.advance(state, frame, session="s")
-        pieces.append(rates)
-    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, equal_nan=True)
-    whole[:, other.stride :].square().sum().backward()
-    own = [part for part in other.modules() if isinstance(part, Mean | Flicker)]
-    assert len(own) == len(changes.keys() - {"convnet"})
-    gradients = [parameter.grad for part in own for parameter in part.parameters()]
-    assert all(gradient is not None and gradient.all() for gradient in gradients)
 
 
 def test_only_units_that_look_somewhere_have_a_place() -> None:

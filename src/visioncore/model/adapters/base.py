@@ -1,47 +1,41 @@
-"""The view: a session's raw video and behaviour to normalised ones, then optionally a learned look at the frames."""
+"""What an adapter is: the view of a session's raw video and behaviour that the core, and all else, is given."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Shaped
-from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from visioncore.config import ComponentConfig
 from visioncore.errors import DataError
 from visioncore.spec import SessionSpec
 
 
-class NoAdapterConfig(ComponentConfig):
-    """Normalise only."""
+class BaseAdapterConfig(ComponentConfig):
+    """Base of the adapters' configs. Must provide `build`, and `tiny` for the tests."""
 
-    type: Literal["none"] = "none"
+    needs_behaviour: ClassVar[bool] = False
+    """Whether its view depends on behaviour, so that there is no prediction without it."""
 
-
-class AffineAdapterConfig(ComponentConfig):
-    """Normalise, then look through a learned scale and shift per axis (it starts as the identity)."""
-
-    type: Literal["affine"] = "affine"
-
-
-AdapterConfig = Annotated[NoAdapterConfig | AffineAdapterConfig, Field(discriminator="type")]
+    @abstractmethod
+    def build(self, sessions: Sequence[SessionSpec], behaviour_names: Sequence[str]) -> "Adapter":
+        """The adapter of these sessions; see `Adapter`."""
 
 
 class Adapter(nn.Module):
-    """(x - mean) / std with the session's constants, so that mean grey is zero; keeps height and width.
+    """(x - mean) / std with the session's constants, so that mean grey is zero; then the view, `look`.
 
-    The constants travel in the spec, not among the weights.
+    This one looks straight. Another provides `look`, and may have parameters.
 
     Args:
-        sessions: those of the twin, with their constants.
-        behaviour_names: the signals that come out; one that a session lacks stands at its mean, which is zero.
+        sessions: those of the twin, with their constants, which travel in the spec and not among the weights.
+        behaviour_names: the signals that come out; one that a session lacks stands at its mean, which is zero. None
+            where neither the view nor a modulator asks for behaviour.
     """
 
-    def __init__(
-        self, config: AdapterConfig, sessions: Sequence[SessionSpec], behaviour_names: Sequence[str]
-    ) -> None:
+    def __init__(self, sessions: Sequence[SessionSpec], behaviour_names: Sequence[str] = ()) -> None:
         super().__init__()
         self._place = {session.id: i for i, session in enumerate(sessions)}
         self._names = {session.id: session.behaviour_names for session in sessions}
@@ -55,40 +49,44 @@ class Adapter(nn.Module):
                 ("behaviour_std", constants.behaviour_std),
             ):
                 self.register_buffer(f"{name}_{i}", torch.tensor(values), persistent=False)
-        learned = config.type == "affine"
-        self.log_scale = nn.Parameter(torch.zeros(2)) if learned else None
-        self.shift = nn.Parameter(torch.zeros(2)) if learned else None
 
     def forward(
-        self, video: Shaped[Tensor, "batch channels time height width"], session: str
-    ) -> Float[Tensor, "batch channels time height width"]:
-        """Normalised video; outside of a learned view's field is mean grey."""
+        self,
+        video: Shaped[Tensor, "batch channels time height width"],
+        behaviour: Float[Tensor, "batch time behaviours"] | None,
+        session: str,
+    ) -> tuple[
+        Float[Tensor, "batch channels time height width"], Float[Tensor, "batch time all_behaviours"] | None
+    ]:
+        """What is seen of raw video, and all of the twin's signals; None where it takes none.
+
+        Raises:
+            DataError: the session's signals are missing, or of another shape.
+        """
         mean, std = (
             self._constant(name, session).view(1, -1, 1, 1, 1) for name in ("video_mean", "video_std")
         )
-        x = (video.to(mean.dtype) - mean) / std
-        if self.log_scale is None or self.shift is None:
-            return x
-        theta = torch.cat((torch.diag(self.log_scale.exp()), self.shift[:, None]), dim=1)
-        batch, channels, time, height, width = x.shape
-        frames = x.transpose(1, 2).flatten(0, 1)
-        grid = functional.affine_grid(
-            theta.expand(len(frames), -1, -1), [len(frames), channels, height, width], align_corners=False
-        )
-        seen = functional.grid_sample(frames, grid, align_corners=False)
-        return seen.view(batch, time, channels, height, width).transpose(1, 2)
+        signals = self._all_signals(behaviour, video, session) if self.behaviour_names else None
+        return self.look((video.to(mean.dtype) - mean) / std, signals, session), signals
 
-    def behaviour(
+    def look(
+        self,
+        video: Float[Tensor, "batch channels time height width"],
+        behaviour: Float[Tensor, "batch time all_behaviours"] | None,
+        session: str,
+    ) -> Float[Tensor, "batch channels time height width"]:
+        """The view of normalised video, of the same height and width.
+
+        A frame may depend on its own sample of behaviour alone: the view has no memory.
+        """
+        return video
+
+    def _all_signals(
         self,
         samples: Float[Tensor, "batch time behaviours"] | None,
         video: Shaped[Tensor, "batch channels time height width"],
         session: str,
     ) -> Float[Tensor, "batch time all_behaviours"]:
-        """All of the twin's signals, normalised.
-
-        Raises:
-            DataError: the session's are missing, or of another shape.
-        """
         names = self._names[session]
         expected = (len(video), video.shape[2], len(names))
         if samples is None and names:
@@ -106,11 +104,6 @@ class Adapter(nn.Module):
         if known is not None:
             every[..., [self.behaviour_names.index(name) for name in names]] = known
         return every
-
-    @property
-    def device(self) -> torch.device:
-        """Where its constants are."""
-        return self._constant("video_mean", next(iter(self._place))).device
 
     def _constant(self, name: str, session: str) -> Tensor:
         constant = getattr(self, f"{name}_{self._place[session]}")
