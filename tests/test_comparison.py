@@ -85,6 +85,7 @@ def run(model: str, predict: Predict, *, seed: int = 0, n_units: int = N_UNITS, 
         model=model,
         where=f"runs/{model}/seed-{seed}",
         seed=seed,
+        data={"split": {"seed": 0}},
         config={"model": {"core": model}, "training": {"clip_frames": 100}},
         train_share=1.0,
         result=result,
@@ -262,12 +263,23 @@ def test_cc_norm_is_averaged_over_the_units_that_are_reliable_in_every_run() -> 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("data_fingerprint", "beef"), ("split", "validation"), ("bin_ms", 20.0), ("burn_in_s", 0.5)],
+    [("split", "validation"), ("bin_ms", 20.0), ("burn_in_s", 0.5)],
 )
 def test_runs_scored_under_other_conditions_are_refused_with_what_differs(setting: str, value: Any) -> None:
     expected = f"runs/b/seed-0: {setting} is {value}, but runs/a/seed-0 has {SETTINGS[setting]}"
     with pytest.raises(DataError, match=expected):
         compare([run("a", mixed(0.5)), run("b", mixed(0.5), **{setting: value})])
+
+
+def test_runs_on_different_data_are_refused_with_what_differs() -> None:
+    one, other = run("a", mixed(0.5)), run("b", mixed(0.5), data_fingerprint="beef")
+    cut_otherwise = replace(other, data={"split": {"seed": 1}})
+    with pytest.raises(
+        DataError, match=r"runs/b/seed-0 and runs/a/seed-0 .* they differ in data\.split\.seed;"
+    ):
+        compare([one, cut_otherwise])
+    with pytest.raises(DataError, match="their settings agree, so the files have changed since"):
+        compare([one, other])
 
 
 def with_sums(one: ScoredRun, change: Callable[[SessionSums], SessionSums]) -> ScoredRun:

@@ -4,8 +4,6 @@ T: time (causal, dense, streaming, no clock). S: space and tokens. K: checkpoint
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from forked import predict_from_file, run_in_new_process
 from specs import data_spec
 from visioncore.checkpoint import load_twin, save_twin
 from visioncore.config import build_config, dump_config
@@ -776,12 +775,8 @@ def test_a_twin_rebuilds_itself_from_its_file_alone(
     save_twin(twin, path, {"seed": 3})
     video, behaviour = make_inputs(batch=1)
     np.savez(tmp_path / "in.npz", video=video[0, 0].numpy(), behaviour=behaviour[0].numpy())
-    script = (
-        "import numpy as np, visioncore; i = np.load('in.npz'); twin = visioncore.load_twin('twin.safetensors');"
-        "assert twin.provenance == {'seed': 3}; assert twin.unit_ids('two/β') == ('a', 'd');"
-        "np.save('out.npy', twin.predict(i['video'], i['behaviour'], session='two/β'))"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    log = tmp_path.with_suffix(".log")
+    assert run_in_new_process(predict_from_file, tmp_path, log=log) == 0, log.read_text(encoding="utf-8")
     expected = twin.predict(video[0, 0].numpy(), behaviour[0].numpy(), session="two/β")
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.npz", "out.npy", "twin.safetensors"]

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from visioncore.checkpoint import load_twin
+from visioncore.comparison import compare
 from visioncore.data import RecordingStore, load_data_config, prepare
 from visioncore.errors import VisionCoreError
 from visioncore.evaluation import evaluate
+from visioncore.run_folders import named_run, read_run
 from visioncore.training.experiment import read_experiment
 from visioncore.training.run import train
 
@@ -54,3 +56,16 @@ def test_its_run_does_not_resume_and_says_why(tmp_path: Path) -> None:
     settings = ("training.max_epochs=2", f"data.store={tmp_path / 'stores'}")
     with pytest.raises(VisionCoreError, match=r"begun with an older version.*choose another --out"):
         train(read_experiment(model, DATA, recipe, settings), run)
+
+
+@pytest.mark.slow
+def test_its_run_is_compared_with_one_of_today_on_the_same_bins(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(OLD, old)
+    recipe = EXPERIMENTS / "training_configs" / "tiny.yaml"
+    settings = ("training.max_epochs=1", f"data.store={tmp_path / 'stores'}")
+    train(read_experiment(EXPERIMENTS / "model_configs" / "vivit_tiny.yaml", DATA, recipe, settings), new)
+    runs = [read_run(*named_run(f"{name}={tmp_path / name}")) for name in ("old", "new")]
+    comparison = compare(runs)
+    assert comparison.overall["n_units"] == 12
+    assert list(comparison.models) == ["old", "new"]

@@ -8,7 +8,7 @@ from typing import Any
 from visioncore.audit import AUDIT_FILE, AuditResult, audit
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun
-from visioncore.config import build_config
+from visioncore.config import build_config, dump_config
 from visioncore.data import RecordingStore, prepare
 from visioncore.data.recording import Split
 from visioncore.describe import describe
@@ -26,6 +26,8 @@ from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, reco
 from visioncore.training.identity import identity
 from visioncore.training.plan import PLAN_FILE, read_plan
 
+WHERE_AND_HOW = {"store", "cache", "balance"}
+"""Settings of data that change nothing of what is scored."""
 SEED_FOLDER = re.compile(r"seed-\d+")
 
 
@@ -93,7 +95,8 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     if not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: no such run folder")
     twin = load_twin(run_dir)
-    store = prepare(*recorded_data(run_dir))
+    data, base = recorded_data(run_dir)
+    store = prepare(data, base)
     experiment = twin.provenance.get("experiment")
     if experiment is None:
         raise CheckpointError(
@@ -110,6 +113,7 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
         model=name,
         where=str(run_dir),
         seed=training.seed,
+        data={key: value for key, value in dump_config(data).items() if key not in WHERE_AND_HOW},
         config={
             "model": same["model"],
             "training": {

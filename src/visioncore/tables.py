@@ -155,7 +155,7 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
             _number(of_model["cc_norm"], "{:.2f}"),
             str(len(of_model["seeds"])),
             _number(score["seed_sd"], "{:.3f}", ""),
-            f"{of_model['parameters']:,}",
+            "–" if of_model["parameters"] is None else f"{of_model['parameters']:,}",
             _number(None if flops is None else flops / 1e12, "{:.3g}", "not known"),
             _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
         ]

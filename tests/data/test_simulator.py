@@ -347,7 +347,7 @@ def test_mistakes_in_the_config_are_named() -> None:
 
 @pytest.mark.slow
 def test_the_default_task_is_worth_solving() -> None:
-    config = SimulatedConfig(subjects=("A",))
+    config = SimulatedConfig(subjects=("A",), minutes_per_session=4.0)
     (session,) = sessions_of(config.build(Path()))
     assert isinstance(session, ArrayRecording)
     assert session.rates is not None

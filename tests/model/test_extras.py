@@ -1,5 +1,6 @@
 """Losses and statistics of a core's own reach whoever trains it, and nobody else."""
 
+from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from visioncore.data import ClipDataset, DataConfig, prepare
+from visioncore.model import TwinConfig
 from visioncore.model.cores import CoreConfig, NoCoreConfig, ViViTConfig
 from visioncore.model.cores.base import Core
 from visioncore.model.extras import Extras, auxiliary_loss
@@ -14,6 +17,8 @@ from visioncore.model.grid_layers import GridLayer, SpaceLayerConfig
 from visioncore.model.grid_layers.base import BaseGridLayerConfig
 from visioncore.model.layers.block import BlockForm
 from visioncore.shapes import FeatureShape, VideoShape
+from visioncore.training.experiment import TrainingConfig
+from visioncore.training.lit_twin import LitTwin
 
 VIDEO = VideoShape(1, 14, 22)
 CORES = [config.tiny() for config in get_args(get_args(CoreConfig)[0])]
@@ -54,10 +59,12 @@ class Gate(GridLayer[None]):
         return tokens * share, None, {"loss/open": loss, "statistic/open": share.mean().detach()}
 
 
+LAYERS = (GateConfig(), SpaceLayerConfig(), GateConfig(wanted=0.9))
+
+
 def gated() -> Core:
     torch.manual_seed(0)
-    layers = (GateConfig(), SpaceLayerConfig(), GateConfig(wanted=0.9))
-    return ViViTConfig.tiny().model_copy(update={"layers": layers}).build(VIDEO)
+    return ViViTConfig.tiny().model_copy(update={"layers": LAYERS}).build(VIDEO)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +106,24 @@ def test_a_loss_of_a_layer_trains_it() -> None:
         optimiser.step()
     open_ = [float(extras[f"statistic/layers.{i}.open"]) for i in (0, 2)]
     assert open_ == pytest.approx([0.1, 0.9], abs=0.03)
+
+
+def test_training_adds_the_losses_of_a_twins_trunk_to_its_own(
+    tiny_config: tuple[DataConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = prepare(*tiny_config)
+    core = ViViTConfig.tiny().model_copy(update={"layers": LAYERS})
+    config = TwinConfig(sampling_rate=60, convnet=NoCoreConfig()).model_copy(update={"convnet": core})
+    torch.manual_seed(0)
+    twin = config.build(store.spec)
+    dataset = ClipDataset(store, 24, 2, 0, balance="none")
+    trained = LitTwin(twin, TrainingConfig(), None, store, "none")  # type: ignore[arg-type]
+    loss, extras = trained.loss(dataset[0])
+    added = auxiliary_loss(extras)
+    assert set(extras) == {f"{kind}/core.layers.{i}.open" for kind in ("loss", "statistic") for i in (0, 2)}
+    assert added > 0
+    monkeypatch.setattr("visioncore.training.lit_twin.auxiliary_loss", lambda _: torch.zeros(()))
+    torch.testing.assert_close(loss - added, trained.loss(dataset[0])[0])
 
 
 def test_an_extra_that_would_be_neither_added_nor_logged_is_refused() -> None:

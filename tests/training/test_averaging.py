@@ -64,7 +64,9 @@ def test_the_saved_twin_is_the_average_of_the_weights_after_each_step(
     for name, tensor in saved.items():
         assert torch.allclose(tensor, average[name], rtol=1e-4, atol=1e-6), name
         assert torch.equal(trained[f"twin.{name}"], recorded[-1][name]), name
-    assert not torch.allclose(saved["linears.0.temporal"], recorded[-1]["linears.0.temporal"], rtol=1e-2)
+    assert not torch.allclose(
+        saved["heads.sessions.0.linear.temporal"], recorded[-1]["heads.sessions.0.linear.temporal"], rtol=1e-2
+    )
 
 
 def test_averaging_changes_what_is_validated_and_not_what_is_trained(

@@ -1,11 +1,8 @@
 """A run that is killed at any moment and started again ends as the run that was left alone (contract K2)."""
 
 import csv
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from killed import start
 from visioncore.checkpoint import load_twin
 from visioncore.config import dump_yaml
 from visioncore.errors import CheckpointError, ConfigError
@@ -65,48 +63,6 @@ EVERYTHING = (
     "training.schedule=linear",
     "model.output={type: softplus, params: {sharpness: 5.0, learn_sharpness: true}}",
 )
-# Dies with SIGKILL inside the N-th call of a function: no clean-up of any kind runs.
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-import lightning
-import visioncore.training.clock as clock
-import visioncore.training.run as run
-import visioncore.training.saving as saving
-from visioncore.training.experiment import read_experiment
-from visioncore.training.lit_twin import LitTwin
-
-moment, number, folder, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
-minutes = float(sys.argv[5]) or None
-
-def die_in_call(owner, name, before):
-    whole, calls = getattr(owner, name), [0]
-    def call(*arguments, **keywords):
-        calls[0] += 1
-        if calls[0] == number:
-            before(*arguments)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return whole(*arguments, **keywords)
-    setattr(owner, name, call)
-
-def half_written(_, path, *rest):
-    Path(path).write_bytes(b"half a checkpoint")
-
-if moment == "step":
-    die_in_call(LitTwin, "training_step", lambda *_: None)
-elif moment == "validation":
-    die_in_call(LitTwin, "validation_step", lambda *_: None)
-elif moment == "checkpoint":
-    die_in_call(lightning.Trainer, "save_checkpoint", half_written)
-elif moment == "rename":
-    die_in_call(saving, "replace_durably", lambda *_: None)
-elif moment == "twin":
-    die_in_call(saving, "save_twin", lambda *_: None)
-elif moment == "corrected":
-    die_in_call(clock, "follow", lambda *_: None)
-files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-print(run.train(read_experiment(*files, sys.argv[6:]), out, minutes))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -138,23 +94,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, raw in (("model", MODEL), ("data", data), ("training", TRAINING)):
         (folder / f"{name}.yaml").write_text(dump_yaml(raw))
     return folder
-
-
-def start(
-    folder: Path,
-    out: Path,
-    moment: str = "never",
-    number: int = 0,
-    overrides: tuple[str, ...] = (),
-    minutes: float = 0.0,
-) -> int:
-    where = [moment, str(number), str(folder), str(out), str(minutes)]
-    command = [sys.executable, "-c", SCRIPT, *where, *overrides]
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def twin(tiny_config: tuple[DataConfig, Path]) -> Twin:
     built = build_config(TwinConfig, MODEL, "test").build(store.spec).eval()
     with torch.no_grad():
         for name, parameter in built.named_parameters():
-            if name.startswith("linears") and name.endswith("temporal"):
+            if name.endswith("linear.temporal"):
                 parameter.normal_()
     return built
 

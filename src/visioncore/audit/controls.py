@@ -45,7 +45,8 @@ ROLES: dict[str, Role] = {
 }
 """Every prediction that is scored, in the order in which they are told."""
 
-Predictions = list[Float32[np.ndarray, "time units"]]
+Predictions = list[Float32[np.ndarray, "_ units"]]
+"""One per block; blocks differ in length."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class LineScores:
             fitted = recalibrated(safe, recorded, valid)
             self.fitted.append(_sums(rows, starts, fitted.astype(np.float32), recorded, train_mean, valid))
 
-    def line(self, units: Sequence[Bool[np.ndarray, " units"]]) -> Line:
+    def line(self, units: Sequence[Bool[np.ndarray, " _"]]) -> Line:
         """The scores over the chosen units of every session."""
         raw, fitted = (
             [_of_units(s, chosen) for s, chosen in zip(sums, units, strict=True)]

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from visioncore.config import differing_keys
+from visioncore.data.recording import Split
+from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation import EvaluationResult, SessionSums
+from visioncore.evaluation import EvaluationResult, SessionSums, evaluate
 from visioncore.metrics import Sums
+from visioncore.predictor import Predictor
 
 Json = dict[str, Any]
 
 _SAME = {
-    "data_fingerprint": "the recording, its split or its preparation differs",
     "split": "evaluate all on one split",
     "bin_ms": "scores compare at one bin width only",
     "burn_in_s": "evaluate all with one burn-in",
@@ -33,16 +35,35 @@ class ScoredRun:
     where: str
     """The run folder, to name it in messages."""
     seed: int
+    data: Json
+    """The settings of its recording, the places of files left out."""
     config: Json
     """Everything that makes a model but the recording, the share of it and the seed; the same for all its seeds."""
     train_share: float
     """Of the training data, what it was trained on."""
     result: EvaluationResult = field(repr=False)
-    parameters: int
+    parameters: int | None
+    """None where they are not known, as of what is no twin."""
     training_flops: float | None
     """Counted, forward and backward, over all clips of the training; None where it is not known."""
     wall_s: float | None
     """Seconds of initialisation and training; None where they were not recorded."""
+
+    @classmethod
+    def of(cls, name: str, twin: Predictor, store: RecordingStore, split: Split = "test") -> "ScoredRun":
+        """Anything that predicts, scored for a comparison; nothing is known of its training."""
+        return cls(
+            model=name,
+            where=name,
+            seed=0,
+            data={},
+            config={},
+            train_share=1.0,
+            result=evaluate(twin, store, split=split),
+            parameters=None,
+            training_flops=None,
+            wall_s=None,
+        )
 
 
 def by_model(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
@@ -84,6 +105,7 @@ def aligned(runs: Sequence[ScoredRun]) -> list[list[SessionSums]]:
     for run in runs:
         if not run.result.sums:
             raise DataError(f"{run.where}: its evaluation holds no sums to compare; evaluate it again")
+        _require_same_recording(run, first)
         for name, meaning in _SAME.items():
             found, expected = run.result.settings.get(name), first.result.settings.get(name)
             if found != expected:
@@ -91,6 +113,20 @@ def aligned(runs: Sequence[ScoredRun]) -> list[list[SessionSums]]:
                     f"{run.where}: {name} is {found}, but {first.where} has {expected}: {meaning}"
                 )
     return [_like(run, first) for run in runs]
+
+
+def _require_same_recording(run: ScoredRun, first: ScoredRun) -> None:
+    found, expected = (own.result.settings.get("data_fingerprint") for own in (run, first))
+    if found == expected:
+        return
+    if first.data and run.data and (different := sorted(differing_keys(first.data, run.data))):
+        why = f"they differ in data.{', data.'.join(different[:5])}; compare runs on one recording, cut in one way"
+    else:
+        why = (
+            "their settings agree, so the files have changed since one of them was scored, or it was scored by "
+            "another version of VisionCore; evaluate it again"
+        )
+    raise DataError(f"{run.where} and {first.where} were scored on different data: {why}")
 
 
 def _like(run: ScoredRun, first: ScoredRun) -> list[SessionSums]:
