@@ -32,7 +32,7 @@ def rates(twin: Twin, session: str) -> torch.Tensor:
 
 
 def test_a_session_that_comes_changes_no_rate_of_the_others(twin: Twin) -> None:
-    more = twin.with_sessions([new_session()])
+    more = twin.with_sessions(new_session())
     assert more.sessions == ("a", "b", "new")
     assert more.unit_ids("new") == ("7", "8")
     for session in twin.sessions:
@@ -42,7 +42,7 @@ def test_a_session_that_comes_changes_no_rate_of_the_others(twin: Twin) -> None:
 
 
 def test_its_weights_are_its_own(twin: Twin) -> None:
-    more = twin.with_sessions([new_session()])
+    more = twin.with_sessions(new_session())
     before = rates(twin, "a")
     with torch.no_grad():
         for parameter in more.parameters():
@@ -51,7 +51,7 @@ def test_its_weights_are_its_own(twin: Twin) -> None:
 
 
 def test_a_session_that_goes_leaves_the_others(twin: Twin) -> None:
-    fewer = twin.without_sessions(["a"])
+    fewer = twin.without_sessions("a")
     assert fewer.sessions == ("b",)
     assert torch.equal(rates(fewer, "b").nan_to_num(-1.0), rates(twin, "b").nan_to_num(-1.0))
     with pytest.raises(DataError, match="no session 'a' in this twin; it has b"):
@@ -59,7 +59,7 @@ def test_a_session_that_goes_leaves_the_others(twin: Twin) -> None:
 
 
 def test_the_trunk_alone_is_a_twin_file_that_takes_sessions_again(twin: Twin, tmp_path: Path) -> None:
-    trunk = twin.without_sessions(twin.sessions)
+    trunk = twin.without_sessions(*twin.sessions)
     assert {name.partition(".")[0] for name in trunk.state_dict()} == {"trunk"}
     save_twin(trunk, tmp_path / "trunk.safetensors", {})
     again = load_twin(tmp_path / "trunk.safetensors")
@@ -68,7 +68,7 @@ def test_the_trunk_alone_is_a_twin_file_that_takes_sessions_again(twin: Twin, tm
     with pytest.raises(ConfigError, match="a trunk alone"):
         _ = again.spec.response_kind
     # Its modulator was built for the signals of sessions that are gone.
-    grown = again.with_sessions([new_session(behaviour_names=("y",), constants=constants_of("y"))])
+    grown = again.with_sessions(new_session(behaviour_names=("y",), constants=constants_of("y")))
     assert grown.spec.behaviour_names == ("x", "y")
     for name, tensor in twin.trunk.state_dict().items():
         assert torch.equal(grown.trunk.state_dict()[name], tensor)
@@ -93,8 +93,8 @@ def constants_of(*names: str) -> object:
 @pytest.mark.parametrize(
     ("session", "message"),
     [
-        (FIRST, "session 'a' is one of this twin's"),
-        (new_session(response_kind="trace"), "session 'new' has trace, this twin predicts counts"),
+        (FIRST, "session 'a' is there already"),
+        (new_session(response_kind="trace"), "session 'new' has trace, 'a' has counts"),
         (
             new_session(behaviour_names=("x", "gaze"), constants=constants_of("x", "gaze")),
             "session 'new' has behaviour that the trunk was not built for: gaze; it takes x, y",
@@ -103,20 +103,26 @@ def constants_of(*names: str) -> object:
 )
 def test_a_session_that_does_not_fit_is_refused(twin: Twin, session: SessionSpec, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        twin.with_sessions([session])
+        twin.with_sessions(session)
+
+
+def test_sessions_that_come_together_must_fit_each_other(twin: Twin) -> None:
+    trunk = twin.without_sessions(*twin.sessions)
+    with pytest.raises(DataError, match="session 'new' is there already"):
+        trunk.with_sessions(new_session(), new_session())
+    with pytest.raises(DataError, match="session 'b' has trace, 'new' has counts"):
+        trunk.with_sessions(new_session(), new_session(id="b", response_kind="trace"))
 
 
 def test_behaviour_is_no_matter_where_nothing_uses_it() -> None:
     twin = build(config_with())
-    more = twin.with_sessions(
-        [new_session(behaviour_names=("x", "gaze"), constants=constants_of("x", "gaze"))]
-    )
+    more = twin.with_sessions(new_session(behaviour_names=("x", "gaze"), constants=constants_of("x", "gaze")))
     assert torch.equal(rates(more, "a").nan_to_num(-1.0), rates(twin, "a").nan_to_num(-1.0))
 
 
 def test_a_session_without_constants_says_so(twin: Twin) -> None:
     with pytest.raises(ConfigError, match="session 'new' has no constants yet"):
-        twin.with_sessions([new_session(constants=None)])
+        twin.with_sessions(new_session(constants=None))
 
 
 def test_columns_are_found_by_unit(twin: Twin) -> None:

@@ -212,29 +212,32 @@ class Twin(nn.Module):
         linears = [head.linear.lags for head in self.heads if head.linear is not None]
         return None if trunk is None else max([trunk, *linears])
 
-    def with_sessions(self, sessions: Sequence[SessionSpec]) -> "Twin":
+    def with_sessions(self, *sessions: SessionSpec) -> "Twin":
         """A twin with the same trunk, the same heads, and new heads for these sessions, whose weights are fresh.
 
         Raises:
             DataError: the twin has a session of that id, or one cannot stand beside the others: it has traces where
                 they have counts, or behaviour that the trunk was not built for.
         """
-        own = self.spec
+        every, names = list(self.spec.sessions), self.spec.behaviour_names
         for session in sessions:
             what = f"session {session.id!r}"
-            if session.id in self.sessions:
-                raise DataError(f"{what} is one of this twin's; leave it out first, with without_sessions")
-            if own.sessions and session.response_kind != own.response_kind:
-                raise DataError(f"{what} has {session.response_kind}, this twin predicts {own.response_kind}")
-            unknown = set(session.behaviour_names) - set(own.behaviour_names)
+            if session.id in (own.id for own in every):
+                raise DataError(f"{what} is there already; leave it out first, with without_sessions")
+            if every and session.response_kind != every[0].response_kind:
+                raise DataError(
+                    f"{what} has {session.response_kind}, {every[0].id!r} has {every[0].response_kind}"
+                )
+            unknown = set(session.behaviour_names) - set(names)
             if self.uses_behaviour and unknown:
                 raise DataError(
                     f"{what} has behaviour that the trunk was not built for: {', '.join(sorted(unknown))}; "
-                    f"it takes {', '.join(own.behaviour_names) or 'none'}. Leave it out of the session"
+                    f"it takes {', '.join(names) or 'none'}. Leave it out of the session"
                 )
-        return self._of_sessions((*own.sessions, *sessions))
+            every.append(session)
+        return self._of_sessions(every)
 
-    def without_sessions(self, ids: Sequence[str]) -> "Twin":
+    def without_sessions(self, *ids: str) -> "Twin":
         """A twin with the same trunk, and the heads of the other sessions; without all of them, the trunk alone.
 
         Raises:
