@@ -33,7 +33,7 @@ def _logged(target: Callable[..., None], arguments: tuple[Any, ...], log: Path) 
 
 
 def predict_from_file(folder: Path) -> None:
-    """Load the twin of `test_contracts.py` from its file, and write down what it predicts of `in.npz`."""
+    """Load the twin of `test_checkpoints.py` from its file, and write down what it predicts of `in.npz`."""
     import numpy as np
 
     import visioncore

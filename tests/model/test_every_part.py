@@ -1,4 +1,4 @@
-"""Every member of every union of parts keeps the contracts of a twin (cores and modulators: `test_contracts.py`)."""
+"""Every member of every union of parts keeps the contracts of a twin (cores and modulators: `tests/contracts/`)."""
 
 from typing import Any, get_args
 
