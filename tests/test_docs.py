@@ -14,6 +14,8 @@ from visioncore.training.experiment import read_experiment
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+TERM = re.compile(r"^- \*\*([^*]+)\*\*: ", flags=re.MULTILINE)
+COLUMNS = 120
 NAMED_FILE = re.compile(r"`((?:src|tests|docs|experiments)/[\w./-]*)`")
 
 
@@ -39,6 +41,28 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     }
     for name in NAMED_FILE.findall(prose(page)):
         assert (ROOT / name).exists() or name in to_be_written, name
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name != "CHANGELOG.md"],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_no_line_of_prose_is_wider_than_120_columns(page: Path) -> None:
+    # Tables, code and the targets of links cannot be broken.
+    for line in prose(page).splitlines():
+        if not line.startswith(("|", "    ")):
+            assert len(re.sub(r"\]\([^)\s]+\)", "]", line)) <= COLUMNS, line
+
+
+def test_the_code_uses_every_word_of_the_glossary() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    terms = TERM.findall(prose(ROOT / "docs" / "words.md"))
+    assert len(terms) > 30
+    assert len(set(terms)) == len(terms)
+    for term in terms:
+        written = r"[ _-]?".join(re.split("[ -]", term))
+        assert re.search(rf"(?<![a-z]){written}s?(?![a-z])", code, flags=re.IGNORECASE), term
 
 
 def test_the_decisions_are_numbered_without_gaps() -> None:

@@ -1,4 +1,4 @@
-"""From YAML text to a validated, frozen config; the only door, used by files and `--set` alike.
+"""From YAML text to a validated, frozen config: the only way, for files and for `--set`.
 
 Every config of the project derives from `Config`, lives beside the thing it configures and holds the only copy
 of its defaults. Slots (`convnet: {type: vivit, params: {...}}`) derive from `ComponentConfig`.
@@ -163,7 +163,7 @@ def dump_config(config: Config) -> dict[str, Any]:
 
 
 def _tuples(raw: Any) -> Any:
-    """YAML's lists as the tuples that frozen configs hold (strict validation takes one for the other nowhere)."""
+    """YAML's lists as the tuples that frozen configs hold (strict validation never accepts a list for a tuple)."""
     if isinstance(raw, Mapping):
         return {key: _tuples(value) for key, value in raw.items()}
     return tuple(_tuples(value) for value in raw) if isinstance(raw, list) else raw

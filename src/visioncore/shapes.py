@@ -12,7 +12,20 @@ Axis names used in jaxtyping signatures throughout the package:
     dim        width of a token
     heads, head_dim    attention heads and their width
     units      neurons of one session
-    behaviours behavioural signals
+    behaviours behavioural signals of a session; `all_behaviours` are those of all sessions of a twin
+    pixels     height * width, or height * width * channels
+    lags       frames back, newest first or last as the function says
+    filters    filters of a first layer
+    knots      points between which a bend is straight
+    positions  tokens between which attention looks, with its `queries` and `keys`
+    sequences  clips times places, or clips times tokens: what attention treats apart from each other
+    signals    columns of one kind, such as drive and gain, or behaviours on their way to the disk
+    draws      bootstrap draws
+    repeats    trials with one stimulus id
+    *rows      in scores: what is resampled as one, any number of axes
+    kept, waiting, recent      time that a state holds: frames, samples or steps that are still needed
+
+A name that ends in `_out` is the same axis behind a layer. Other names are explained where they stand.
 """
 
 from dataclasses import dataclass

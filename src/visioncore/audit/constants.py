@@ -1,4 +1,8 @@
-"""Whether what was fitted before training was fitted on training bins, and on what the twin was trained at all."""
+"""Whether what was fitted before training was fitted on training bins, and on what the twin was trained at all.
+
+Everything is computed anew here, by other code than that which fitted it: an audit that used the same code would repeat
+its mistakes.
+"""
 
 from collections.abc import Iterator, Sequence
 

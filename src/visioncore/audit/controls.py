@@ -43,7 +43,7 @@ ROLES: dict[str, Role] = {
     "pixels scrambled": "control",
     "no input": "control",
 }
-"""Every prediction that is scored, in the order in which they are told."""
+"""Every prediction that is scored, in the order in which they are shown."""
 
 Predictions = list[Float32[np.ndarray, "_ units"]]
 """One per block; blocks differ in length."""

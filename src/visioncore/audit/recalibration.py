@@ -1,7 +1,7 @@
 """A prediction made as good as it can be without changing its time course.
 
-A wrong prediction that is sure of itself scores far below zero bits, however much it knows. Before a control is
-held against a level both are recalibrated, rate' = a + b rate with b >= 0 fitted to the very counts they are
+A prediction of the wrong scale scores far below zero bits, however much it knows. Before a control is compared
+with a level both are recalibrated, rate' = a + b rate with b >= 0 fitted to the very counts they are
 scored on: a bound in the control's favour, so that what still falls has truly lost the information.
 """
 

@@ -2,7 +2,7 @@
 
 A draw takes blocks of time within sessions and units over all sessions (blocks alone below
 `metrics.MIN_RESAMPLED_UNITS` units). The score of a model with several seeds is the mean over its seeds, in every draw
-too; how much seeds differ is told apart.
+too; how much seeds differ is reported separately.
 """
 
 from collections.abc import Sequence

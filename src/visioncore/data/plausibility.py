@@ -136,7 +136,7 @@ REMEDY = (
 
 
 def sampling_step(n_bins: int) -> int:
-    """Of every so many bins one is enough to see where the bulk of a signal lies."""
+    """Every how many bins one is looked at: enough to see where the bulk of a signal lies."""
     return max(n_bins // SAMPLED_BINS, 1)
 
 

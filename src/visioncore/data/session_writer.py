@@ -277,7 +277,7 @@ class _HeldVideo:
 def frame_moments(
     frames: Shaped[np.ndarray, "time channels height width"],
 ) -> Float64[np.ndarray, "time channels 2"]:
-    """Mean of every frame, and the sum of its squared deviations from it; of bytes to the last digit but one."""
+    """Mean of every frame, and the sum of its squared deviations from it; for bytes exact but for the last digit."""
     pixels = frames.reshape(*frames.shape[:2], -1)
     if frames.dtype == np.uint8:
         n = pixels.shape[-1]

@@ -71,7 +71,7 @@ class Budget:
         return all(held > 0 for held in without.values())
 
     def missed(self, session: str) -> dict[Split, tuple[float, float]]:
-        """Shares, as they are and as they were asked, that are half as large again as was asked, or half as small."""
+        """Shares outside 0.5 to 1.5 times what was asked: each as it is, and as it was asked."""
         shares = {split: self._has[session, split] / self._total[session] for split in self._share}
         asked = {split: share for split, share in self._share.items() if split != "train"}
         return {

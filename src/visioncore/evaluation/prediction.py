@@ -196,7 +196,7 @@ class BlockPredictor:
     def predicted(self, block: Block) -> Bool[np.ndarray, "time units"]:
         """What is recorded of a block after its burn-in, and predicted.
 
-        The latter is told by its place, so that a NaN from the twin is never masked.
+        Which bins are predicted follows from their position, so that a NaN from the twin is never masked.
         """
         valid = self.session.valid(block.start + self.burn_in_bins, block.stop).copy()
         valid[: max(self.twin.first_predicted_bin - self.burn_in_bins, 0)] = False

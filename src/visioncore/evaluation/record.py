@@ -1,7 +1,7 @@
 """How often the test split of a run was evaluated, by which twins: RUN/test_evaluations.json.
 
 A test split that is looked at again and again becomes a selection split. The record is only ever appended to;
-who copies or deletes it can cheat, but nobody forgets by accident.
+who copies or deletes it can cheat, but no look at the split goes unrecorded by mistake.
 """
 
 import fcntl

@@ -24,7 +24,7 @@ _OF_THE_PREDICTION = ("gain", "y", "yy", "xy")
 
 @dataclass(frozen=True)
 class SessionSums:
-    """One session of an evaluation; the order of rows and units is told by `keys` and `unit_ids`."""
+    """One session of an evaluation; `keys` and `unit_ids` give the order of rows and units."""
 
     session: str
     unit_ids: tuple[str, ...]

@@ -280,7 +280,7 @@ class Twin(nn.Module):
     def walk(
         self, chunks: Iterable[tuple[Tensor, Tensor | None]], *, session: str
     ) -> Iterator[Float[Tensor, "batch time units"]]:
-        """`advance` through a video that comes in chunks of any length: the one way through one that is long."""
+        """`advance` through a video that comes in chunks of any length. Every long video is walked so."""
         state = None
         for video, behaviour in chunks:
             rates, state = self.advance(state, video, behaviour, session=session)
@@ -369,7 +369,7 @@ class Twin(nn.Module):
 def _chunks(
     frames: np.ndarray, signals: np.ndarray | None, scale: PixelScale, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """What `Twin.walk` takes, of a user's video; its pixels are looked at by the way."""
+    """What `Twin.walk` takes, of a user's video; the range of its pixels is noted as they pass."""
     for start in range(0, len(frames), FRAMES_AT_ONCE):
         stop = start + FRAMES_AT_ONCE
         pixels = raw_pixels(frames[start:stop], start)
@@ -384,7 +384,7 @@ def _chunks(
 
 @contextlib.contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode; each of its parts then has the mode again that it had, whatever happens."""
+    """The module in evaluation mode. Afterwards, and after an error, each part has the mode that it had before."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

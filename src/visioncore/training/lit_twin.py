@@ -239,7 +239,7 @@ class LitTwin(lightning.LightningModule):
         self.history = checkpoint["history"]
 
     def _predicted(self, part: SessionClips) -> Tensor:
-        """Valid bins that the twin predicts: told by their place, so that a NaN from the model is never masked."""
+        """Valid bins that the twin predicts. They follow from their position, so that a NaN is never masked."""
         valid = part.valid.clone()
         valid[:, : self.twin.first_predicted_bin] = False
         return valid

@@ -22,7 +22,7 @@ class KernelMuon(Muon):
     """
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
-        # PyTorch's refuses all but matrices, and asks only at the door.
+        # PyTorch's Muon refuses all but matrices. It checks only here, so it is given matrices in place of kernels.
         doors = [{**group, "params": [torch.zeros(1, 1)]} for group in groups]
         super().__init__(doors, **settings)
         for own, group in zip(self.param_groups, groups, strict=True):

@@ -15,7 +15,7 @@ LAST = "last.ckpt"
 
 
 class TensorsOnly(TorchCheckpointIO):
-    """The one door through which Lightning reads checkpoints, those included that it finds by itself."""
+    """How Lightning reads every checkpoint, those included that it finds by itself."""
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None

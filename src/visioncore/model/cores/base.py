@@ -53,7 +53,7 @@ class Core(nn.Module, ABC, Generic[S]):
         return (*self.advance(state, video), {})
 
     def stride_setting(self, frames: int) -> str:
-        """The override, as `--set` spells it, with which a token comes every so many frames."""
+        """The override, as `--set` spells it, that sets the stride in frames."""
         return f"the core's temporal stride to {frames}"
 
     def history_frames(self) -> int | None:
@@ -61,7 +61,7 @@ class Core(nn.Module, ABC, Generic[S]):
         return None
 
     def stages(self, clip_frames: int) -> list[Stage]:
-        """What `describe` shows of the way through it, for a clip of so many frames."""
+        """What `describe` shows of the core's stages, for a clip of `clip_frames` frames."""
         out = self.out_shape
         shape = shape_text(out.channels, clip_frames // out.stride, out.rows, out.columns)
         return [Stage("core output", shape, count(self))]
@@ -75,5 +75,5 @@ class Core(nn.Module, ABC, Generic[S]):
         return []
 
     def warnings(self, clip_frames: int) -> list[str]:
-        """What `describe` should warn of, for a clip of so many frames."""
+        """What `describe` should warn of, for a clip of `clip_frames` frames."""
         return []

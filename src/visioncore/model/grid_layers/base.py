@@ -55,11 +55,11 @@ class GridLayer(nn.Module, ABC, Generic[S]):
         return None
 
     def span_tokens(self, n_tokens: int) -> int | None:
-        """How many of so many tokens one attention over time sees at most; None where there is none."""
+        """How many of `n_tokens` tokens one attention over time sees at most; None where there is none."""
         return None
 
     def stage(self, n_tokens: int) -> Stage:
-        """What `describe` shows of it, for a clip of so many tokens."""
+        """What `describe` shows of it, for a clip of `n_tokens` tokens."""
         out = self.out_shape
         shape = shape_text(n_tokens, out.rows * out.columns, out.channels)
         return Stage(type(self).__name__, shape, count(self))

@@ -84,7 +84,7 @@ class TimeLayer(GridLayer[tuple[KeyValueCache, ...]]):
     def _step(
         self, block: Block, cache: KeyValueCache | None, x: Float[Tensor, "sequences tokens dim"]
     ) -> tuple[Float[Tensor, "sequences tokens dim"], KeyValueCache]:
-        """Positions count from the oldest token at hand: the same history gives the same angles at any hour."""
+        """Positions count from the oldest token in the cache, so the same history gives the same angles at any time."""
         query, key, value, hidden = block.project(x)
         if cache is not None:
             key = torch.cat((cache.key, key), dim=1)

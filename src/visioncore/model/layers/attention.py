@@ -16,7 +16,7 @@ Kernel = Literal["fused", "plain"]
 
 
 class Mask(NamedTuple):
-    """Who may see whom, of the queries and keys at hand: everyone, unless said otherwise."""
+    """Who may see whom, of these queries and keys: everyone, unless a field says otherwise."""
 
     seen: Bool[Tensor, "queries keys"] | None = None
     """True where a query may look at a key."""

@@ -22,7 +22,7 @@ class BaseModulatorConfig(ComponentConfig):
 
     @abstractmethod
     def build(self, features: FeatureShape, n_behaviours: int) -> "Modulator[Any] | None":
-        """The modulator of such features by so many signals."""
+        """The modulator of such features by `n_behaviours` signals."""
 
 
 class Modulator(nn.Module, ABC, Generic[S]):

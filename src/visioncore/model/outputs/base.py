@@ -23,7 +23,7 @@ class BaseOutputConfig(ComponentConfig):
 
     @abstractmethod
     def build(self, n_units: int, count_scale: Sequence[float] = ()) -> "CountOutput":
-        """The output of so many units; `count_scale` as in `Normalisation`."""
+        """The output of `n_units` units; `count_scale` as in `Normalisation`."""
 
 
 class RateOutput(nn.Module, ABC):
