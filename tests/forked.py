@@ -3,8 +3,10 @@
 A process that pytest forks itself would carry pytest's state, threads and import hooks along.
 """
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +22,15 @@ def run_in_new_process(target: Callable[..., None], *arguments: Any, log: Path) 
     process = context.Process(target=_logged, args=(target, arguments, log))
     process.start()
     process.join()
+    with contextlib.suppress(ProcessLookupError):
+        # What it started, and left behind where it was killed.
+        os.killpg(process.pid or 0, signal.SIGKILL)
     assert process.exitcode is not None
     return process.exitcode
 
 
 def _logged(target: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> None:
+    os.setpgrp()
     with log.open("a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
