@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from visioncore.config import Config, load_config
-from visioncore.data.recording import Split
 from visioncore.errors import ConfigError
+from visioncore.recording import Split
 from visioncore.run_folders import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
 from visioncore.training.identity import identity
