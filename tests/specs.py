@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from visioncore.data.recording import ArrayRecording, RecordingSource
-from visioncore.data.sources.simulation import SimulatedSource
+from visioncore.recording import ArrayRecording, RecordingSource
+from visioncore.simulation.base import SimulatedSource
 from visioncore.spec import DataSpec, Geometry, Normalisation, ResponseKind, Sampling, SessionSpec
 
 

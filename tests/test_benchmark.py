@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from visioncore.benchmark import Benchmark, PlannedRun, SuiteConfig, planned_run
 from visioncore.config import build_config, dump_config, dump_yaml
 from visioncore.data import DataConfig
 from visioncore.errors import CheckpointError, ConfigError
-from visioncore.training.plan import Plan, read_pace, write_plan
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
 LINEAR: dict[str, Any] = {"sampling_rate": 60.0, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
@@ -84,7 +83,20 @@ def test_every_run_of_a_shipped_suite_is_sound(path: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"passes": None}, "one budget: either minutes_per_run or passes"),
+        ({"passes": None}, "one budget: either minutes_per_run or passes, or the steps of every model"),
+        (
+            {"passes": None, "models": SUITE["models"] | {"ln": {"model": "ln.yaml", "steps": 7}}},
+            "or the steps of every model",
+        ),
+        ({"models": {"ln": {"model": "ln.yaml", "steps": 7}}}, "models.ln.steps stands beside passes"),
+        (
+            {"passes": None, "minutes_per_run": [2, 8], "models": {"ln": {"model": "ln.yaml", "steps": 7}}},
+            "models.ln.steps is one length, and minutes_per_run holds several",
+        ),
+        (
+            {"models": {"ln": {"model": "ln.yaml", "set": ["training.max_steps=1"]}}},
+            "training.max_steps is not a model's to set",
+        ),
         ({"passes": None, "minutes_per_run": [2, 2.0]}, "minutes_per_run holds a value twice"),
         ({"minutes_per_run": 3.0}, "one budget: either minutes_per_run or passes"),
         ({"seeds": [0, 1, 0]}, "seeds holds a value twice"),
@@ -200,72 +212,41 @@ def test_a_run_that_another_process_works_on_is_left_alone(folder: Path) -> None
 # --- Equal time ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Models in the order they were timed in, on a machine on which the second turn is slow; `broken` cannot train."""
-    order: list[str] = []
-
-    def pace(arguments: Sequence[str], log: Any, tick: Callable[[], None]) -> bool:
-        options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
-        model, turn = Path(options["--model"]).stem, order.count(Path(options["--model"]).stem)
-        order.append(model)
-        assert arguments[0] == "pace"
-        assert float(options["--seconds"]) == pytest.approx(0.05 * 60 * 8 / 3)
-        tick()
-        if model == "broken":
-            return False
-        step_s = {"ln": 0.1, "vivit": 0.2}[model] * (1.0, 5.0, 1.1)[turn]
-        Path(options["--out"]).write_text(json.dumps({"step_s": step_s, "epoch_end_s": turn + 1.0}))
-        return True
-
-    monkeypatch.setattr("visioncore.benchmark.pacing.command", pace)
-    return order
+STATED = {
+    name: entry | {"steps": steps}
+    for (name, entry), steps in zip(SUITE["models"].items(), (7, 5), strict=True)
+}
 
 
-def paces(folder: Path) -> dict[str, float]:
-    found = sorted((folder / "out" / "tiny").glob("*.pace-*.json"))
-    return {path.name.partition(".")[0]: read_pace(path).step_s for path in found}
+def test_a_model_whose_steps_are_stated_takes_them_and_rehearses_nothing(folder: Path) -> None:
+    # Its own YAML has passes, which count no longer.
+    (folder / "training.yaml").write_text(dump_yaml(TRAINING | {"max_passes": 3.0}))
+    models = SUITE["models"] | {"ln": STATED["ln"]}
+    ln, vivit = planned(folder, passes=None, minutes_per_run=8.0, models=models)
+    assert "--max-minutes" not in ln.train_arguments
+    assert (ln.experiment.training.max_steps, ln.experiment.training.max_passes) == (7, None)
+    assert vivit.train_arguments[-2:] == ("--max-minutes", "8.0")
+    assert vivit.experiment.training.max_steps is None
 
 
-def test_models_are_timed_in_turns_before_the_first_run_whatever_is_chosen(
-    folder: Path, timed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained = []
-
-    def train(arguments: Sequence[str], log: Any, tick: Callable[[], None]) -> bool:
-        trained.append((arguments[0], *arguments[-4:]))
-        return False
-
-    monkeypatch.setattr("visioncore.benchmark.execution.command", train)
-    (folder / "broken.yaml").write_text(dump_yaml(LINEAR))
-    models = SUITE["models"] | {"broken": {"model": "broken.yaml"}}
-    runs = planned(folder, passes=None, minutes_per_run=8.0, seeds=[0, 1], models=models)
-    vivits = [run for run in runs if run.entry == "vivit"]
-    states = []
-    Benchmark(runs, None).execute(vivits, lambda run, progress: states.append((run.name, progress.state)))
-    assert timed == ["ln", "vivit", "broken"] * 3
-    assert paces(folder) == pytest.approx({"ln": 0.11, "vivit": 0.22})
-    assert states[0] == ("tiny/vivit/seed-0", "timing")
-    pace = vivits[0].pace_file
-    assert trained == [("train", "--max-minutes", "8.0", "--pace", str(pace))] * 2
-    # What has a pace keeps it, and what has none may have been mended.
-    Benchmark(runs, None).execute(runs[:1], lambda *_: None)
-    assert len(timed) == 9
-    trained.clear()
-    Benchmark(runs, None).execute([runs[2]], lambda *_: None)
-    assert timed[9:] == ["broken"] * 3
-    assert trained[0][-2:] == ("--max-minutes", "8.0")
+def test_steps_of_every_model_are_a_budget_too(folder: Path) -> None:
+    runs = planned(folder, passes=None, models=STATED)
+    assert [(run.minutes, run.experiment.training.max_steps) for run in runs] == [(None, 7), (None, 5)]
 
 
-def test_a_model_that_was_begun_without_a_pace_is_not_timed(folder: Path, timed: list[str]) -> None:
-    runs = planned(folder, passes=None, minutes_per_run=8.0)
-    begin(runs[0])
-    write_plan(runs[0].plan, Plan(epochs=1, steps_per_epoch=1, batches_per_step=1, data_fingerprint=""))
-    find = Benchmark(runs, None)._find_paces
-    find(runs[0], lambda *_: None)
-    assert timed == []
-    find(runs[1], lambda *_: None)
-    assert timed == ["vivit"] * 3
+def test_steps_take_what_such_runs_took_and_before_that_the_minutes(folder: Path) -> None:
+    runs = planned(folder, passes=None, minutes_per_run=8.0, models=STATED, seeds=[0, 1])
+    begin(runs[0], finished=True, wall_s=90.0)
+    work = Benchmark(runs, None)
+    known = {run.name: work.progress(run).remaining_s for run in runs}
+    assert (known["tiny/ln/seed-1"], known["tiny/vivit/seed-1"]) == (90.0, 480.0)
+
+
+def test_other_steps_are_another_run(folder: Path) -> None:
+    begin(planned(folder, passes=None, models=STATED)[0])
+    other = STATED | {"ln": STATED["ln"] | {"steps": 8}}
+    with pytest.raises(ConfigError, match=r"different: experiment\.training\.max_steps"):
+        Benchmark(planned(folder, passes=None, models=other), None)
 
 
 def test_each_model_is_trained_for_each_of_several_minutes(folder: Path) -> None:
@@ -277,19 +258,6 @@ def test_each_model_is_trained_for_each_of_several_minutes(folder: Path) -> None
     several = suite(passes=None, minutes_per_run=[2, 8], reference="ln")
     assert several.reference_model == "ln-8min"
     assert suite(passes=None, minutes_per_run=[8], reference="ln").reference_model == "ln"
-
-
-def test_a_pace_holds_for_all_seeds_shares_and_minutes_of_a_model_as_it_is(folder: Path) -> None:
-    minutes = {"passes": None, "minutes_per_run": [8.0, 2.0]}
-    files = {run.pace_file for run in planned(folder, **minutes, seeds=[0, 1], data_shares=[1.0, 0.5])}
-    assert len(files) == 2
-    other = SUITE["models"] | {"vivit": SUITE["models"]["vivit"] | {"set": ["training.batch_size=2"]}}
-    assert len(files & {run.pace_file for run in planned(folder, **minutes, models=other)}) == 1
-
-
-def test_equal_data_needs_no_pace(folder: Path, timed: list[str]) -> None:
-    Benchmark(planned(folder), None)._find_paces(planned(folder)[0], lambda *_: None)
-    assert timed == []
 
 
 # --- All the way through ------------------------------------------------------------------------------------------

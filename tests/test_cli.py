@@ -23,7 +23,7 @@ EXPERIMENTS = ROOT / "experiments"
 MODEL = EXPERIMENTS / "model_configs" / "vivit_tiny.yaml"
 DATA = EXPERIMENTS / "data_configs" / "simulated.yaml"
 TRAIN_SCRIPT = EXPERIMENTS / "train_vivit.sh"
-COMMANDS = {"prepare", "describe", "train", "evaluate", "audit", "report", "compare", "benchmark", "pace"}
+COMMANDS = {"prepare", "describe", "train", "evaluate", "audit", "report", "compare", "benchmark"}
 
 TINY_DATA: dict[str, Any] = {
     "type": "simulated",
@@ -168,15 +168,11 @@ def test_every_command_and_every_option_says_what_it_does() -> None:
         ),
         (["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/typo.yaml"], "Not a directory"),
         (
-            ["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/run", "--pace", "pace.json"],
-            "--pace says how many steps --max-minutes has room for; give both, or neither",
-        ),
-        (
             [
                 *["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/run"],
-                *["--max-minutes", "1", "--pace", "{folder}/pace.json"],
+                *["--set", "training.max_passes=2", "--set", "training.max_steps=7"],
             ],
-            "pace.json: is not there; find the pace again",
+            "max_passes is 2 and max_steps 7; give one of them",
         ),
         (["compare", "{folder}/nothing"], "nothing: no such run folder"),
         (["benchmark", "{folder}/nothing.yaml", "--out", "{folder}/run"], "nothing.yaml: no such file"),
@@ -271,25 +267,6 @@ def visioncore_command(folder: Path, *arguments: str) -> subprocess.CompletedPro
         text=True,
         check=False,
     )
-
-
-@pytest.mark.slow
-def test_a_pace_that_was_found_before_plans_a_run(tmp_path: Path) -> None:
-    for name, raw in (("data", TINY_DATA), ("model", TINY_MODEL), ("training", TINY_TRAINING)):
-        (tmp_path / f"{name}.yaml").write_text(dump_yaml(raw))
-    what = ("--model", "model.yaml", "--data", "data.yaml", "--training", "training.yaml")
-    done = visioncore_command(tmp_path, "pace", *what, "--out", "pace.json", "--seconds", "0.1")
-    assert done.returncode == 0, done.stderr
-    assert "s a step" in done.stdout
-    found = json.loads((tmp_path / "pace.json").read_text())
-    assert min(found["step_s"], found["epoch_end_s"]) > 0
-    # Slower than any machine: two epochs of two steps and a validation are what six seconds have room for.
-    (tmp_path / "pace.json").write_text(json.dumps({"step_s": 1.0, "epoch_end_s": 0.5}))
-    paced = ("--max-minutes", "0.1", "--pace", "pace.json", "--out", "run")
-    done = visioncore_command(tmp_path, "train", *what, *paced)
-    assert done.returncode == 0, done.stderr
-    plan = json.loads((tmp_path / "run" / "plan.json").read_text())
-    assert (plan["epochs"], plan["steps_per_epoch"]) == (2, 2)
 
 
 @pytest.mark.slow

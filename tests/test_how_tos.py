@@ -121,6 +121,18 @@ def test_the_source_of_the_how_to_can_be_prepared(tmp_path: Path, monkeypatch: p
         config.build(tmp_path).session("day1")
 
 
+def test_the_simulated_recording_of_the_how_to_is_a_source() -> None:
+    example = run_example(HOW_TOS / "add_a_simulated_recording.md")
+    source = example.FlickerConfig(subjects=("A", "A"), minutes=0.5).build(Path())
+    assert source.session_ids() == ("A1", "A2")
+    one, other = (source.session(id_) for id_ in source.session_ids())
+    assert one.frames.shape == (1800, 1, 8, 12)
+    assert one.spec.unit_ids[0] == "A1-000"
+    assert not np.array_equal(one.frames, other.frames)
+    assert np.array_equal(one.frames, source.session("A1").frames)
+    assert (one.rates[1:, 0] > 0.2).tolist() == (one.frames[:-1, 0, 0, 0] == 255).tolist()
+
+
 def test_the_adapter_of_the_how_to_is_an_adapter() -> None:
     example = run_example(HOW_TOS / "add_an_adapter.md")
     twin = require_contracts(config_with(adapter=example.GazeAdapterConfig.tiny()))

@@ -13,8 +13,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze
-from visioncore.data.simulator.randomness import stream
+from visioncore.simulation.gaze import GazeConfig, simulate_gaze
+from visioncore.simulation.randomness import stream
 
 RATE_HZ = 120.0
 LAGS_S = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]) / RATE_HZ

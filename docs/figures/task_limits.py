@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from scipy.signal import lfilter
 
-from visioncore.data.behaviour import raised_cosine_basis
-from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.cells import CELL_CLASSES
-from visioncore.data.sources.simulated import SimulatedConfig
+from visioncore.behaviour import raised_cosine_basis
+from visioncore.recording import ArrayRecording
+from visioncore.simulation.cells import CELL_CLASSES
+from visioncore.simulation.simulated import SimulatedConfig
 
 BURN_IN_BINS = 60
 HALF_CROP_PX = 7

@@ -34,10 +34,6 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
-ModelFile = Annotated[Path, typer.Option("--model", help="Model YAML, as in experiments/model_configs.")]
-DataFile = Annotated[Path, typer.Option("--data", help="Data YAML, as in experiments/data_configs.")]
-
-
 @app.command()
 def prepare(data: Annotated[Path, typer.Argument(help="Data YAML.")]) -> None:
     """Read the recordings that DATA describes, check them, and store them for training."""
@@ -102,8 +98,8 @@ def describe(
 
 @app.command()
 def train(
-    model: ModelFile,
-    data: DataFile,
+    model: Annotated[Path, typer.Option("--model", help="Model YAML, as in experiments/model_configs.")],
+    data: Annotated[Path, typer.Option("--data", help="Data YAML, as in experiments/data_configs.")],
     out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes it.")],
     training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
@@ -119,48 +115,15 @@ def train(
             callback=_finite,
         ),
     ] = None,
-    pace: Annotated[
-        Path | None,
-        typer.Option(
-            "--pace", help="The pace for --max-minutes, as `visioncore pace` wrote it: no rehearsal."
-        ),
-    ] = None,
 ) -> None:
     """Train a twin, or resume the run in --out."""
     from visioncore.training.experiment import read_experiment
-    from visioncore.training.plan import read_pace
     from visioncore.training.run import train as run
 
-    if pace is not None and max_minutes is None:
-        raise ConfigError("--pace says how many steps --max-minutes has room for; give both, or neither")
     overrides = [*(override or []), *([f"training.precision={precision}"] if precision else [])]
     experiment = read_experiment(model, data, training, overrides)
-    twin = run(experiment, out, max_minutes, None if pace is None else read_pace(pace))
+    twin = run(experiment, out, max_minutes)
     typer.echo(f"best twin: {twin}")
-
-
-@app.command()
-def pace(
-    model: ModelFile,
-    data: DataFile,
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
-    training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, as for train.")
-    ] = None,
-    seconds: Annotated[
-        float, typer.Option("--seconds", help="How long to time steps.", min=0.1, callback=_finite)
-    ] = 10.0,
-) -> None:
-    """Find out how fast a training would go on this machine, and write it for `train --pace`."""
-    from visioncore.config import dump_config
-    from visioncore.training.experiment import read_experiment
-    from visioncore.training.plan import write_record
-    from visioncore.training.run import find_pace
-
-    found = find_pace(read_experiment(model, data, training, override or []), seconds)
-    write_record(out, dump_config(found))
-    typer.echo(f"{found.step_s:.3f} s a step, {found.epoch_end_s:.1f} s for validation and checkpoint")
 
 
 RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]

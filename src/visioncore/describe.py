@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from visioncore.data.behaviour import eye_feature_names
+from visioncore.behaviour import eye_feature_names
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec

@@ -10,7 +10,6 @@ from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun
 from visioncore.config import build_config, dump_config
 from visioncore.data import RecordingStore, prepare
-from visioncore.data.recording import Split
 from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import (
@@ -22,6 +21,7 @@ from visioncore.evaluation import (
     record_test_evaluation,
 )
 from visioncore.model import Twin
+from visioncore.recording import Split
 from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, recorded_data
 from visioncore.training.identity import identity
 from visioncore.training.plan import PLAN_FILE, read_plan

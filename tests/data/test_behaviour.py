@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from visioncore.data.behaviour import EyeBasisConfig, eye_feature_names, eye_features, raised_cosine_basis
+from visioncore.behaviour import EyeBasisConfig, eye_feature_names, eye_features, raised_cosine_basis
 
 
 def _trace(n_samples: int = 200) -> np.ndarray:

@@ -10,12 +10,11 @@ import pytest
 from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
-from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.calcium import CalciumSessionConfig, IndicatorConfig, _Indicator
-from visioncore.data.simulator.locomotion import LocomotionConfig, behavioural_gain, simulate_locomotion
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.sources.calcium import CalciumConfig
 from visioncore.errors import ConfigError, DataError
+from visioncore.recording import ArrayRecording
+from visioncore.simulation.calcium import CalciumConfig, IndicatorConfig, _Indicator
+from visioncore.simulation.locomotion import LocomotionConfig, behavioural_gain, simulate_locomotion
+from visioncore.simulation.randomness import stream
 
 DATA_CONFIGS = Path(__file__).parents[2] / "experiments" / "data_configs"
 TINY: dict[str, Any] = {
@@ -101,7 +100,7 @@ def test_the_recorded_trace_is_the_expected_one_on_average() -> None:
 
 
 def test_a_spike_decays_with_the_indicators_time_constant_and_never_shows_before_its_bin() -> None:
-    config = CalciumSessionConfig(
+    config = CalciumConfig(
         units_per_session=1, indicator=IndicatorConfig(decay_s=0.5, rise_s=0.0, amplitude=(0.2, 0.2))
     )
     indicator = _Indicator(config, stream(0, "test indicator"))
@@ -126,7 +125,7 @@ def test_a_trial_begins_at_the_traces_level_at_rest(session: ArrayRecording) -> 
 
 
 def test_a_later_frame_and_a_later_sample_never_change_an_earlier_expectation() -> None:
-    config = CalciumSessionConfig(units_per_session=2)
+    config = CalciumConfig(units_per_session=2)
     indicator = _Indicator(config, stream(0, "test indicator"))
     generator = np.random.default_rng(0)
     visual, gain, at_rest = generator.random((120, 2)), 1 + generator.random((60, 2)), np.full(2, 0.1)

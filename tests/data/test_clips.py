@@ -21,8 +21,8 @@ from visioncore.data import (
     prepare,
 )
 from visioncore.data.clips import balance_weights, clip_length
-from visioncore.data.recording import Split
 from visioncore.errors import DataError
+from visioncore.recording import Split
 
 Balance = Literal["subject", "session", "none"]
 BURN_IN = 6

@@ -24,12 +24,12 @@ from visioncore.data import (
     prepare,
     stored_array,
 )
-from visioncore.data.recording import ArrayRecording, Signal, Trial
 from visioncore.data.session_writer import write_session
 from visioncore.data.signals import SessionSignals
 from visioncore.data.stored_array import StoredArray
 from visioncore.data.train_statistics import RunningMoments
 from visioncore.errors import ConfigError, DataError
+from visioncore.recording import ArrayRecording, Signal, Trial
 from visioncore.spec import Sampling, SessionSpec
 
 Prepared = Callable[..., tuple[DataConfig, Path]]

@@ -1,7 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,14 +9,22 @@ import pytest
 from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config, dump_config
 from visioncore.data import load_data_config
-from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.cells import CellsConfig, Population, draw_population
-from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze
-from visioncore.data.simulator.images import PHOTOGRAPHS
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.screen import window
-from visioncore.data.sources.simulated import SIMULATOR_VERSION, SimulatedConfig
 from visioncore.errors import ConfigError, DataError
+from visioncore.recording import ArrayRecording
+from visioncore.simulation import (
+    CalciumConfig,
+    PresetConfig,
+    SimulatedConfig,
+    SimulationConfig,
+    SlowRetinaConfig,
+    SubunitCascadeConfig,
+    WhiteNoiseConfig,
+)
+from visioncore.simulation.cells import CellsConfig, Population, draw_population
+from visioncore.simulation.gaze import GazeConfig, simulate_gaze
+from visioncore.simulation.images import PHOTOGRAPHS
+from visioncore.simulation.randomness import stream
+from visioncore.simulation.screen import window
 from visioncore.stimuli import drifting_grating, gabor_pair, to_uint8
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -305,16 +313,31 @@ def test_the_fingerprint_follows_every_parameter() -> None:
     assert fingerprints_of(SimulatedConfig(**_TINY).build(Path())) in prints
 
 
-def test_the_default_keeps_its_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+KEPT: dict[type[PresetConfig], tuple[str, str]] = {
+    SimulatedConfig: ("A1", "f0a5e20160ea2e596e4f0f29abc767c815d9c0b0c692e02ddb664ef57010edee"),
+    WhiteNoiseConfig: ("N1", "d7ada703b5e90c0116d9c68d0352b1fdfe9afcb409278d1529aa4e728dee6d09"),
+    SlowRetinaConfig: ("R1", "ed34ea762c9c76a09fa4bcc4b091403c94241718541efb767586fb0f180bc214"),
+    CalciumConfig: ("A1", "2866ee622a184aa7400923de99514bb92723b3ac14f3519415d5c1965d229225"),
+    SubunitCascadeConfig: ("C1", "dc44a20320a1b160dd3452daf2e1744951a2a111d8af942793376a86743bf106"),
+}
+"""The first session of each preset with its defaults, and its fingerprint."""
+
+
+@pytest.mark.parametrize("preset", get_args(SimulationConfig))
+def test_every_preset_keeps_its_fingerprint(
+    preset: type[PresetConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Without the photographs, which another release of their package may change.
-    monkeypatch.setattr("visioncore.data.sources.simulated.photographs_digest", lambda: "")
-    fingerprint = SimulatedConfig().build(Path()).fingerprint("A1")
-    assert fingerprint == "f0a5e20160ea2e596e4f0f29abc767c815d9c0b0c692e02ddb664ef57010edee"
+    for module in ("simulated", "calcium"):
+        monkeypatch.setattr(f"visioncore.simulation.{module}.photographs_digest", lambda: "")
+    source = preset().build(Path())  # type: ignore[call-arg]
+    first = source.session_ids()[0]
+    assert (first, source.fingerprint(first)) == KEPT[preset]
 
 
 def test_the_default_generator_keeps_its_recordings(sessions: list[ArrayRecording]) -> None:
-    # Recorded when SIMULATOR_VERSION became 2. Sums, because another processor may round an exponential otherwise.
-    assert SIMULATOR_VERSION == 2
+    # Recorded when the version became 2. Sums, because another processor may round an exponential otherwise.
+    assert SimulatedConfig.VERSION == 2
     session = sessions[0]
     assert session.frames.sum(dtype=np.int64) == pytest.approx(257637994, abs=50)
     assert session.responses.sum(dtype=np.int64) == pytest.approx(3350, abs=2)

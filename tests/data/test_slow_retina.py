@@ -9,16 +9,16 @@ import pytest
 from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import load_data_config
-from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.retinal_cells import (
+from visioncore.errors import ConfigError
+from visioncore.recording import ArrayRecording
+from visioncore.simulation.randomness import stream
+from visioncore.simulation.retinal_cells import (
     RetinalCellClass,
     RetinalCellsConfig,
     RetinalPopulation,
     draw_retinal_population,
 )
-from visioncore.data.sources.white_noise import SlowRetinaConfig
-from visioncore.errors import ConfigError
+from visioncore.simulation.slow_retina import SlowRetinaConfig
 from visioncore.stimuli import GREY
 
 CLASSES: tuple[RetinalCellClass, ...] = get_args(RetinalCellClass)

@@ -7,9 +7,9 @@ import pytest
 
 from visioncore.config import build_config
 from visioncore.data import Block, SplitConfig
-from visioncore.data.recording import Split, Trial
 from visioncore.data.splits import SPLITS, assign_blocks, spread_share
 from visioncore.errors import ConfigError, DataError
+from visioncore.recording import Split, Trial
 
 RATE_HZ = 10.0
 CONFIG = SplitConfig(block_s=20.0, split_gap_s=1.0)

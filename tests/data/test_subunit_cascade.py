@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from specs import fingerprints_of, sessions_of
+from visioncore.behaviour import eye_feature_names, eye_features
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
-from visioncore.data.behaviour import eye_feature_names, eye_features
-from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.cascade_cells import (
+from visioncore.errors import ConfigError, DataError
+from visioncore.recording import ArrayRecording
+from visioncore.simulation.cascade_cells import (
     CascadeCellsConfig,
     CascadePopulation,
     draw_cascade_population,
 )
-from visioncore.data.simulator.moving_textures import KINDS, LeavesLibrary, MovingScreen
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.sources.simulated import SimulatedConfig
-from visioncore.data.sources.subunit_cascade import SubunitCascadeConfig
-from visioncore.errors import ConfigError, DataError
+from visioncore.simulation.moving_textures import KINDS, LeavesLibrary, MovingScreen
+from visioncore.simulation.randomness import stream
+from visioncore.simulation.simulated import SimulatedConfig
+from visioncore.simulation.subunit_cascade import SubunitCascadeConfig
 from visioncore.stimuli import drifting_grating, to_uint8
 
 DATA_CONFIGS = Path(__file__).parents[2] / "experiments" / "data_configs"

@@ -10,17 +10,17 @@ import pytest
 from specs import fingerprints_of, sessions_of
 from visioncore.config import build_config
 from visioncore.data import build_data_config, load_data_config, prepare
-from visioncore.data.recording import ArrayRecording
-from visioncore.data.simulator.early_cells import (
+from visioncore.errors import ConfigError, DataError
+from visioncore.recording import ArrayRecording
+from visioncore.simulation.early_cells import (
     EarlyCellClass,
     EarlyCellsConfig,
     EarlyPopulation,
     draw_early_population,
 )
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.temporal import biphasic
-from visioncore.data.sources.white_noise import WhiteNoiseConfig
-from visioncore.errors import ConfigError, DataError
+from visioncore.simulation.randomness import stream
+from visioncore.simulation.temporal import biphasic
+from visioncore.simulation.white_noise import WhiteNoiseConfig
 from visioncore.stimuli import GREY
 
 DATA_CONFIGS = Path(__file__).parents[2] / "experiments" / "data_configs"

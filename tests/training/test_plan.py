@@ -18,6 +18,7 @@ from visioncore.training.plan import (
     corrected,
     plan_for_minutes,
     plan_for_passes,
+    plan_for_steps,
     read_plan,
     rehearsal_s,
 )
@@ -277,3 +278,14 @@ def test_passes_become_steps(passes: float, steps_per_pass: float) -> None:
     plan = plan_for_passes(PLAN, passes, steps_per_pass)
     assert plan.max_steps == pytest.approx(max(passes * steps_per_pass, 1), abs=1 + plan.epochs / 2)
     assert plan.steps_per_epoch <= 1.5 * PLAN.steps_per_epoch
+
+
+# --- Steps --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 7, 99, 100, 101, 200, 2650])
+def test_steps_are_taken_to_the_step_in_epochs_of_the_usual_length(steps: int) -> None:
+    plan = plan_for_steps(PLAN, steps)
+    assert plan.max_steps == steps
+    assert plan.steps_per_epoch == min(PLAN.steps_per_epoch, steps)
+    assert 1 <= (plan.last_epoch_steps or plan.steps_per_epoch) <= plan.steps_per_epoch

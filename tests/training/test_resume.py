@@ -252,6 +252,20 @@ def test_a_run_planned_by_the_clock_is_the_run_of_its_plan(folder: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_run_of_so_many_steps_takes_them_to_the_step_though_it_was_killed(
+    folder: Path, tmp_path: Path
+) -> None:
+    overrides = ("training.steps_per_epoch=2", "training.max_steps=5")
+    out = tmp_path / "run"
+    assert start(folder, out, "step", 3, overrides) == -signal.SIGKILL
+    assert start(folder, out, overrides=overrides) == 0
+    assert [int(row["step"]) for row in rows(out)] == [2, 4, 5]
+    alone = tmp_path / "alone"
+    assert start(folder, alone, overrides=overrides) == 0
+    same_result(alone, out)
+
+
+@pytest.mark.slow
 def test_a_run_killed_while_its_plan_was_put_right_is_still_the_run_of_its_plan(
     folder: Path, tmp_path: Path
 ) -> None:

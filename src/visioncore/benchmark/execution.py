@@ -14,7 +14,6 @@ from statistics import mean
 from typing import Any, Literal
 
 from visioncore.benchmark.commands import command, only_here
-from visioncore.benchmark.pacing import find_paces
 from visioncore.benchmark.suite import PlannedRun
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun, compare
@@ -27,7 +26,7 @@ from visioncore.run_folders import read_run
 from visioncore.training.identity import identity
 from visioncore.training.plan import PLAN_FILE, read_plan, write_record
 
-State = Literal["waiting", "timing", "begun", "training", "evaluating", "finished", "failed"]
+State = Literal["waiting", "begun", "training", "evaluating", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -102,25 +101,12 @@ class Benchmark:
         for run in chosen:
             if run in finished:
                 continue
-            self._find_paces(run, watch)
             if not self._carry_out(run, watch):
                 failed.append(run)
                 continue
             finished.append(run)
             self._compare([other for other in self.planned if other in finished and other.data == run.data])
         return failed
-
-    def _find_paces(self, run: PlannedRun, watch: Watch) -> None:
-        """Before the first run in equal time on a recording: of all its models, so also of those not chosen now."""
-        if run.minutes is None:
-            return
-        alike = [other for other in self.planned if other.data == run.data]
-        timed = {other.entry for other in alike if other.pace_file.exists() or other.plan.exists()}
-        if run.entry in timed:
-            return
-        first = {other.entry: other for other in reversed(alike) if other.entry not in timed}
-        in_order = [other for other in alike if first.get(other.entry) is other]
-        find_paces(in_order, tick=lambda: watch(run, Progress("timing", 0.0, self._expected_s(run))))
 
     def _carry_out(self, run: PlannedRun, watch: Watch) -> bool:
         with only_here(run.log, run.name) as log:
@@ -133,8 +119,7 @@ class Benchmark:
 
             sound = False
             try:
-                paced = ["--pace", str(run.pace_file)] if run.pace_file.exists() else []
-                sound = command(["train", *run.train_arguments, *paced], log, lambda: tell("training"))
+                sound = command(["train", *run.train_arguments], log, lambda: tell("training"))
                 sound = sound and command(
                     ["evaluate", str(run.folder), "--split", run.split], log, lambda: tell("evaluating")
                 )
@@ -155,11 +140,14 @@ class Benchmark:
         return Progress(state, fraction, remaining)
 
     def _expected_s(self, run: PlannedRun) -> float | None:
-        if run.minutes is not None:
+        if run.minutes is not None and run.steps is None:
             return 60 * run.minutes
         alike = [other for other in self.planned if (other.data, other.model) == (run.data, run.model)]
         records = [record for other in alike if (record := _read_record(other)) and record.finished]
-        return mean(record.wall_s for record in records) if records else None
+        if records:
+            return mean(record.wall_s for record in records)
+        # What the steps took where they were measured.
+        return None if run.minutes is None else 60 * run.minutes
 
     def _compare(self, runs: Sequence[PlannedRun]) -> None:
         for run in runs:

@@ -1,25 +1,21 @@
 """The suite YAML, and the runs that it asks for."""
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from visioncore.config import Config, load_config
-from visioncore.data.recording import Split
 from visioncore.errors import ConfigError
+from visioncore.recording import Split
 from visioncore.run_folders import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
-from visioncore.training.identity import identity
-from visioncore.training.plan import PLAN_FILE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "data")
+_DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "training.max_steps", "data")
 """Keys that a model of a suite may not set: they must be the same for all models, or are the suite's own."""
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -36,6 +32,9 @@ class SuiteModel(Config):
     """False switches the model's linear path off."""
     set: tuple[str, ...] = ()
     """Overrides, as for `visioncore train --set`."""
+    steps: PositiveInt | None = None
+    """Optimiser steps of every run of it: as many as fill `minutes_per_run` on a machine where that was measured once.
+    When left out, each run finds out by itself how many those minutes have room for."""
 
     @field_validator("set")
     @classmethod
@@ -62,7 +61,8 @@ class SuiteConfig(Config):
     data_shares: tuple[Share, ...] = Field(default=(1.0,), min_length=1)
     """Each model is trained on each of these shares of the training blocks."""
     minutes_per_run: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
-    """Equal time: `visioncore train --max-minutes`. A number, or several to train each model for each of them."""
+    """Equal time. A number, or several to train each model for each of them. A model without `steps` is trained with
+    `visioncore train --max-minutes`."""
     passes: PositiveFloat | None = None
     """Equal data: passes over the training bins, of the share that is used."""
     split: Literal["validation", "test"] = "test"
@@ -77,8 +77,6 @@ class SuiteConfig(Config):
 
     @model_validator(mode="after")
     def _is_sound(self) -> "SuiteConfig":
-        if (self.minutes_per_run is None) == (self.passes is None):
-            raise ValueError("expected one budget: either minutes_per_run or passes")
         for name in (*self.data, *self.models):
             if not _NAME.fullmatch(name) or SEED_FOLDER.fullmatch(name):
                 raise ValueError(
@@ -98,6 +96,23 @@ class SuiteConfig(Config):
         names = [self.shown_name(name, *own) for name in self.models for own in self.conditions]
         if len(set(names)) < len(names):
             raise ValueError(f"two models would share the folder {max(names, key=names.count)}; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> "SuiteConfig":
+        stated = [name for name, entry in self.models.items() if entry.steps is not None]
+        if self.minutes_per_run is not None and self.passes is not None:
+            raise ValueError("expected one budget: either minutes_per_run or passes")
+        if self.minutes_per_run is None and self.passes is None and len(stated) < len(self.models):
+            raise ValueError(
+                "expected one budget: either minutes_per_run or passes, or the steps of every model"
+            )
+        if stated and self.passes is not None:
+            raise ValueError(f"models.{stated[0]}.steps stands beside passes; give one of them")
+        if stated and len(self.minutes_per_run or ()) > 1:
+            raise ValueError(
+                f"models.{stated[0]}.steps is one length, and minutes_per_run holds several; leave the steps out"
+            )
         return self
 
     @property
@@ -133,8 +148,11 @@ class PlannedRun:
     folder: Path
     """OUT/data/model/seed-N; beside it stand the log and the record of the same name."""
     minutes: float | None
+    """How long it is to take."""
+    steps: int | None
+    """How many steps that is, where the suite says so."""
     arguments: tuple[str, ...] = field(repr=False)
-    """Of `visioncore train` and `visioncore pace`: what is trained."""
+    """Of `visioncore train`: what is trained."""
     experiment: Experiment = field(repr=False)
     split: Split = "test"
 
@@ -146,22 +164,9 @@ class PlannedRun:
     @property
     def train_arguments(self) -> tuple[str, ...]:
         """Of `visioncore train`: with where to, and for how long."""
-        budget = () if self.minutes is None else ("--max-minutes", repr(self.minutes))
+        by_the_clock = self.minutes is not None and self.steps is None
+        budget = ("--max-minutes", repr(self.minutes)) if by_the_clock else ()
         return (*self.arguments, "--out", str(self.folder), *budget)
-
-    @property
-    def pace_file(self) -> Path:
-        """How fast the model goes here, with any seed, share and length; a model that has changed has another file."""
-        experiment = identity(self.experiment.resolved())
-        for key in ("seed", "train_share"):
-            del experiment["training"][key]
-        digest = hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:8]
-        return self.folder.parents[1] / f"{self.entry}.pace-{digest}.json"
-
-    @property
-    def plan(self) -> Path:
-        """How many steps the run takes, once it has begun."""
-        return self.folder / PLAN_FILE
 
     @property
     def log(self) -> Path:
@@ -218,6 +223,8 @@ def _planned(
     overrides = [*entry.overrides, f"training.seed={seed}", f"training.train_share={share!r}"]
     if suite.passes is not None:
         overrides.append(f"training.max_passes={suite.passes!r}")
+    if entry.steps is not None:
+        overrides += [f"training.max_steps={entry.steps}", "training.max_passes=null"]
     model, recording = base / entry.model, base / suite.data[data]
     training = None if entry.training is None else base / entry.training
     shown = suite.shown_name(name, share, minutes)
@@ -236,6 +243,7 @@ def _planned(
         seed=seed,
         folder=folder,
         minutes=minutes,
+        steps=entry.steps,
         arguments=tuple(arguments),
         experiment=experiment,
         split=suite.split,

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from visioncore.config import differing_keys
-from visioncore.data.recording import Split
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation import EvaluationResult, SessionSums, evaluate
 from visioncore.metrics import Sums
 from visioncore.predictor import Predictor
+from visioncore.recording import Split
 
 Json = dict[str, Any]
 

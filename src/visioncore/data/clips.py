@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from visioncore.data.recording import Split
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
+from visioncore.recording import Split
 
 _GOLDEN = (5**0.5 - 1) / 2
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeFloat, model_serializer, model_validator
 
 from visioncore.config import Config, build_config, dump_config, read_yaml
-from visioncore.data.recording import RecordingSource
 from visioncore.data.sources.base import SourceConfig
 from visioncore.data.splits import SplitConfig
 from visioncore.data.store import CacheMode
 from visioncore.data.train_statistics import Pooling
 from visioncore.errors import ConfigError
+from visioncore.recording import RecordingSource
 
 _DIVIDES = ("split", "burn_in_s", "normalisation")
 """Keys of a listed YAML that the listing one decides, and must not contradict."""

@@ -24,12 +24,12 @@ from visioncore.config import dump_config
 from visioncore.data.config import DataConfig, LocatedSource
 from visioncore.data.manifest import write_manifest
 from visioncore.data.plan import Preparation, plan_recording
-from visioncore.data.recording import RecordingSource
 from visioncore.data.session_writer import write_session
 from visioncore.data.signals import SessionSignals
 from visioncore.data.store import SESSIONS_FOLDER, RecordingStore
 from visioncore.data.usability import require_usable
 from visioncore.errors import DataError
+from visioncore.recording import RecordingSource
 
 PREPARATION = 3
 """Raised when a session may be written otherwise than before, or a recording planned otherwise: all is made anew then,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from visioncore.data.recording import Trial
 from visioncore.data.stored_array import StoredArray
 from visioncore.errors import DataError
+from visioncore.recording import Trial
 
 LEAST_EQUAL = 0.85
 """Share of the frames, valid in both trials, that must agree."""

@@ -17,11 +17,11 @@ from visioncore.data.checks import (
 )
 from visioncore.data.manifest import write_manifest
 from visioncore.data.plausibility import FrameExtremes, require_plausible
-from visioncore.data.recording import SessionRecording, Signal, Trial
 from visioncore.data.repeats import require_equal_repeats
 from visioncore.data.signals import GROUP_NAME, MANIFEST_NAME, SessionManifest
 from visioncore.data.stored_array import ArrayManifest, StoredArray, file_sha256, write_array
 from visioncore.errors import DataError
+from visioncore.recording import SessionRecording, Signal, Trial
 from visioncore.spec import Sampling, columns
 
 _PIECE_BYTES = 2**24

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from visioncore.config import Config
 from visioncore.data.manifest import read_manifest
-from visioncore.data.recording import Trial
 from visioncore.data.stored_array import ArrayManifest, StoredArray, require_sha256
 from visioncore.errors import DataError
+from visioncore.recording import Trial
 from visioncore.spec import Columns, Sampling, SessionSpec
 
 MANIFEST_NAME = "session.json"

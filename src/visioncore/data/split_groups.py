@@ -7,8 +7,8 @@ from typing import get_args
 
 import numpy as np
 
-from visioncore.data.recording import Split, Trial
 from visioncore.errors import DataError
+from visioncore.recording import Split, Trial
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 HELD_OUT: tuple[Split, ...] = ("test", "validation")

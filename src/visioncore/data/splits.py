@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from visioncore.config import Config
-from visioncore.data.recording import Split, Trial
 from visioncore.data.split_groups import (
     SPLITS,
     Budget,
@@ -25,6 +24,7 @@ from visioncore.data.split_groups import (
     names_of,
 )
 from visioncore.errors import DataError
+from visioncore.recording import Split, Trial
 
 __all__ = ["SPLITS", "Block", "SplitConfig", "assign_blocks", "spread_share"]
 

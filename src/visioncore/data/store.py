@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float32, Float64, Shaped
 
 from visioncore.data.manifest import read_manifest
 from visioncore.data.plan import RecordingPlan, SessionPlan
-from visioncore.data.recording import Split, Trial
 from visioncore.data.session_fingerprint import session_fingerprint
 from visioncore.data.signals import SessionSignals
 from visioncore.data.splits import Block, spread_share
 from visioncore.data.trace_statistics import TraceStatistics, trace_statistics
 from visioncore.data.train_statistics import Fitted, fit_constants, train_response
 from visioncore.errors import DataError
+from visioncore.recording import Split, Trial
 from visioncore.spec import Columns
 
 SESSIONS_FOLDER = "sessions"

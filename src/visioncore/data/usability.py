@@ -5,10 +5,10 @@ import logging
 import numpy as np
 
 from visioncore.data.plausibility import require_one_scale
-from visioncore.data.recording import Split
 from visioncore.data.splits import SPLITS
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
+from visioncore.recording import Split
 
 NAMED_UNITS = 5
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from visioncore import metrics
-from visioncore.data.recording import Split
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
@@ -30,6 +29,7 @@ from visioncore.evaluation.result import EvaluationResult, Json
 from visioncore.evaluation.session_sums import SessionSums
 from visioncore.metrics import Sums
 from visioncore.predictor import Predictor
+from visioncore.recording import Split
 
 INTERVAL_BLOCK_S = 20.0
 """A longer block counts as several when blocks are resampled for an interval."""

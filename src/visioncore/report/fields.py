@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from visioncore.data.recording import Split
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.model import Twin
 from visioncore.predictor import Predictor
+from visioncore.recording import Split
 from visioncore.report import figures
 from visioncore.report.figures import Fields
 

@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from visioncore.audit import AUDIT_FILE, load_audit
 from visioncore.config import dump_config
-from visioncore.data.recording import Split
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
@@ -26,6 +25,7 @@ from visioncore.evaluation import (
 )
 from visioncore.model import Twin
 from visioncore.predictor import Predictor
+from visioncore.recording import Split
 from visioncore.report import figures
 from visioncore.report.clip import REPEATS_SHOWN, Clip, make_clip
 from visioncore.report.fields import field_figure, median_distance

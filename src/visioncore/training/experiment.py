@@ -34,8 +34,10 @@ class TrainingConfig(Config):
     max_passes: PositiveFloat | None = None
     """Passes over the training bins (clips · clip_frames = passes · bins); counts in place of `max_epochs`.
 
-    `--max-minutes` decides before both.
+    `--max-minutes` decides before all three.
     """
+    max_steps: PositiveInt | None = None
+    """Optimiser steps, to the step; counts in place of `max_epochs`."""
     steps_per_epoch: PositiveInt | None = None
     """Optimiser steps between two validations; one pass over the training bins when left out."""
     train_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -100,6 +102,15 @@ class TrainingConfig(Config):
     def clips_per_step(self) -> int:
         """Clips of one optimiser step, over all forward passes, devices and machines."""
         return self.batch_size * self.accumulate_grad_batches * self.processes
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> "TrainingConfig":
+        if self.max_passes is not None and self.max_steps is not None:
+            raise ValueError(
+                f"max_passes is {self.max_passes:g} and max_steps {self.max_steps}; give one of them, and null for the "
+                "other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _muon_is_there_for_its_learning_rate(self) -> "TrainingConfig":

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -12,7 +11,6 @@ from visioncore.checkpoint import replace_durably
 from visioncore.config import Config, build_config, dump_config
 from visioncore.errors import CheckpointError, ConfigError
 
-C = TypeVar("C", bound=Config)
 logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
@@ -111,6 +109,20 @@ def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": max(round(steps / epochs), 1)})
 
 
+def plan_for_steps(plan: Plan, steps: int) -> Plan:
+    """The plan, with exactly `steps` steps in epochs of the usual length; the last one takes what is left."""
+    per_epoch = min(plan.steps_per_epoch, steps)
+    epochs = -(-steps // per_epoch)
+    last = steps - (epochs - 1) * per_epoch
+    return plan.model_copy(
+        update={
+            "epochs": epochs,
+            "steps_per_epoch": per_epoch,
+            "last_epoch_steps": None if last == per_epoch else last,
+        }
+    )
+
+
 class Pace(Config):
     """How fast a run goes on this machine, in seconds."""
 
@@ -150,26 +162,19 @@ def write_record(path: Path, record: dict) -> None:
 
 
 def read_plan(path: Path) -> Plan | None:
-    """The plan that a run folder recorded, or None before it did."""
-    return _read_record(Plan, path, "delete the run folder and train again") if path.exists() else None
-
-
-def read_pace(path: Path) -> Pace:
-    """The pace that `visioncore pace` found.
+    """The plan that a run folder recorded, or None before it did.
 
     Raises:
-        CheckpointError: there is no such file, or it holds no pace.
+        CheckpointError: the file is damaged.
     """
-    return _read_record(Pace, path, "find the pace again")
-
-
-def _read_record(kind: type[C], path: Path, remedy: str) -> C:
+    if not path.exists():
+        return None
     try:
-        return build_config(kind, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: is not there; {remedy}") from None
+        return build_config(Plan, json.loads(path.read_text(encoding="utf-8")), str(path))
     except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
-        raise CheckpointError(f"{path}: is damaged ({error}); {remedy}") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}); delete the run folder and train again"
+        ) from None
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -44,6 +44,7 @@ from visioncore.training.plan import (
     Plan,
     plan_for_minutes,
     plan_for_passes,
+    plan_for_steps,
     read_plan,
     rehearsal_s,
     write_plan,
@@ -57,14 +58,11 @@ from visioncore.training.window import with_window_from_data
 logger = logging.getLogger(__name__)
 
 
-def train(
-    experiment: Experiment, run_dir: Path, max_minutes: float | None = None, pace: Pace | None = None
-) -> Path:
+def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = None) -> Path:
     """Train, or go on training, the twin of `run_dir`; returns the path of the best twin.
 
     Args:
-        max_minutes: how long; else the experiment says how many epochs or passes.
-        pace: how fast, for `max_minutes`, to begin with; found by a rehearsal when left out.
+        max_minutes: how long; else the experiment says how many epochs, passes or steps.
 
     Raises:
         ConfigError: the run folder holds another experiment, configs and data disagree, or srun, torchrun or MPI
@@ -105,10 +103,10 @@ def train(
         if plan is None:
             plan = _plan(experiment, store, model)
             if max_minutes is not None:
-                pace = pace or _rehearsed(twin, experiment, store, plan, rehearsal_s(max_minutes))
+                pace = _rehearsed(twin, experiment, store, plan, rehearsal_s(max_minutes))
                 plan = plan_for_minutes(plan, max_minutes, pace)
-            elif config.max_passes is not None:
-                plan = plan_for_passes(plan, config.max_passes, _steps_per_pass(config, store))
+            else:
+                plan = _of_its_length(plan, config, store)
             write_plan(run_dir / PLAN_FILE, plan)
         if (warmup := shortened_warmup(config.warmup_steps, plan.scheduled_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
@@ -122,22 +120,6 @@ def train(
         ]
         _fit(build_trainer(config, plan, run_dir, callbacks), module, last if resumed else None)
     return run_dir / "twin.safetensors"
-
-
-def find_pace(experiment: Experiment, seconds: float) -> Pace:
-    """How fast training goes here and now: some steps of it are timed for `seconds`, and what they learnt is dropped.
-
-    Raises:
-        ConfigError: configs and data disagree.
-        TrainingError: the loss is not finite, or memory ran out.
-    """
-    require_processes_as_set(experiment.training)
-    store = prepare(experiment.data, experiment.data_dir).with_train_share(experiment.training.train_share)
-    model = _with_window(experiment, store, None)
-    torch.manual_seed(experiment.training.seed)
-    twin = model.build(store.spec)
-    with quiet_lightning(), memory_advice():
-        return _rehearsed(twin, experiment, store, _plan(experiment, store, model), seconds)
 
 
 def _claim(run_dir: Path, experiment: Experiment) -> None:
@@ -171,7 +153,7 @@ def _with_window(experiment: Experiment, store: RecordingStore, plan: Plan | Non
 
 
 def _plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> Plan:
-    """Of `max_epochs`, which passes or minutes may then change."""
+    """Of `max_epochs`, which steps, passes or minutes may then change."""
     config = experiment.training
     window_s = model.linear.window_s if isinstance(model.linear, LowRankLinearConfig) else "auto"
     return Plan(
@@ -182,6 +164,15 @@ def _plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> P
         data_fingerprint=store.fingerprint,
         window_s=window_s if model != experiment.model and window_s != "auto" else None,
     )
+
+
+def _of_its_length(plan: Plan, config: TrainingConfig, store: RecordingStore) -> Plan:
+    """The plan, as long as the config says where no clock decides."""
+    if config.max_steps is not None:
+        return plan_for_steps(plan, config.max_steps)
+    if config.max_passes is not None:
+        return plan_for_passes(plan, config.max_passes, _steps_per_pass(config, store))
+    return plan
 
 
 def _steps_per_pass(config: TrainingConfig, store: RecordingStore) -> float:

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Shaped
 from pydantic import Field
 
 from visioncore.config import Config
-from visioncore.data.recording import Signal, Split, Trial
 from visioncore.data.sources.array_file import ArrayFile, ArrayStream
 from visioncore.data.sources.missing import is_missing, without_codes
 from visioncore.errors import DataError
+from visioncore.recording import Signal, Split, Trial
 from visioncore.spec import Columns, Geometry, ResponseKind, SessionSpec
 
 _FRAMES_AT_ONCE = 256

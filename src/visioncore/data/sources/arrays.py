@@ -10,11 +10,11 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat
 
 from visioncore.config import ComponentConfig, dump_config
-from visioncore.data.recording import RecordingSource
 from visioncore.data.sources.aligned import ArraysSession, ArraysSessionConfig, video_shape
 from visioncore.data.sources.array_file import ArrayFile
 from visioncore.data.sources.npz import NpzFile
 from visioncore.errors import DataError
+from visioncore.recording import RecordingSource
 from visioncore.spec import Geometry, ResponseKind, Sampling
 
 _KEYS = (

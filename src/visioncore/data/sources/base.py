@@ -1,6 +1,7 @@
 """The closed union of recording formats: the `type` and `params` of a data YAML.
 
-A new format is one file with its config and its source, and one name here.
+A new format is one file with its config and its source, and one name here. Simulated recordings have a union of their
+own in `simulation/`.
 """
 
 from typing import Annotated
@@ -8,17 +9,6 @@ from typing import Annotated
 from pydantic import Field
 
 from visioncore.data.sources.arrays import ArraysConfig
-from visioncore.data.sources.calcium import CalciumConfig
-from visioncore.data.sources.simulated import SimulatedConfig
-from visioncore.data.sources.subunit_cascade import SubunitCascadeConfig
-from visioncore.data.sources.white_noise import SlowRetinaConfig, WhiteNoiseConfig
+from visioncore.simulation import SimulationConfig
 
-SourceConfig = Annotated[
-    SimulatedConfig
-    | WhiteNoiseConfig
-    | SlowRetinaConfig
-    | CalciumConfig
-    | SubunitCascadeConfig
-    | ArraysConfig,
-    Field(discriminator="type"),
-]
+SourceConfig = Annotated[SimulationConfig | ArraysConfig, Field(discriminator="type")]

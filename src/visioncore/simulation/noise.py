@@ -1,25 +1,27 @@
-"""A white-noise experiment: running noise that never comes again, and one frozen stretch that is shown repeatedly."""
+"""What noise experiments share: running noise that never comes again, and a frozen stretch that is shown repeatedly."""
 
+from abc import abstractmethod
 from itertools import pairwise
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from visioncore.config import Config
-from visioncore.data.recording import ArrayRecording, Trial
-from visioncore.data.simulator.drawn import unit_names
-from visioncore.data.simulator.early_cells import EarlyCellsConfig, draw_early_population
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.retinal_cells import RetinalCellsConfig, draw_retinal_population
 from visioncore.errors import DataError
+from visioncore.recording import ArrayRecording, Trial
+from visioncore.simulation.base import PresetConfig, SimulatedSession, Simulator
+from visioncore.simulation.drawn import unit_names
+from visioncore.simulation.randomness import stream
 from visioncore.spec import SessionSpec
 from visioncore.stimuli import to_uint8
 
 
-class NoiseScreenConfig(Config):
-    """The noise on the screen, and how many cells are under it."""
+class NoiseConfig(PresetConfig):
+    """The noise on the screen, and how many cells are under it. Must provide `VERSION`, `ONLY` and `population`."""
+
+    ONLY: ClassVar[SimulatedSession]
+    """The one session."""
 
     seed: NonNegativeInt = 0
     n_units: PositiveInt = 1
@@ -45,19 +47,17 @@ class NoiseScreenConfig(Config):
             raise ValueError(f"contrast is {self.contrast:g}; a screen shows binary noise up to 1")
         return self
 
+    @abstractmethod
+    def population(self, generator: np.random.Generator) -> "NoisePopulation":
+        """The cells under the screen, not calibrated yet."""
 
-class NoiseSessionConfig(NoiseScreenConfig):
-    """The noise on the screen, and the cells of retina, LGN or V1's input layer under it."""
+    def sessions(self) -> tuple[SimulatedSession, ...]:
+        """The one session."""
+        return (self.ONLY,)
 
-    cells: EarlyCellsConfig = EarlyCellsConfig()
-
-
-class SlowRetinaSessionConfig(NoiseScreenConfig):
-    """The noise on the screen, and the slow ganglion cells under it."""
-
-    height: PositiveInt = 36
-    width: PositiveInt = 64
-    cells: RetinalCellsConfig = RetinalCellsConfig()
+    def simulator(self) -> Simulator:
+        """Nothing is kept between sessions."""
+        return lambda session: simulate_noise(self, session.id, session.subject)
 
 
 class NoisePopulation(Protocol):
@@ -76,9 +76,7 @@ class NoisePopulation(Protocol):
         ...
 
 
-def simulate_white_noise(
-    config: NoiseSessionConfig | SlowRetinaSessionConfig, session_id: str, subject: str
-) -> ArrayRecording:
+def simulate_noise(config: NoiseConfig, session_id: str, subject: str) -> ArrayRecording:
     """The session; a pure function of the arguments.
 
     Running and frozen noise alternate. Running trials have no split of their own: time blocks with gaps between
@@ -100,7 +98,7 @@ def simulate_white_noise(
         _noise(config, stop - start, stream(config.seed, "running noise", k))
         for k, (start, stop) in enumerate(pairwise(edges))
     ]
-    population = _draw(config).calibrated(running)
+    population = config.population(stream(config.seed, "noise cells")).calibrated(running)
     frozen = _noise(config, n_frozen, stream(config.seed, "frozen noise"))
     frozen_rates = population.rates(frozen)
 
@@ -129,16 +127,8 @@ def simulate_white_noise(
     )
 
 
-def _draw(config: NoiseSessionConfig | SlowRetinaSessionConfig) -> NoisePopulation:
-    size = (config.n_units, config.height, config.width, config.sampling_rate_hz)
-    generator = stream(config.seed, "noise cells")
-    if isinstance(config, SlowRetinaSessionConfig):
-        return draw_retinal_population(config.cells, *size, generator)
-    return draw_early_population(config.cells, *size, generator)
-
-
 def _noise(
-    config: NoiseScreenConfig, n_bins: int, generator: np.random.Generator
+    config: NoiseConfig, n_bins: int, generator: np.random.Generator
 ) -> UInt8[np.ndarray, "time height width"]:
     """Independent squares, redrawn every `refreshes_per_frame` bins."""
     n_frames = -(-n_bins // config.refreshes_per_frame)

@@ -6,8 +6,8 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from visioncore.data.recording import Split
 from visioncore.errors import DataError
+from visioncore.recording import Split
 
 
 @dataclass(frozen=True)

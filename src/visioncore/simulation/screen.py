@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
-from visioncore.data.recording import Split
-from visioncore.data.simulator.images import PictureLibrary
+from visioncore.recording import Split
+from visioncore.simulation.images import PictureLibrary
 from visioncore.stimuli import drifting_grating, gabor_texture
 
 KINDS = (

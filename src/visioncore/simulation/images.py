@@ -14,9 +14,9 @@ from jaxtyping import Float32
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from visioncore.data.recording import Split
-from visioncore.data.simulator.randomness import stream
 from visioncore.errors import DataError
+from visioncore.recording import Split
+from visioncore.simulation.randomness import stream
 from visioncore.stimuli import dead_leaves
 
 PHOTOGRAPHS: dict[Split, tuple[str, ...]] = {

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from visioncore.data.simulator.drawn import DrawnConfig
-from visioncore.data.simulator.projection import on_grid, project
-from visioncore.data.simulator.temporal import biphasic, low_pass
+from visioncore.simulation.drawn import DrawnConfig
+from visioncore.simulation.projection import on_grid, project
+from visioncore.simulation.temporal import biphasic, low_pass
 from visioncore.stimuli import GREY, gabor_pair
 
 EarlyCellClass = Literal["centre_surround", "gabor", "subunits", "normalised"]

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from visioncore.data.simulator.drawn import DrawnConfig
-from visioncore.data.simulator.projection import on_grid, project
-from visioncore.data.simulator.temporal import gamma
+from visioncore.simulation.drawn import DrawnConfig
+from visioncore.simulation.projection import on_grid, project
+from visioncore.simulation.temporal import gamma
 from visioncore.stimuli import GREY
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
-from visioncore.data.recording import Split
-from visioncore.data.simulator.images import Picture, standardised
-from visioncore.data.simulator.randomness import stream
+from visioncore.recording import Split
+from visioncore.simulation.images import Picture, standardised
+from visioncore.simulation.randomness import stream
 from visioncore.stimuli import dead_leaves, drifting_grating
 
 KINDS = (

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from visioncore.data.simulator.drawn import DrawnConfig
-from visioncore.data.simulator.projection import on_grid, project
-from visioncore.data.simulator.temporal import biphasic
+from visioncore.simulation.drawn import DrawnConfig
+from visioncore.simulation.projection import on_grid, project
+from visioncore.simulation.temporal import biphasic
 from visioncore.stimuli import GREY
 
 RetinalCellClass = Literal["on", "off", "on_off", "on_subunits", "off_subunits", "on_off_subunits"]

@@ -16,16 +16,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from visioncore.data.behaviour import eye_velocity
-from visioncore.data.simulator.projection import on_grid
-from visioncore.data.simulator.subunits import (
+from visioncore.behaviour import eye_velocity
+from visioncore.simulation.projection import on_grid
+from visioncore.simulation.subunits import (
     SubunitsConfig,
     mosaic,
     on_off,
     subunit_filters,
     subunit_kernel,
 )
-from visioncore.data.simulator.temporal import gamma, low_pass
+from visioncore.simulation.temporal import gamma, low_pass
 
 CascadeClass = Literal["push_pull", "subunit_energy", "delay_opponent"]
 CASCADE_CLASSES: tuple[CascadeClass, ...] = ("push_pull", "subunit_energy", "delay_opponent")

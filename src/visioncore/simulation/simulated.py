@@ -1,30 +1,36 @@
-"""One simulated session: which trials it has, what the eye saw in them, how the units answered."""
+"""The embedded default, a V1 population that watches pictures through moving eyes: config and session."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from visioncore.config import Config
-from visioncore.data.behaviour import eye_feature_names, eye_features
-from visioncore.data.recording import ArrayRecording, Trial
-from visioncore.data.simulator.cells import CellsConfig, draw_population
-from visioncore.data.simulator.drawn import unit_names
-from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze, wander
-from visioncore.data.simulator.hidden_gain import hidden_gain
-from visioncore.data.simulator.images import PictureLibrary
-from visioncore.data.simulator.plan import PlannedTrial, plan_trials
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.screen import KINDS, Screen
+from visioncore.behaviour import eye_feature_names, eye_features
+from visioncore.recording import ArrayRecording, Trial
+from visioncore.simulation.base import PresetConfig, SimulatedSession, Simulator, Subjects, numbered
+from visioncore.simulation.cells import CellsConfig, draw_population
+from visioncore.simulation.drawn import unit_names
+from visioncore.simulation.gaze import GazeConfig, simulate_gaze, wander
+from visioncore.simulation.hidden_gain import hidden_gain
+from visioncore.simulation.images import PictureLibrary, photographs_digest
+from visioncore.simulation.plan import PlannedTrial, plan_trials
+from visioncore.simulation.randomness import stream
+from visioncore.simulation.screen import KINDS, Screen
 from visioncore.spec import Geometry, SessionSpec
 from visioncore.stimuli import GREY, to_uint8
 
 
-class SessionConfig(Config):
-    """What one session looks like; the part of the simulation that all sessions share."""
+class SimulatedConfig(PresetConfig):
+    """`type: simulated`; docs/simulator.md describes what it yields."""
 
+    VERSION: ClassVar[int] = 2
+
+    type: Literal["simulated"] = "simulated"
+    subjects: Subjects = ("A", "A", "B")
     seed: NonNegativeInt = 0
     sampling_rate_hz: PositiveFloat = 240.0
     height: PositiveInt = 36
@@ -49,6 +55,19 @@ class SessionConfig(Config):
     gaze: GazeConfig = GazeConfig()
     cells: CellsConfig = CellsConfig()
 
+    def sessions(self) -> tuple[SimulatedSession, ...]:
+        """One per entry of `subjects`."""
+        return numbered(self.subjects)
+
+    def simulator(self) -> Simulator:
+        """All sessions show the same pictures."""
+        library = cache(lambda: PictureLibrary(self.seed))
+        return lambda session: simulate_session(self, *session, library())
+
+    def pictures(self) -> Mapping[str, str]:
+        """The photographs come with other packages."""
+        return {"photographs": photographs_digest()}
+
 
 @dataclass(frozen=True)
 class _Stimulus:
@@ -61,7 +80,7 @@ class _Stimulus:
 
 
 def simulate_session(
-    config: SessionConfig, session_id: str, subject: str, index: int, library: PictureLibrary
+    config: SimulatedConfig, session_id: str, subject: str, index: int, library: PictureLibrary
 ) -> ArrayRecording:
     """The session with this index; a pure function of the arguments.
 
@@ -144,7 +163,7 @@ def simulate_session(
 
 
 def _render(
-    config: SessionConfig, plan: PlannedTrial, index: int, n_frames: int, library: PictureLibrary
+    config: SimulatedConfig, plan: PlannedTrial, index: int, n_frames: int, library: PictureLibrary
 ) -> _Stimulus:
     generator = stream(config.seed, "stimulus", index, plan.stimulus)
     rate = config.sampling_rate_hz

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from visioncore.data.behaviour import eye_velocity
-from visioncore.data.simulator.drawn import DrawnConfig
-from visioncore.data.simulator.projection import on_grid, project
-from visioncore.data.simulator.temporal import biphasic, gamma, low_pass
+from visioncore.behaviour import eye_velocity
+from visioncore.simulation.drawn import DrawnConfig
+from visioncore.simulation.projection import on_grid, project
+from visioncore.simulation.temporal import biphasic, gamma, low_pass
 from visioncore.stimuli import GREY, gabor_pair
 
 CellClass = Literal["simple", "complex", "direction_selective"]

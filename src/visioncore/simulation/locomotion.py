@@ -5,8 +5,8 @@ from jaxtyping import Float32, Float64
 from pydantic import PositiveFloat
 from scipy.signal import lfilter
 
-from visioncore.data.simulator.drawn import DrawnConfig
-from visioncore.data.simulator.temporal import low_pass
+from visioncore.simulation.drawn import DrawnConfig
+from visioncore.simulation.temporal import low_pass
 
 BEHAVIOUR_NAMES = ("running_speed_cm_s", "pupil_size", "pupil_change_per_s")
 

@@ -1,32 +1,36 @@
-"""A calcium-imaging session: the V1 population's spikes seen through an indicator, in a running animal.
+"""Calcium imaging: the V1 population's spikes seen through an indicator, in a running animal.
 
 Cells are simulated on a clock that is several times faster than the imaging, because their kernels are; frames stay
 on the screen as long as an imaging bin. The expected trace given stimulus and behaviour is known exactly: everything
 after the rates is linear.
 """
 
+from collections.abc import Mapping
+from functools import cache
+from typing import ClassVar, Literal
+
 import numpy as np
 from jaxtyping import Float64, UInt8
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.signal import lfilter
 
-from visioncore.config import Config
-from visioncore.data.recording import ArrayRecording, Trial
-from visioncore.data.simulator.cells import CellsConfig, draw_population
-from visioncore.data.simulator.drawn import DrawnConfig, unit_names
-from visioncore.data.simulator.gaze import wander
-from visioncore.data.simulator.hidden_gain import hidden_gain
-from visioncore.data.simulator.images import PictureLibrary
-from visioncore.data.simulator.locomotion import (
+from visioncore.recording import ArrayRecording, Trial
+from visioncore.simulation.base import PresetConfig, SimulatedSession, Simulator, Subjects, numbered
+from visioncore.simulation.cells import CellsConfig, draw_population
+from visioncore.simulation.drawn import DrawnConfig, unit_names
+from visioncore.simulation.gaze import wander
+from visioncore.simulation.hidden_gain import hidden_gain
+from visioncore.simulation.images import PictureLibrary, photographs_digest
+from visioncore.simulation.locomotion import (
     BEHAVIOUR_NAMES,
     LocomotionConfig,
     behavioural_gain,
     simulate_locomotion,
 )
-from visioncore.data.simulator.plan import PlannedTrial, plan_trials
-from visioncore.data.simulator.randomness import stream
-from visioncore.data.simulator.screen import KINDS, Screen
-from visioncore.data.simulator.temporal import low_pass
+from visioncore.simulation.plan import PlannedTrial, plan_trials
+from visioncore.simulation.randomness import stream
+from visioncore.simulation.screen import KINDS, Screen
+from visioncore.simulation.temporal import low_pass
 from visioncore.spec import SessionSpec
 from visioncore.stimuli import GREY, to_uint8
 
@@ -51,9 +55,13 @@ class IndicatorConfig(DrawnConfig):
     """Of each sample, in dF/F."""
 
 
-class CalciumSessionConfig(Config):
-    """What one session looks like."""
+class CalciumConfig(PresetConfig):
+    """`type: calcium`; docs/simulator.md describes what it yields."""
 
+    VERSION: ClassVar[int] = 1
+
+    type: Literal["calcium"] = "calcium"
+    subjects: Subjects = ("A", "B")
     seed: NonNegativeInt = 0
     sampling_rate_hz: PositiveFloat = 30.0
     """Of imaging, frames and behaviour alike."""
@@ -80,9 +88,22 @@ class CalciumSessionConfig(Config):
     indicator: IndicatorConfig = IndicatorConfig()
     cells: ImagedCellsConfig = ImagedCellsConfig()
 
+    def sessions(self) -> tuple[SimulatedSession, ...]:
+        """One per entry of `subjects`."""
+        return numbered(self.subjects)
+
+    def simulator(self) -> Simulator:
+        """All sessions show the same pictures."""
+        library = cache(lambda: PictureLibrary(self.seed))
+        return lambda session: simulate_calcium_session(self, *session, library())
+
+    def pictures(self) -> Mapping[str, str]:
+        """The photographs come with other packages."""
+        return {"photographs": photographs_digest()}
+
 
 def simulate_calcium_session(
-    config: CalciumSessionConfig, session_id: str, subject: str, index: int, library: PictureLibrary
+    config: CalciumConfig, session_id: str, subject: str, index: int, library: PictureLibrary
 ) -> ArrayRecording:
     """The session with this index; a pure function of the arguments.
 
@@ -175,7 +196,7 @@ def simulate_calcium_session(
 class _Indicator:
     """Each unit's fluorescence, linear in its spikes, and the random numbers of one session."""
 
-    def __init__(self, config: CalciumSessionConfig, generator: np.random.Generator) -> None:
+    def __init__(self, config: CalciumConfig, generator: np.random.Generator) -> None:
         self._config = config
         self._fast_hz = config.sampling_rate_hz * config.oversampling
         self._n_lead_in = round(_LEAD_IN_DECAYS * config.indicator.decay_s * self._fast_hz)
@@ -213,7 +234,7 @@ class _Indicator:
 
 
 def _shown(
-    config: CalciumSessionConfig,
+    config: CalciumConfig,
     plans: list[PlannedTrial],
     n_frames: int,
     session_id: str,

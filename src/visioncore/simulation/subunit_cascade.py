@@ -1,25 +1,32 @@
-"""One session of the subunit-cascade population: which trials it has, what the eye saw, how the units answered."""
+"""A cortical population of another make than the default, to see whether recipes generalise: config and session."""
+
+from functools import cache
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from visioncore.config import Config
-from visioncore.data.behaviour import eye_feature_names, eye_features
-from visioncore.data.recording import ArrayRecording, Trial
-from visioncore.data.simulator.cascade_cells import CascadeCellsConfig, draw_cascade_population
-from visioncore.data.simulator.drawn import unit_names
-from visioncore.data.simulator.gaze import GazeConfig, simulate_gaze
-from visioncore.data.simulator.hidden_gain import hidden_gain
-from visioncore.data.simulator.moving_textures import KINDS, LeavesLibrary, MovingScreen
-from visioncore.data.simulator.plan import plan_trials
-from visioncore.data.simulator.randomness import stream
+from visioncore.behaviour import eye_feature_names, eye_features
+from visioncore.recording import ArrayRecording, Trial
+from visioncore.simulation.base import PresetConfig, SimulatedSession, Simulator, Subjects, numbered
+from visioncore.simulation.cascade_cells import CascadeCellsConfig, draw_cascade_population
+from visioncore.simulation.drawn import unit_names
+from visioncore.simulation.gaze import GazeConfig, simulate_gaze
+from visioncore.simulation.hidden_gain import hidden_gain
+from visioncore.simulation.moving_textures import KINDS, LeavesLibrary, MovingScreen
+from visioncore.simulation.plan import plan_trials
+from visioncore.simulation.randomness import stream
 from visioncore.spec import Geometry, SessionSpec
 from visioncore.stimuli import GREY, to_uint8
 
 
-class CascadeSessionConfig(Config):
-    """What one session looks like."""
+class SubunitCascadeConfig(PresetConfig):
+    """`type: subunit_cascade`; docs/simulator.md describes what it yields."""
 
+    VERSION: ClassVar[int] = 1
+
+    type: Literal["subunit_cascade"] = "subunit_cascade"
+    subjects: Subjects = ("C", "D", "D")
     seed: NonNegativeInt = 20
     sampling_rate_hz: PositiveFloat = 120.0
     height: PositiveInt = 36
@@ -40,9 +47,18 @@ class CascadeSessionConfig(Config):
     gaze: GazeConfig = GazeConfig()
     cells: CascadeCellsConfig = CascadeCellsConfig()
 
+    def sessions(self) -> tuple[SimulatedSession, ...]:
+        """One per entry of `subjects`."""
+        return numbered(self.subjects)
+
+    def simulator(self) -> Simulator:
+        """All sessions show the same pictures."""
+        library = cache(lambda: LeavesLibrary(self.seed))
+        return lambda session: simulate_cascade_session(self, *session, library())
+
 
 def simulate_cascade_session(
-    config: CascadeSessionConfig, session_id: str, subject: str, index: int, library: LeavesLibrary
+    config: SubunitCascadeConfig, session_id: str, subject: str, index: int, library: LeavesLibrary
 ) -> ArrayRecording:
     """The session with this index; a pure function of the arguments. Repeats replay the gaze.
 
