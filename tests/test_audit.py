@@ -28,6 +28,7 @@ from visioncore.evaluation import read_test_evaluations, record_test_evaluation
 from visioncore.evaluation.record import RECORD_FILE
 from visioncore.metrics import bits_per_spike
 from visioncore.predictor import Predictor
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, Normalisation
 
 RATE_HZ, TRIAL, N_TRIALS, SIDE, N_UNITS, BURN_IN = 60.0, 90, 48, 16, 6, 6
@@ -102,7 +103,7 @@ def twin_of(
     def told(session: str, video: np.ndarray, behaviour: Any) -> np.ndarray:
         return script(video[:, 0], np.zeros((len(video), 2)) if isinstance(behaviour, str) else behaviour)
 
-    provenance = {"data_fingerprint": store.fingerprint}
+    provenance = Provenance(data_fingerprint=store.fingerprint)
     return ScriptedPredictor(spec or store.spec, told, uses_behaviour=True, provenance=provenance)
 
 
@@ -298,7 +299,7 @@ def test_a_twin_of_other_data_and_counts_that_are_not_whole_fail(
 ) -> None:
     store = build()
     twin = twin_of(store)
-    twin.provenance = {"data_fingerprint": "beef", "session_fingerprints": {"day0": "beef"}}
+    twin.provenance = Provenance(data_fingerprint="beef", session_fingerprints={"day0": "beef"})
     session = store.sessions["day0"]
     counts = session.responses(0, session.n_bins)
     smoothed = np.apply_along_axis(np.convolve, 0, counts, np.ones(3) / 3, "same").astype(np.float32)

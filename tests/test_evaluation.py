@@ -17,6 +17,7 @@ from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation, scoring
 from visioncore.evaluation.result import ROW_KEYS, SECTION_KEYS
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 RATE_HZ, N_BINS, BURN_IN, N_UNITS = 100.0, 1200, 10, 4
@@ -478,9 +479,9 @@ def test_data_other_than_the_training_data_are_scored_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     s = setting()
-    s.twin.provenance["data_fingerprint"] = "beef"
+    s.twin.provenance = Provenance(data_fingerprint="beef")
     assert s.score().settings["trained_on_these_data"] is None
-    s.twin.provenance["session_fingerprints"] = {"a": "beef", "b": "beef"}
+    s.twin.provenance = Provenance(data_fingerprint="beef", session_fingerprints={"a": "beef", "b": "beef"})
     assert s.score().settings["trained_on_these_data"] is False
     assert "may hold data that the twin has seen" in caplog.text
 

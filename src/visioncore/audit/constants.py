@@ -92,14 +92,14 @@ def _pooled(moments: Sequence[dict[str, Moments]], places: Sequence[str]) -> Mom
 
 
 def _pooling(twin: Predictor) -> str:
-    made = twin.provenance.get("experiment")
-    return str(made.get("data", {}).get("normalisation", "pooled")) if made else "pooled"
+    made = twin.provenance.experiment
+    return made.data.normalisation if made else "pooled"
 
 
 def train_share(twin: Predictor) -> float:
     """The share of the training blocks that the twin was trained on; all where its file does not say."""
-    made = twin.provenance.get("experiment")
-    return float(made["training"].get("train_share", 1.0)) if made else 1.0
+    made = twin.provenance.experiment
+    return made.training.train_share if made else 1.0
 
 
 def _fits(moments: Moments, mean: np.ndarray, std: np.ndarray) -> bool:
@@ -135,7 +135,7 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 def training_data(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether the twin was trained on this very preparation of the data, or on the sessions of it that it knows."""
-    fingerprint = twin.provenance.get("data_fingerprint")
+    fingerprint = twin.provenance.data_fingerprint
     numbers: Json = {"trained_on": fingerprint, "evaluated_on": store.fingerprint}
     found = trained_on(twin, store)
     if found == "these data":

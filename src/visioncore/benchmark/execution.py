@@ -22,6 +22,7 @@ from visioncore.config import differing_keys
 from visioncore.data import prepare
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.evaluation import load_evaluation
+from visioncore.provenance import Epoch
 from visioncore.report import write_comparison
 from visioncore.run_folders import read_run
 from visioncore.training.identity import identity
@@ -185,7 +186,7 @@ def _trained(run_dir: Path) -> float:
         return 0.0
     with history.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return min(int(rows[-1]["step"]) / plan.max_steps, 1.0) if rows else 0.0
+    return min(Epoch.from_row(rows[-1]).step / plan.max_steps, 1.0) if rows else 0.0
 
 
 def _read_record(run: PlannedRun) -> RunRecord | None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from visioncore.provenance import Epoch
 from visioncore.spec import Geometry, Sampling
 
 # Okabe & Ito 2008: distinguishable with any colour vision.
@@ -69,19 +70,21 @@ class Fields:
     true_widths_px: Float[np.ndarray, " units"] | None
 
 
-def training_curves(history: dict[str, np.ndarray], score_label: str) -> str:
+def training_curves(history: Sequence[Epoch], score_label: str) -> str:
     """Losses, validation score and learning rate over optimiser steps."""
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 2.7))
         losses, score, rate = figure.subplots(1, 3)
-        step = history["step"]
-        losses.plot(step, history["train_loss"], color=PREDICTED, label="training")
-        losses.plot(step, history["validation_loss"], color=TRUE, ls="--", label="validation")
+        step, train_loss, validation_loss, validation_score, learning_rate = (
+            np.array([getattr(epoch, name) for epoch in history], np.float64) for name in CURVES
+        )
+        losses.plot(step, train_loss, color=PREDICTED, label="training")
+        losses.plot(step, validation_loss, color=TRUE, ls="--", label="validation")
         losses.set(ylabel="loss (nats per bin)", title="Loss")
         losses.legend()
-        score.plot(step, history["validation_score"], color=PREDICTED, marker="o", ms=3)
-        if np.isfinite(history["validation_score"]).any():
-            best = int(np.nanargmax(history["validation_score"]))
+        score.plot(step, validation_score, color=PREDICTED, marker="o", ms=3)
+        if np.isfinite(validation_score).any():
+            best = int(np.nanargmax(validation_score))
             score.axvline(step[best], color="#bbbbbb", lw=1, zorder=0)
             score.annotate(
                 "kept",
@@ -93,7 +96,7 @@ def training_curves(history: dict[str, np.ndarray], score_label: str) -> str:
                 textcoords="offset points",
             )
         score.set(ylabel=score_label, title="Validation score")
-        rate.plot(step, history["learning_rate"], color=PREDICTED)
+        rate.plot(step, learning_rate, color=PREDICTED)
         rate.set(ylabel="learning rate", title="Schedule")
         for axes in (losses, score, rate):
             axes.set_xlabel("optimiser step")

@@ -26,6 +26,7 @@ from visioncore.evaluation import (
 )
 from visioncore.model import Twin
 from visioncore.predictor import Predictor
+from visioncore.provenance import Epoch
 from visioncore.report import figures
 from visioncore.report.clip import REPEATS_SHOWN, Clip, make_clip
 from visioncore.report.fields import field_figure, median_distance
@@ -115,24 +116,27 @@ def _content(twin: Predictor, store: RecordingStore, result: EvaluationResult, r
         "model_yaml": json.dumps(dump_config(twin.config), indent=2) if isinstance(twin, Twin) else None,
         "experiment_yaml": experiment.read_text(encoding="utf-8") if experiment.exists() else None,
         "provenance": json.dumps(
-            {key: value for key, value in twin.provenance.items() if key != "experiment"}, indent=2
+            {key: value for key, value in twin.provenance.to_json().items() if key != "experiment"}, indent=2
         ),
         "settings_json": json.dumps(result.settings, indent=2),
     }
 
 
-def _history(path: Path) -> dict[str, np.ndarray] | None:
+def _history(path: Path) -> list[Epoch]:
     if not path.exists():
-        return None
+        return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
-        if not rows:
-            return None
         if any(None in row for row in rows):
             raise ValueError("a row has more fields than the header")
-        return {key: np.array([float(row[key]) for row in rows]) for key in figures.CURVES}
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        epochs = [Epoch.from_row(row) for row in rows]
+        if missing := {
+            key for epoch in epochs for key in figures.CURVES if key not in epoch.model_fields_set
+        }:
+            raise ValueError(f"no value of {', '.join(sorted(missing))}")
+        return epochs
+    except (TypeError, ValueError, csv.Error) as error:
         raise DataError(
             f"{path}: is no history of a training ({type(error).__name__}: {error}); expected numbers under "
             f"{', '.join(figures.CURVES)}. Delete it, or train again"
