@@ -52,7 +52,7 @@ def test_a_recording_that_has_gained_a_session_is_a_note_and_no_failure(
     caplog.clear()
     scores = evaluate(twin, after, progress=False)
     assert "the twin does not know session 's1'; only s0 can be scored" in caplog.text
-    assert scores.settings["trained_on_these_data"] is True
+    assert scores.settings.trained_on_these_data is True
     assert scores.units == evaluate(twin, before, progress=False).units
 
 
@@ -143,7 +143,7 @@ def test_scrambled_pixels_are_not_asked_for_where_frames_are_of_one_value(
     twin = trained(store)
     result = audit(twin, store, progress=False)
     found = {finding.check: finding for finding in result.findings}
-    assert "pixels scrambled" not in {line["name"] for line in result.controls}
+    assert "pixels scrambled" not in {line.name for line in result.controls}
     if "pixels scrambled" in found:
         assert found["pixels scrambled"].level == "note"
         assert "nothing to scramble" in found["pixels scrambled"].sentence

@@ -3,9 +3,8 @@
 import csv
 import re
 from pathlib import Path
-from typing import Any
 
-from visioncore.audit import AUDIT_FILE, AuditResult, audit
+from visioncore.audit import AUDIT_FILE, AuditResult, AuditSettings, audit
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun
 from visioncore.config import build_config, dump_config
@@ -15,6 +14,7 @@ from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import (
     EvaluationResult,
+    EvaluationSettings,
     Purpose,
     TestEvaluations,
     evaluate,
@@ -49,8 +49,7 @@ def evaluation_of(
 def audit_of(run: Path, twin: Twin, store: RecordingStore, *, keep: bool) -> AuditResult:
     """Audit a twin, count that as an evaluation of the test split, and keep it in the run folder."""
     result = audit(twin, store)
-    digests = {name: result.settings[name] for name in ("twin_digest", "data_fingerprint")}
-    counted = count_test_evaluation(run, digests, "audit")
+    counted = count_test_evaluation(run, result.settings, "audit")
     if counted is not None:
         result = result.with_evaluations(counted)
     if run.is_dir() and keep:
@@ -58,15 +57,16 @@ def audit_of(run: Path, twin: Twin, store: RecordingStore, *, keep: bool) -> Aud
     return result
 
 
-def count_test_evaluation(run: Path, settings: dict[str, Any], purpose: Purpose) -> TestEvaluations | None:
+def count_test_evaluation(
+    run: Path, settings: EvaluationSettings | AuditSettings, purpose: Purpose
+) -> TestEvaluations | None:
     """The one place that counts: whatever looks at the test split of a run folder's twin comes through here."""
     folder = run if run.is_dir() else run.parent
     if not (folder / EXPERIMENT_FILE).exists():
         return None
-    told = {key: value for key, value in settings.items() if key not in ("twin_digest", "data_fingerprint")}
-    return record_test_evaluation(
-        folder, settings["twin_digest"], settings["data_fingerprint"], told, purpose
-    )
+    told = settings.to_json() if isinstance(settings, EvaluationSettings) else {}
+    told = {key: value for key, value in told.items() if key not in ("twin_digest", "data_fingerprint")}
+    return record_test_evaluation(folder, settings.twin_digest, settings.data_fingerprint, told, purpose)
 
 
 def model_name(run_dir: Path) -> str:

@@ -59,10 +59,10 @@ def near_duplicates(found: Scan, advance: Callable[[int], None]) -> Finding:
     rows, columns = found.sampled["test"].shape[1:]
     if min(rows, columns) < SMALLEST_SIDE:
         return Finding(
-            "near duplicates",
-            "note",
-            f"Not checked: frames of {rows} by {columns} pixels agree by chance once they may be moved.",
-            {"rows": rows, "columns": columns},
+            check="near duplicates",
+            level="note",
+            sentence=f"Not checked: frames of {rows} by {columns} pixels agree by chance once they may be moved.",
+            numbers={"rows": rows, "columns": columns},
         )
     pairs: list[Json] = []
     for split, others in _PAIRS:
@@ -117,7 +117,7 @@ def _about_frames(check: str, what: str, pairs: list[Json]) -> Finding:
     """Fails where more frames are shared than mirrored frames, which share by chance alone."""
     if not any(pair["compared"] for pair in pairs):
         sentence = "Not checked: every frame is of one value all over, so that single frames tell nothing."
-        return Finding(check, "note", sentence, {"pairs": pairs})
+        return Finding(check=check, level="note", sentence=sentence, numbers={"pairs": pairs})
     leaks = [
         pair
         for pair in pairs
@@ -129,7 +129,7 @@ def _about_frames(check: str, what: str, pairs: list[Json]) -> Finding:
     if not some:
         compared = ", ".join(f"{pair['compared']:,} {pair['split']}" for pair in pairs[-2:])
         sentence = f"No frame of one split is in another, {what} ({compared} frames with contrast compared)."
-        return Finding(check, level, sentence, {"pairs": pairs})
+        return Finding(check=check, level=level, sentence=sentence, numbers={"pairs": pairs})
     told = "; ".join(
         f"{pair['frames']:,} of {pair['compared']:,} {pair['split']} frames ({pair['share']:.2%}; by chance "
         f"{pair['by_chance']:,}) are in {pair['found_in']}, {what}"
@@ -137,7 +137,13 @@ def _about_frames(check: str, what: str, pairs: list[Json]) -> Finding:
         for pair in some
     )
     sentence = f"{told}." + ("" if leaks else " That is no more than chance gives, or too few to matter.")
-    return Finding(check, level, sentence, {"pairs": pairs}, _GROUP_REMEDY if leaks else "")
+    return Finding(
+        check=check,
+        level=level,
+        sentence=sentence,
+        numbers={"pairs": pairs},
+        remedy=_GROUP_REMEDY if leaks else "",
+    )
 
 
 def _example(pair: Json) -> str:
@@ -170,13 +176,15 @@ def repeats_astride(found: Scan) -> Finding:
     numbers["n_straddling"] = len(straddling)
     if not straddling:
         sentence = f"Each of {len(names):,} stimulus ids and groups and {len(clips):,} different clips is in one split."
-        return Finding("repeats astride", "pass", sentence, numbers)
+        return Finding(check="repeats astride", level="pass", sentence=sentence, numbers=numbers)
     first = straddling[0]
     places = " and ".join(f"{split} ({where})" for split, where in first["splits"].items())
     sentence = (
         f"{len(straddling):,} stimuli are in two splits: {first['what']} '{first['name']}' in {places}."
     )
-    return Finding("repeats astride", "fail", sentence, numbers, _GROUP_REMEDY)
+    return Finding(
+        check="repeats astride", level="fail", sentence=sentence, numbers=numbers, remedy=_GROUP_REMEDY
+    )
 
 
 def context(store: RecordingStore, twin: Predictor) -> Finding:
@@ -214,7 +222,11 @@ def context(store: RecordingStore, twin: Predictor) -> Finding:
     if overlaps:
         sentence = f"{len(overlaps):,} blocks share bins with the one before ({overlaps[0]}). {state}"
         return Finding(
-            "context", "fail", sentence, numbers, "prepare the recording again; no bin may count twice"
+            check="context",
+            level="fail",
+            sentence=sentence,
+            numbers=numbers,
+            remedy="prepare the recording again; no bin may count twice",
         )
     if close:
         sentence = (
@@ -225,8 +237,10 @@ def context(store: RecordingStore, twin: Predictor) -> Finding:
             "fine where the stimulus breaks between them; where the recording runs on, give no trials, so that "
             "time blocks with gaps are cut"
         )
-        return Finding("context", "note", sentence, numbers, remedy)
-    return Finding("context", "pass", f"No two blocks share a bin. {state}", numbers)
+        return Finding(check="context", level="note", sentence=sentence, numbers=numbers, remedy=remedy)
+    return Finding(
+        check="context", level="pass", sentence=f"No two blocks share a bin. {state}", numbers=numbers
+    )
 
 
 def _neighbours(blocks: tuple[Block, ...]) -> Iterator[tuple[Block, Block]]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from visioncore.audit import ControlLine
 from visioncore.provenance import Epoch
 from visioncore.spec import Geometry, Sampling
 
@@ -153,10 +154,12 @@ CONTROL_SCORES = {
 """What `control_scores` draws, where it is defined."""
 
 
-def control_scores(controls: Sequence[dict[str, Any]]) -> str:
+def control_scores(controls: Sequence[ControlLine]) -> str:
     """The intact score, the levels that survive, and the negative controls, each with its interval."""
     with rc_context(STYLE):
-        drawn = {name: label for name, label in CONTROL_SCORES.items() if controls[0][name] is not None}
+        drawn = {
+            name: label for name, label in CONTROL_SCORES.items() if getattr(controls[0], name) is not None
+        }
         figure = Figure(figsize=(10 if len(drawn) > 1 else 6, 0.27 * len(controls) + 0.8))
         panels = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
         place = np.arange(len(controls))
@@ -167,15 +170,15 @@ def control_scores(controls: Sequence[dict[str, Any]]) -> str:
                 ("control", TRUE, "s"),
             ):
                 for y, line in zip(place, controls, strict=True):
-                    score = line[name]
-                    if line["role"] != role or score["mean"] is None:
+                    score = getattr(line, name)
+                    if line.role != role or score.mean is None:
                         continue
-                    if score["ci95"] is not None:
-                        axes.plot(score["ci95"], [y, y], color=colour, lw=1.4, alpha=0.6)
-                    axes.plot(score["mean"], y, color=colour, marker=marker, ms=6, mew=1.5)
+                    if score.ci95 is not None:
+                        axes.plot(score.ci95, [y, y], color=colour, lw=1.4, alpha=0.6)
+                    axes.plot(score.mean, y, color=colour, marker=marker, ms=6, mew=1.5)
             axes.axvline(0, color="#dddddd", lw=1, zorder=0)
             axes.set(xlabel=label)
-        panels[0].set_yticks(place, [line["name"] for line in controls])
+        panels[0].set_yticks(place, [line.name for line in controls])
         panels[0].invert_yaxis()
         return _data_uri(figure)
 

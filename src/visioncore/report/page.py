@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from visioncore.errors import DataError
 from visioncore.evaluation import (
     BlockPredictor,
     EvaluationResult,
+    Metric,
     Repeats,
+    UnitRow,
     check_fit,
     read_test_evaluations,
     write_atomically,
@@ -39,7 +41,7 @@ CLIP_UNITS = 8
 TABLE_UNITS = 400
 EXAMPLES = {"good": 0.9, "median": 0.5, "bad": 0.1}
 """Units shown, by their quantile in the score."""
-SCORE_LABELS = {"bits_per_spike": "bits/spike", "correlation": "correlation"}
+SCORE_LABELS: dict[Metric, str] = {"bits_per_spike": "bits/spike", "correlation": "correlation"}
 
 Json = dict[str, Any]
 
@@ -78,15 +80,15 @@ def page_environment() -> Environment:
 
 
 def _content(twin: Predictor, store: RecordingStore, result: EvaluationResult, run_dir: Path) -> Json:
-    metric = result.settings["selection_metric"]
+    metric = result.settings.selection_metric
     scored = sorted(
-        (row for row in result.units if row["excluded_reason"] is None),
-        key=lambda row: row[metric],
+        (row for row in result.units if row.excluded_reason is None),
+        key=lambda row: _known(row.score(metric)),
         reverse=True,
     )
     experiment = run_dir / "experiment.yaml"
     history = _history(run_dir / "logs" / "metrics.csv")
-    split = result.settings["split"]
+    split = result.settings.split
     audited = load_audit(run_dir / AUDIT_FILE, twin, store)
     evaluations = read_test_evaluations(run_dir)
     return {
@@ -112,13 +114,13 @@ def _content(twin: Predictor, store: RecordingStore, result: EvaluationResult, r
             "Cell class": result.by_class,
             "Phase": result.by_phase if len(result.by_phase) > 1 else {},
         },
-        "units": result.units[:TABLE_UNITS],
+        "units": [row.to_json() for row in result.units[:TABLE_UNITS]],
         "model_yaml": json.dumps(dump_config(twin.config), indent=2) if isinstance(twin, Twin) else None,
         "experiment_yaml": experiment.read_text(encoding="utf-8") if experiment.exists() else None,
         "provenance": json.dumps(
             {key: value for key, value in twin.provenance.to_json().items() if key != "experiment"}, indent=2
         ),
-        "settings_json": json.dumps(result.settings, indent=2),
+        "settings_json": json.dumps(result.settings.to_json(), indent=2),
     }
 
 
@@ -143,18 +145,17 @@ def _history(path: Path) -> list[Epoch]:
         ) from None
 
 
-def _score_figure(scored: Sequence[Json], metric: str) -> str | None:
+def _score_figure(scored: Sequence[UnitRow], metric: Metric) -> str | None:
     if not scored:
         return None
-    ceilings = [row["ceiling"] for row in scored]
+    ceilings = [row.ceiling for row in scored]
     known = metric == "bits_per_spike" and all(value is not None for value in ceilings)
-    counts = "recorded_rate_hz" in scored[0]
-    recorded = "recorded_rate_hz" if counts else "recorded_mean"
+    counts = scored[0].recorded_rate_hz is not None
     return figures.unit_scores(
-        score=_column(scored, metric),
+        score=_column(row.score(metric) for row in scored),
         ceiling=np.array(ceilings, np.float64) if known else None,
-        rate=_column(scored, recorded),
-        classes=[row["cell_class"] or "" for row in scored],
+        rate=_column(row.recorded for row in scored),
+        classes=[row.class_name for row in scored],
         labels=(
             SCORE_LABELS[metric],
             "recorded mean rate (spikes/s)" if counts else "recorded mean response",
@@ -162,8 +163,12 @@ def _score_figure(scored: Sequence[Json], metric: str) -> str | None:
     )
 
 
-def _column(rows: Sequence[Json], name: str) -> np.ndarray:
-    return np.array([np.nan if row[name] is None else row[name] for row in rows], np.float64)
+def _column(values: Iterable[float | None]) -> np.ndarray:
+    return np.array([_known(value) for value in values], np.float64)
+
+
+def _known(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def _repeats(session: SessionStore, split: Split) -> list[tuple[Block, ...]]:
@@ -184,21 +189,21 @@ def _repeats(session: SessionStore, split: Split) -> list[tuple[Block, ...]]:
 
 
 def _psth_figure(
-    twin: Predictor, store: RecordingStore, scored: Sequence[Json], split: Split, metric: str
+    twin: Predictor, store: RecordingStore, scored: Sequence[UnitRow], split: Split, metric: Metric
 ) -> str | None:
     """Units at fixed quantiles of the score, on their first repeated stimuli: nothing is picked by eye."""
-    eligible = [row for row in scored if row["n_repeats"] > 1]
+    eligible = [row for row in scored if row.n_repeats > 1]
     if not eligible:
         return None
     rows = []
     predicted: dict[str, list[Repeats]] = {}
     for name, quantile in EXAMPLES.items():
         row = eligible[round((1 - quantile) * (len(eligible) - 1))]
-        session = store.sessions[row["session"]]
+        session = store.sessions[row.session]
         if session.id not in predicted:
             predicted[session.id] = _predicted_repeats(twin, store, session, split)
-        title = f"{name}: unit {row['unit_id']} ({row[metric]:.2f} {SCORE_LABELS[metric]})"
-        unit = session.unit_ids.index(row["unit_id"])
+        title = f"{name}: unit {row.unit_id} ({row.score(metric):.2f} {SCORE_LABELS[metric]})"
+        unit = session.unit_ids.index(row.unit_id)
         rows.append(_psths_of(predicted[session.id], store, unit, title))
     return figures.psths(rows, "spikes/s" if store.spec.response_kind == "counts" else "response")
 
@@ -232,19 +237,21 @@ def _psths_of(stimuli: Sequence[Repeats], store: RecordingStore, unit: int, titl
     ]
 
 
-def _clip(twin: Predictor, store: RecordingStore, scored: Sequence[Json], split: Split) -> Clip | None:
+def _clip(twin: Predictor, store: RecordingStore, scored: Sequence[UnitRow], split: Split) -> Clip | None:
     if not scored:
         return None
-    session = store.sessions[scored[len(scored) // 2]["session"]]
+    session = store.sessions[scored[len(scored) // 2].session]
     repeats = _repeats(session, split)
     alone = max(session.blocks_in(split), key=lambda block: block.n_bins)
-    mine = [row for row in scored if row["session"] == session.id]
+    mine = [row for row in scored if row.session == session.id]
     offered = [mine[i] for i in np.unique(np.linspace(0, len(mine) - 1, CLIP_UNITS).round().astype(int))]
     labels = {}
     for row in offered:
-        scores = [f"{row[m]:.2f} {label}" for m, label in SCORE_LABELS.items() if row[m] is not None]
-        name = f"{row['unit_id']} ({row['cell_class']})" if row["cell_class"] else str(row["unit_id"])
-        labels[session.unit_ids.index(row["unit_id"])] = f"{name}: {', '.join(scores)}"
+        scores = [
+            f"{row.score(m):.2f} {label}" for m, label in SCORE_LABELS.items() if row.score(m) is not None
+        ]
+        name = f"{row.unit_id} ({row.class_name})" if row.class_name else row.unit_id
+        labels[session.unit_ids.index(row.unit_id)] = f"{name}: {', '.join(scores)}"
     return make_clip(twin, store, session, repeats[0][:REPEATS_SHOWN] if repeats else (alone,), labels)
 
 
