@@ -53,9 +53,23 @@ class Record(Config):
         """The record that `to_json` wrote.
 
         Raises:
-            ValueError: a key is missing, or holds a value of another kind.
+            ConfigError: a key is missing, or holds a value of another kind.
         """
-        return cls.model_validate_json(json.dumps(raw))
+        return read_record(cls, raw)
+
+
+def read_record(record_class: type[C], raw: Any) -> C:
+    """Plain JSON values, as a program wrote them, as `record_class`.
+
+    Raises:
+        ConfigError: naming the first key that is missing or holds a value of another kind.
+    """
+    try:
+        return record_class.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "(top level)"
+        raise ConfigError(f"'{place}': {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 class ComponentConfig(Config):

@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from visioncore.audit.controls import Role
-from visioncore.config import Config, Record
+from visioncore.config import Config, Record, read_record
 from visioncore.data.store import RecordingStore
-from visioncore.errors import DataError
+from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation import Estimate, TestEvaluations, write_atomically
 from visioncore.predictor import Predictor
 from visioncore.spec import ResponseKind
@@ -115,8 +113,8 @@ class AuditResult(Config):
             DataError: it is not one.
         """
         try:
-            return cls.model_validate_json(json.dumps({name: raw[name] for name in cls.model_fields}))
-        except (ValidationError, TypeError, KeyError):
+            return read_record(cls, {name: raw[name] for name in cls.model_fields})
+        except (ConfigError, TypeError, KeyError):
             raise DataError(
                 "not an audit of this version of VisionCore; run 'visioncore audit' again"
             ) from None

@@ -8,17 +8,17 @@ import csv
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any, Literal
+from typing import Literal
 
 from visioncore.benchmark.commands import command, only_here
 from visioncore.benchmark.pacing import find_paces
-from visioncore.benchmark.suite import PlannedRun
+from visioncore.benchmark.suite import PlannedRun, RunSettings
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun, compare
-from visioncore.config import differing_keys
+from visioncore.config import Record, differing_keys
 from visioncore.data import prepare
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.evaluation import load_evaluation
@@ -31,11 +31,10 @@ from visioncore.training.plan import PLAN_FILE, read_plan, write_record
 State = Literal["waiting", "timing", "begun", "training", "evaluating", "finished", "failed"]
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Record):
     """RUN.json beside a run folder."""
 
-    settings: dict[str, Any]
+    settings: RunSettings
     wall_s: float
     """Time that the benchmark has spent on the run, start-up and evaluation included."""
     finished: bool
@@ -125,8 +124,8 @@ class Benchmark:
 
     def _carry_out(self, run: PlannedRun, watch: Watch) -> bool:
         with only_here(run.log, run.name) as log:
-            record = _read_record(run) or RunRecord(run.settings(), wall_s=0.0, finished=False)
-            write_record(run.record, vars(record))
+            record = _read_record(run) or RunRecord(settings=run.settings(), wall_s=0.0, finished=False)
+            write_record(run.record, record.to_json())
             started, trained = time.monotonic(), _trained(run.folder)
 
             def tell(state: State) -> None:
@@ -141,7 +140,8 @@ class Benchmark:
                 )
             finally:
                 spent_s = record.wall_s + time.monotonic() - started
-                write_record(run.record, vars(replace(record, wall_s=spent_s, finished=sound)))
+                after = record.model_copy(update={"wall_s": spent_s, "finished": sound})
+                write_record(run.record, after.to_json())
             watch(run, Progress("finished" if sound else "failed", _trained(run.folder), 0.0))
             return sound
 
@@ -193,8 +193,8 @@ def _read_record(run: PlannedRun) -> RunRecord | None:
     if not run.record.exists():
         return None
     try:
-        return RunRecord(**json.loads(run.record.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return RunRecord.from_json(json.loads(run.record.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise CheckpointError(
             f"{run.record}: is damaged ({error}); delete it together with {run.folder}, and train again"
         ) from None
@@ -205,7 +205,7 @@ def _require_same_settings(run: PlannedRun) -> None:
     if record is None:
         return
     recorded, now = (
-        {**settings, "experiment": identity(settings["experiment"])}
+        {**settings.to_json(), "experiment": identity(settings.experiment)}
         for settings in (record.settings, run.settings())
     )
     if different := sorted(differing_keys(recorded, now)):

@@ -17,7 +17,7 @@ from visioncore.comparison.records import (
     Difference,
     ModelFacts,
 )
-from visioncore.config import Config
+from visioncore.config import Config, read_record
 from visioncore.evaluation import write_atomically
 
 Json = dict[str, Any]
@@ -47,9 +47,9 @@ class Comparison(Config):
         """The comparison that `to_json` wrote.
 
         Raises:
-            ValueError: it is not one.
+            ConfigError: it is not one.
         """
-        return cls.model_validate_json(json.dumps(raw))
+        return read_record(cls, raw)
 
     def ranked(self) -> list[str]:
         """The models by their score, best first; those without one last."""

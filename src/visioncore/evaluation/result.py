@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, InstanceOf, ValidationError
+from pydantic import Field, InstanceOf
 
 from visioncore.checkpoint import replace_durably
-from visioncore.config import Config
+from visioncore.config import Config, read_record
 from visioncore.data.store import RecordingStore
-from visioncore.errors import DataError
+from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation.records import EvaluationSettings, Section, UnitRow
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
 from visioncore.predictor import Predictor
@@ -44,12 +44,10 @@ class EvaluationResult(Config):
             DataError: it is not one.
         """
         try:
-            return cls.model_validate_json(json.dumps(raw))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "top level"
+            return read_record(cls, raw)
+        except ConfigError as error:
             raise DataError(
-                f"not an evaluation of this version of VisionCore ('{place}': {first['msg']}); evaluate again"
+                f"not an evaluation of this version of VisionCore ({error}); evaluate again"
             ) from None
 
     def write_to(self, run_dir: Path) -> None:

@@ -8,8 +8,8 @@ from visioncore.checkpoint import replace_durably
 from visioncore.comparison import Comparison
 from visioncore.evaluation import write_atomically
 from visioncore.report.comparison_figures import SCORE_LABELS, all_figures
+from visioncore.report.environment import page_environment
 from visioncore.report.figures import as_png, png_uri
-from visioncore.report.page import page_environment
 
 
 def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:
