@@ -5,16 +5,15 @@ from typing import TypeVar
 from visioncore.config import Record
 from visioncore.data.recording import Split
 from visioncore.evaluation import Estimate, Metric
-from visioncore.evaluation.records import Interval
+from visioncore.evaluation.records import Interval, Summary
 from visioncore.spec import ResponseKind
 
 S = TypeVar("S")
 
 
-class ModelScore(Estimate):
+class ModelScore(Summary):
     """One score of one model; with several seeds the mean over them."""
 
-    median: float | None
     of_seeds: tuple[float, ...]
     seed_sd: float | None
     """None where there is one seed."""

@@ -24,10 +24,13 @@ class Estimate(Record):
     """None where nothing can be resampled."""
 
 
-class Summary(Estimate):
+class Summary(Record):
     """How one score is distributed over units."""
 
+    mean: float | None = None
     median: float | None = None
+    ci95: Interval | None = None
+    """Of the mean."""
 
 
 class BitsPerSpike(Summary):

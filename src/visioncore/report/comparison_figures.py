@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from visioncore.comparison import ComparedSection, Comparison
-from visioncore.evaluation import Estimate, Metric
+from visioncore.comparison.records import ModelScore, PairedDifference
+from visioncore.evaluation import Metric
 from visioncore.report.figures import MARKERS, PALETTE, PREDICTED, STYLE, TRUE
 
 SCORE_LABELS = {"bits_per_spike": "bits/spike", "correlation": "correlation"}
@@ -77,7 +78,7 @@ def scores(comparison: Comparison) -> Figure:
     return figure
 
 
-def _with_interval(axes: Axes, score: Estimate, place: float, colour: str) -> None:
+def _with_interval(axes: Axes, score: ModelScore | PairedDifference, place: float, colour: str) -> None:
     if score.mean is None:
         return
     if score.ci95 is not None:

@@ -16,7 +16,7 @@ def provenance(shown: Shown) -> Section:
         shown,
         experiment_yaml=experiment.read_text(encoding="utf-8") if experiment.exists() else None,
         model_yaml=json.dumps(dump_config(twin.config), indent=2) if isinstance(twin, Twin) else None,
-        provenance=json.dumps(made, indent=2),
+        provenance=json.dumps(made, indent=2, sort_keys=True),
         settings_json=json.dumps(shown.result.settings.to_json(), indent=2),
     )
     return Section("Configuration and provenance", html)
