@@ -236,7 +236,8 @@ def test_a_section_of_ones_own_is_added_with_one_line_and_stands_where_it_is_nam
     page = write_report(
         twin, tiny_store, result, tmp_path, sections=(*SECTIONS, nothing, weather)
     ).read_text()
-    told = '<section id="weather">\n<h2>Weather &amp; units</h2>\n<p>dry, 6 units</p>\n</section>'
+    told = '<section id="weather">\n<h2>Weather &amp; units</h2>\n<p>dry, 8 units</p>\n</section>'
+    assert result.overall.n_units == 8
     assert page.index("<h2>Configuration and provenance</h2>") < page.index(told)
     only = write_report(twin, tiny_store, result, tmp_path, sections=(weather,)).read_text()
     assert re.findall("<h2>(.*?)</h2>", only) == ["Weather &amp; units"]
