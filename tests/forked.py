@@ -43,10 +43,11 @@ def predict_from_file(folder: Path) -> None:
     import numpy as np
 
     import visioncore
+    from visioncore.provenance import Provenance
 
     os.chdir(folder)
     inputs = np.load("in.npz")
     twin = visioncore.load_twin("twin.safetensors")
-    assert twin.provenance == {"seed": 3}
+    assert twin.provenance == Provenance(seed=3)
     assert twin.unit_ids("two/β") == ("a", "d")
     np.save("out.npy", twin.predict(inputs["video"], inputs["behaviour"], session="two/β"))

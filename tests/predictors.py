@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec
 
 Script = Callable[[str, np.ndarray, Any], np.ndarray]
@@ -22,10 +23,10 @@ class ScriptedPredictor:
         *,
         stride: int = 1,
         uses_behaviour: bool = False,
-        provenance: dict[str, Any] | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         self.spec, self.script, self.stride, self.uses_behaviour = spec, script, stride, uses_behaviour
-        self.provenance = provenance or {}
+        self.provenance = provenance or Provenance()
         self.calls: list[int] = []
 
     @property

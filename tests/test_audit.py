@@ -14,10 +14,10 @@ from skimage import data as pictures
 
 from predictors import ScriptedPredictor
 from visioncore import audit as audits
-from visioncore.audit import AuditResult, Finding, audit, load_audit
+from visioncore.audit import AuditResult, AuditSettings, Finding, audit, load_audit
 from visioncore.audit.controls import SessionControls
 from visioncore.audit.likeness import is_distinctive, likeness
-from visioncore.audit.lines import as_json
+from visioncore.audit.lines import told
 from visioncore.audit.recalibration import recalibrated
 from visioncore.audit.run import control_lines, leak_findings
 from visioncore.audit.scan import Moments
@@ -28,6 +28,7 @@ from visioncore.evaluation import read_test_evaluations, record_test_evaluation
 from visioncore.evaluation.record import RECORD_FILE
 from visioncore.metrics import bits_per_spike
 from visioncore.predictor import Predictor
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, Normalisation
 
 RATE_HZ, TRIAL, N_TRIALS, SIDE, N_UNITS, BURN_IN = 60.0, 90, 48, 16, 6, 6
@@ -102,7 +103,7 @@ def twin_of(
     def told(session: str, video: np.ndarray, behaviour: Any) -> np.ndarray:
         return script(video[:, 0], np.zeros((len(video), 2)) if isinstance(behaviour, str) else behaviour)
 
-    provenance = {"data_fingerprint": store.fingerprint}
+    provenance = Provenance(data_fingerprint=store.fingerprint)
     return ScriptedPredictor(spec or store.spec, told, uses_behaviour=True, provenance=provenance)
 
 
@@ -298,7 +299,7 @@ def test_a_twin_of_other_data_and_counts_that_are_not_whole_fail(
 ) -> None:
     store = build()
     twin = twin_of(store)
-    twin.provenance = {"data_fingerprint": "beef", "session_fingerprints": {"day0": "beef"}}
+    twin.provenance = Provenance(data_fingerprint="beef", session_fingerprints={"day0": "beef"})
     session = store.sessions["day0"]
     counts = session.responses(0, session.n_bins)
     smoothed = np.apply_along_axis(np.convolve, 0, counts, np.ones(3) / 3, "same").astype(np.float32)
@@ -323,27 +324,27 @@ def test_moments_add_up_whatever_the_dtype() -> None:
 
 
 def lines(store: RecordingStore, twin: Predictor) -> dict[str, Any]:
-    return {line["name"]: line for line in as_json(control_lines(twin, store))}
+    return {line.name: line for line in told(control_lines(twin, store))}
 
 
 def test_every_control_of_an_honest_twin_falls_to_chance_and_the_intact_score_does_not(build: Build) -> None:
     store = build(sessions=2)
     found = lines(store, twin_of(store))
-    assert found["intact"]["correlation"]["mean"] > 0.3
-    assert found["intact"]["recalibrated_bits_per_spike"]["mean"] > 0.2
+    assert found["intact"].correlation.mean > 0.3
+    assert found["intact"].recalibrated_bits_per_spike.mean > 0.2
     for name in ("video shifted", "trials shuffled", "other readout", "pixels scrambled", "no input"):
-        low, high = found[name]["correlation"]["ci95"]
+        low, high = found[name].correlation.ci95
         assert low <= 0.01, name
         assert high < 0.1, name
-        assert found[name]["less_intact"]["correlation"]["ci95"][1] < -0.2, name
+        assert found[name].less_intact.correlation.ci95[1] < -0.2, name
 
 
 def test_a_wrong_prediction_that_is_sure_of_itself_is_judged_after_recalibration(
     clean: RecordingStore,
 ) -> None:
     shifted = lines(clean, twin_of(clean))["video shifted"]
-    assert shifted["bits_per_spike"]["mean"] < -0.2
-    assert 0 <= shifted["recalibrated_bits_per_spike"]["mean"] < 0.05
+    assert shifted.bits_per_spike.mean < -0.2
+    assert 0 <= shifted.recalibrated_bits_per_spike.mean < 0.05
 
 
 def test_repeats_that_a_grey_level_tells_apart_are_no_other_stimulus(build: Build) -> None:
@@ -411,9 +412,9 @@ def test_what_every_trial_begins_with_may_survive_the_shuffling_of_trials(build:
     store = build(change)
     twin = twin_of(store, lambda video, _: drive(video) + course[: len(video), None])
     scored = control_lines(twin, store)
-    found = {line["name"]: line for line in as_json(scored)}
-    assert found["trials shuffled"]["correlation"]["ci95"][0] > 0.1
-    assert found["time since onset"]["correlation"]["mean"] >= found["trials shuffled"]["correlation"]["mean"]
+    found: dict[str, Any] = {line.name: line for line in told(scored)}
+    assert found["trials shuffled"].correlation.ci95[0] > 0.1
+    assert found["time since onset"].correlation.mean >= found["trials shuffled"].correlation.mean
     assert {finding.level for finding in about_controls(scored)} == {"pass"}
 
 
@@ -459,7 +460,8 @@ def test_an_audit_survives_its_file_and_belongs_to_one_twin(clean: RecordingStor
     result.write_json(path)
     again = load_audit(path, twin, clean)
     assert again is not None
-    assert [vars(f) for f in again.findings] == json.loads(path.read_text())["findings"]
+    assert again.to_json() == json.loads(path.read_text())
+    assert again == result
     assert again.passed
     other = twin_of(clean, spec=clean.spec.with_constants(constants_of_all_data(clean)))
     assert load_audit(path, other, clean) is None
@@ -475,15 +477,28 @@ def test_every_look_at_the_test_split_is_counted(tmp_path: Path) -> None:
         counted = record_test_evaluation(tmp_path, twin, "data", {"bin_ms": number}, "evaluate")
     assert str(counted) == "test split evaluated 3 times, by 2 different twins"
     entries = read_test_evaluations(tmp_path).entries
-    assert [entry["settings"]["bin_ms"] for entry in entries] == [0, 1, 2]
-    assert {"time", "visioncore", "commit", "purpose"} <= entries[0].keys()
+    assert [entry.settings["bin_ms"] for entry in entries] == [0, 1, 2]
+    assert {"time", "visioncore", "commit", "purpose"} <= entries[0].to_json().keys()
     (tmp_path / RECORD_FILE).write_text("[{]")
     with pytest.raises(DataError, match="no record of test evaluations"):
         record_test_evaluation(tmp_path, "three", "data", {}, "audit")
 
 
 def test_several_twins_on_one_test_split_are_noted(tmp_path: Path) -> None:
-    result = AuditResult({}, (), ())
+    result = AuditResult(
+        settings=AuditSettings(
+            audit_version=1,
+            visioncore="0.1.0",
+            twin_digest="one",
+            data_fingerprint="data",
+            seed=0,
+            audited_test_blocks=1,
+            response_kind="counts",
+            bin_ms=10.0,
+        ),
+        findings=(),
+        controls=(),
+    )
     for twin, level in (("one", "pass"), ("two", "note")):
         counted = record_test_evaluation(tmp_path, twin, "data", {}, "audit")
         finding = result.with_evaluations(counted).findings[-1]

@@ -156,7 +156,7 @@ def test_a_mistake_in_a_models_yaml_names_model_and_file(folder: Path) -> None:
 
 def begin(run: PlannedRun, **changes: Any) -> None:
     run.folder.mkdir(parents=True)
-    record = {"settings": run.settings(), "wall_s": 0.0, "finished": False} | changes
+    record = {"settings": run.settings().to_json(), "wall_s": 0.0, "finished": False} | changes
     run.record.write_text(json.dumps(record))
 
 
@@ -175,9 +175,10 @@ def test_an_entry_that_changed_after_its_run_was_begun_is_refused_with_what_diff
 def test_a_damaged_record_is_named_with_the_remedy(folder: Path) -> None:
     run = planned(folder)[0]
     begin(run)
-    run.record.write_text("{")
-    with pytest.raises(CheckpointError, match=r"seed-0\.json: is damaged .*; delete it together with"):
-        Benchmark(planned(folder), None)
+    for damage in ("{", '{"settings": {}, "wall_s": 0.0, "finished": false}'):
+        run.record.write_text(damage)
+        with pytest.raises(CheckpointError, match=r"seed-0\.json: is damaged .*; delete it together with"):
+            Benchmark(planned(folder), None)
 
 
 def test_a_record_alone_finishes_no_run(folder: Path) -> None:

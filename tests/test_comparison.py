@@ -8,14 +8,26 @@ import numpy as np
 import pytest
 
 from visioncore import metrics
-from visioncore.comparison import Comparison, ScoredRun, compare
+from visioncore.comparison import ComparedSection, Comparison, ScoredRun, compare
+from visioncore.comparison.records import PairedDifference
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation import EvaluationResult, SessionSums
+from visioncore.evaluation import (
+    EvaluationResult,
+    EvaluationSettings,
+    Metric,
+    Section,
+    SessionSums,
+    UnitRow,
+)
 from visioncore.metrics import Sums
 
 N_ROWS, N_BINS, N_UNITS = 24, 120, 20
 NULL = 0.3
 SETTINGS: dict[str, Any] = {
+    "bins_summed": 1,
+    "burn_in_bins": 10,
+    "twin_digest": "cafe",
+    "trained_on_these_data": True,
     "split": "test",
     "bin_ms": 10.0,
     "sampling_rate_hz": 100.0,
@@ -30,6 +42,8 @@ SETTINGS: dict[str, Any] = {
     "n_repeats": 0,
     "data_fingerprint": "f00d",
 }
+NOTHING = PairedDifference(mean=0.0, ci95=(0.0, 0.0), better_units=0.0)
+METRICS: tuple[Metric, ...] = ("bits_per_spike", "correlation")
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -59,25 +73,30 @@ def session_sums(name: str, seed: int, predict: Predict, n_units: int = N_UNITS)
 def run(model: str, predict: Predict, *, seed: int = 0, n_units: int = N_UNITS, **changes: Any) -> ScoredRun:
     """A run that predicts `predict(true rates)`."""
     sums = tuple(session_sums(name, i, predict, n_units) for i, name in enumerate("ab"))
-    units = [
-        {
-            "session": s.session,
-            "unit_id": unit,
-            "cell_class": ("simple", "complex")[i % 2],
-            "snr": 2.0 if i % 3 else 0.5,
-            "cc_norm": 0.5,
-        }
+    units = tuple(
+        UnitRow(
+            session=s.session,
+            unit_id=unit,
+            cell_class=("simple", "complex")[i % 2],
+            snr=2.0 if i % 3 else 0.5,
+            cc_norm=0.5,
+            bits_per_spike=None,
+            ceiling=None,
+            correlation=None,
+            n_repeats=2,
+            excluded_reason=None,
+        )
         for s in sums
         for i, unit in enumerate(s.unit_ids)
-    ]
-    nothing: dict[str, Any] = {}
+    )
     result = EvaluationResult(
-        settings=SETTINGS | changes,
-        overall={"n_bins": 2 * N_ROWS * N_BINS},
-        sessions=nothing,
-        by_kind=nothing,
-        by_class=nothing,
-        by_phase=nothing,
+        settings=EvaluationSettings.from_json(SETTINGS | changes),
+        # A comparison reads its bins alone.
+        overall=Section.model_construct(n_bins=2 * N_ROWS * N_BINS),
+        sessions={},
+        by_kind={},
+        by_class={},
+        by_phase={},
         units=units,
         sums=sums,
     )
@@ -100,9 +119,14 @@ def mixed(share: float) -> Predict:
     return lambda rates: share * rates + (1 - share) * NULL
 
 
-def bits(section: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = section["differences"][name]["bits_per_spike"]
-    return found
+def bits(section: ComparedSection, name: str) -> Any:
+    """Any, because a test knows that it is defined."""
+    return section.differences[name].bits_per_spike
+
+
+def scores_of(found: Comparison, name: str) -> Any:
+    """The scores of a model over everything; Any for the same reason."""
+    return found.overall.models[name]
 
 
 def true_difference(one: Predict, other: Predict) -> float:
@@ -120,18 +144,18 @@ def true_difference(one: Predict, other: Predict) -> float:
 
 def test_a_model_against_itself_differs_by_exactly_nothing() -> None:
     found = compare([run("a", mixed(0.7)), run("b", mixed(0.7))])
-    for score in ("bits_per_spike", "correlation"):
-        assert found.matrix["b"]["a"][score] == {"mean": 0.0, "ci95": (0.0, 0.0), "better_units": 0.0}
-    assert found.overall["models"]["a"] == found.overall["models"]["b"]
+    for score in METRICS:
+        assert found.matrix["b"]["a"].score(score) == NOTHING
+    assert found.overall.models["a"] == found.overall.models["b"]
 
 
 def test_the_paired_interval_is_much_narrower_than_the_models_own_and_covers_the_known_difference() -> None:
     found = compare([run("weak", mixed(0.5)), run("strong", mixed(0.8))])
     difference = bits(found.overall, "strong")
-    low, high = difference["ci95"]
+    low, high = difference.ci95
     assert low < true_difference(mixed(0.8), mixed(0.5)) < high
-    assert low < difference["mean"] < high
-    own = [found.overall["models"][name]["bits_per_spike"]["ci95"] for name in ("weak", "strong")]
+    assert low < difference.mean < high
+    own = [scores_of(found, name).bits_per_spike.ci95 for name in ("weak", "strong")]
     unpaired = np.hypot(*(b - a for a, b in own))
     assert high - low < 0.6 * unpaired
     assert own[0][1] > own[1][0]  # the models' own intervals overlap, and yet the difference is certain
@@ -140,26 +164,28 @@ def test_the_paired_interval_is_much_narrower_than_the_models_own_and_covers_the
 
 def test_the_scores_of_one_model_are_those_of_its_evaluation() -> None:
     one = run("a", mixed(0.6))
-    found = compare([one]).overall["models"]["a"]
+    found = scores_of(compare([one]), "a")
     totals = [s.model.map(lambda a: a.sum(0)) for s in one.result.sums]
     expected = np.concatenate([t.bits_per_spike for t in totals])
-    assert found["bits_per_spike"]["mean"] == pytest.approx(expected.mean())
-    assert found["bits_per_spike"]["median"] == pytest.approx(np.median(expected))
+    assert found.bits_per_spike.mean == pytest.approx(expected.mean())
+    assert found.bits_per_spike.median == pytest.approx(np.median(expected))
     draws = metrics.population_draws([s.model for s in one.result.sums], lambda s: s.bits_per_spike)
-    assert found["bits_per_spike"]["ci95"] == metrics.interval(draws)
-    assert 0.5 < found["fraction_of_ceiling"] < 1
+    assert found.bits_per_spike.ci95 == metrics.interval(draws)
+    assert 0.5 < found.fraction_of_ceiling < 1
 
 
 def test_the_matrix_has_opposite_signs_across_its_diagonal_and_the_reference_is_its_column() -> None:
     runs = [run(name, mixed(share)) for name, share in (("a", 0.4), ("b", 0.6), ("c", 0.9))]
     found = compare(runs, reference="b")
-    for score in ("bits_per_spike", "correlation"):
-        forth, back = found.matrix["c"]["a"][score], found.matrix["a"]["c"][score]
-        assert forth["mean"] == -back["mean"]
-        assert forth["ci95"] == pytest.approx([-v for v in back["ci95"][::-1]])
-    bits_better = [found.matrix[a][b]["bits_per_spike"]["better_units"] for a, b in ("ca", "ac")]
-    assert sum(bits_better) == 1.0
-    assert found.overall["differences"] == {name: found.matrix[name]["b"] for name in "abc"}
+    for score in METRICS:
+        forth, back = found.matrix["c"]["a"].score(score), found.matrix["a"]["c"].score(score)
+        assert forth.mean is not None
+        assert back.ci95 is not None
+        assert -forth.mean == back.mean
+        assert forth.ci95 == pytest.approx([-v for v in back.ci95[::-1]])
+    bits_better = [found.matrix[a][b].score("bits_per_spike").better_units for a, b in ("ca", "ac")]
+    assert sum(share or 0.0 for share in bits_better) == 1.0
+    assert found.overall.differences == {name: found.matrix[name]["b"] for name in "abc"}
 
 
 def shuffled(one: ScoredRun) -> ScoredRun:
@@ -180,15 +206,15 @@ def shuffled(one: ScoredRun) -> ScoredRun:
                 s.ceiling.map(lambda a, take=take: a[take]),  # type: ignore[misc]
             )
         )
-    units_of = list(rng.permutation(np.array(one.result.units, dtype=object)))
-    return replace(one, result=replace(one.result, sums=tuple(sums), units=units_of))
+    units_of = tuple(one.result.units[i] for i in rng.permutation(len(one.result.units)))
+    return replace(one, result=one.result.model_copy(update={"sums": tuple(sums), "units": units_of}))
 
 
 def test_units_sessions_and_stretches_in_another_order_are_matched_by_their_ids() -> None:
     straight = [run("a", mixed(0.5)), run("b", mixed(0.8))]
     found = compare([straight[0], shuffled(straight[1])])
     assert found == compare(straight)
-    assert bits(found.overall, "b")["mean"] > 0.05
+    assert bits(found.overall, "b").mean > 0.05
 
 
 def test_a_gain_in_one_class_and_kind_shows_there_and_nowhere_else() -> None:
@@ -203,62 +229,62 @@ def test_a_gain_in_one_class_and_kind_shows_there_and_nowhere_else() -> None:
         for cell, kinds in found.by_class_and_kind.items()
         for kind, section in kinds.items()
     }
-    assert gains["complex", "movie"]["ci95"][0] > 0.05
+    assert gains["complex", "movie"].ci95[0] > 0.05
     for place in (("complex", "noise"), ("simple", "movie"), ("simple", "noise")):
-        assert gains[place] == {"mean": 0.0, "ci95": (0.0, 0.0), "better_units": 0.0}
-    assert bits(found.by_class["simple"], "b")["mean"] == 0
-    assert bits(found.by_kind["movie"], "b")["mean"] > bits(found.overall, "b")["mean"] > 0
-    assert found.by_class["simple"]["n_units"] == N_UNITS
+        assert gains[place] == NOTHING
+    assert bits(found.by_class["simple"], "b").mean == 0
+    assert bits(found.by_kind["movie"], "b").mean > bits(found.overall, "b").mean > 0
+    assert found.by_class["simple"].n_units == N_UNITS
     assert list(found.sessions) == ["a", "b"]
 
 
 def test_several_seeds_are_averaged_and_their_spread_is_told_apart() -> None:
     seeds = [run("b", mixed(share), seed=i) for i, share in enumerate((0.6, 0.7, 0.8))]
     found = compare([run("a", mixed(0.5)), *seeds])
-    alone = [
-        compare([replace(one, model="x")]).overall["models"]["x"]["bits_per_spike"]["mean"] for one in seeds
-    ]
-    score = found.overall["models"]["b"]["bits_per_spike"]
-    assert score["of_seeds"] == pytest.approx(alone)
-    assert score["mean"] == pytest.approx(np.mean(alone))
-    assert score["seed_sd"] == pytest.approx(np.std(alone, ddof=1))
-    assert found.overall["models"]["a"]["bits_per_spike"]["seed_sd"] is None
-    assert found.models["b"]["seeds"] == [0, 1, 2]
-    assert found.models["b"]["wall_s"] == 61.0
-    per_unit = [unit["bits_per_spike"]["b"] for unit in found.units]
-    assert np.mean(per_unit) == pytest.approx(score["mean"])
+    alone = [scores_of(compare([replace(one, model="x")]), "x").bits_per_spike.mean for one in seeds]
+    score = scores_of(found, "b").bits_per_spike
+    assert score.of_seeds == pytest.approx(alone)
+    assert score.mean == pytest.approx(np.mean(alone))
+    assert score.seed_sd == pytest.approx(np.std(alone, ddof=1))
+    assert scores_of(found, "a").bits_per_spike.seed_sd is None
+    assert found.models["b"].seeds == (0, 1, 2)
+    assert found.models["b"].wall_s == 61.0
+    per_unit = [unit.score("bits_per_spike", "b") or np.nan for unit in found.units]
+    assert np.mean(per_unit) == pytest.approx(score.mean)
 
 
 def test_models_that_differ_in_their_share_of_the_data_alone_are_one_family() -> None:
     a, b = run("a", mixed(0.5)), run("b", mixed(0.6))
     less = replace(a, model="a with less", train_share=0.3)
     found = compare([a, less, b]).models
-    assert {name: own["family"] for name, own in found.items()} == {"a": "a", "a with less": "a", "b": "b"}
-    assert found["a with less"]["train_share"] == 0.3
+    assert {name: own.family for name, own in found.items()} == {"a": "a", "a with less": "a", "b": "b"}
+    assert found["a with less"].train_share == 0.3
 
 
 def test_with_few_units_only_blocks_are_resampled_and_the_comparison_says_so() -> None:
     few = compare([run("a", mixed(0.5), n_units=4), run("b", mixed(0.8), n_units=4)])
-    assert few.settings["resampled"] == "blocks of time"
-    assert few.settings["n_units"] == 8
-    assert compare([run("a", mixed(0.5))]).settings["resampled"] == "units and blocks of time"
+    assert few.settings.resampled == "blocks of time"
+    assert few.settings.n_units == 8
+    assert compare([run("a", mixed(0.5))]).settings.resampled == "units and blocks of time"
 
 
 def test_traces_are_compared_by_correlation_alone() -> None:
     trace: dict[str, Any] = {"response_kind": "trace", "selection_metric": "correlation"}
     found = compare([run("a", mixed(0.5), **trace), run("b", np.square, **trace)])
-    assert set(found.matrix["b"]["a"]) == {"correlation"}
-    assert found.overall["ceiling"] is None
-    assert found.overall["models"]["a"]["fraction_of_ceiling"] is None
+    assert set(found.matrix["b"]["a"].to_json()) == {"correlation"}
+    assert found.overall.ceiling is None
+    assert found.overall.models["a"].fraction_of_ceiling is None
 
 
 def test_cc_norm_is_averaged_over_the_units_that_are_reliable_in_every_run() -> None:
     a, b = run("a", mixed(0.5)), run("b", mixed(0.8))
-    b.result.units[1]["cc_norm"] = None
+    units = list(b.result.units)
+    units[1] = units[1].model_copy(update={"cc_norm": None})
+    b = replace(b, result=b.result.model_copy(update={"units": tuple(units)}))
     found = compare([a, b]).models
     reliable = 2 * sum(i % 3 > 0 for i in range(N_UNITS)) - 1
-    assert [found[name]["cc_norm_n_units"] for name in "ab"] == [reliable, reliable]
-    assert found["a"]["cc_norm"] == pytest.approx(0.5)
+    assert [found[name].cc_norm_n_units for name in "ab"] == [reliable, reliable]
+    assert found["a"].cc_norm == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +310,7 @@ def test_runs_on_different_data_are_refused_with_what_differs() -> None:
 
 def with_sums(one: ScoredRun, change: Callable[[SessionSums], SessionSums]) -> ScoredRun:
     first, *others = one.result.sums
-    return replace(one, result=replace(one.result, sums=(change(first), *others)))
+    return replace(one, result=one.result.model_copy(update={"sums": (change(first), *others)}))
 
 
 def test_other_units_sessions_or_stretches_are_refused_by_name() -> None:
@@ -301,7 +327,7 @@ def test_other_units_sessions_or_stretches_are_refused_by_name() -> None:
     ):
         compare([a, moved])
     with pytest.raises(DataError, match="runs/b/seed-0: its evaluation holds no sums"):
-        compare([a, replace(b, result=replace(b.result, sums=()))])
+        compare([a, replace(b, result=b.result.model_copy(update={"sums": ()}))])
 
 
 def test_other_bins_of_the_same_units_are_refused() -> None:

@@ -16,7 +16,7 @@ from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import EvaluationResult, evaluate, load_evaluation, scoring
-from visioncore.evaluation.result import ROW_KEYS, SECTION_KEYS
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 RATE_HZ, N_BINS, BURN_IN, N_UNITS = 100.0, 1200, 10, 4
@@ -109,13 +109,36 @@ def scripted(spec: DataSpec, stride: int = 1) -> BinPredictor:
     return BinPredictor(spec.with_constants(constants), lambda *_: np.empty((0, 0)), stride=stride)
 
 
+ON_REPEATS = ("cc_norm", "feve", "correlation_to_average", "oracle")
+SECTION_KEYS = {
+    *("bits_per_spike", "correlation", "ceiling", "fraction_of_ceiling", "fraction_of_ceiling_ci95"),
+    *(*ON_REPEATS, *(f"{name}_n_units" for name in ON_REPEATS)),
+    *("n_repeats", "n_units", "n_excluded", "n_bins"),
+}
+"""What other people's scripts read of an evaluation's JSON; of a trace, rows have means in place of rates."""
+ROW_KEYS = {
+    *(
+        "session",
+        "unit_id",
+        "cell_class",
+        "spikes",
+        "recorded_rate_hz",
+        "predicted_rate_hz",
+        "bits_per_spike",
+    ),
+    *("ceiling", "correlation", "correlation_note", *ON_REPEATS, "fev", "snr", "n_repeats", "n_bins"),
+    "excluded_reason",
+}
+
+
 @dataclass
 class Setting:
     store: FakeStore
     twin: ScriptedPredictor
     calls: dict[str, int] = field(default_factory=dict)
 
-    def score(self, **options: Any) -> EvaluationResult:
+    def score(self, **options: Any) -> Any:
+        """Any, because a test knows which of its scores are defined."""
         return evaluate(self.twin, self.store, progress=False, **options)
 
 
@@ -142,39 +165,39 @@ def test_the_scores_are_those_of_the_test_bins_after_each_blocks_burn_in() -> No
         bins = scored_bins(session)
         rates, counts = 0.7 * session.true_rates[bins], session.counts[bins]
         per_unit.append(metrics.bits_per_spike(rates, counts, session.train_mean))
-        found = [row["bits_per_spike"] for row in result.units if row["session"] == session.id]
+        found = [row.bits_per_spike for row in result.units if row.session == session.id]
         np.testing.assert_allclose(found, per_unit[-1], rtol=1e-5)
         expected = metrics.correlation(rates, counts)[0]
-        found = [row["correlation"] for row in result.units if row["session"] == session.id]
+        found = [row.correlation for row in result.units if row.session == session.id]
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     overall = result.overall
-    assert overall["bits_per_spike"]["mean"] == pytest.approx(np.mean(per_unit), rel=1e-5)
-    spikes = np.array([row["spikes"] for row in result.units])
-    assert overall["bits_per_spike"]["pooled"] == pytest.approx(
+    assert overall.bits_per_spike.mean == pytest.approx(np.mean(per_unit), rel=1e-5)
+    spikes = np.array([row.spikes for row in result.units])
+    assert overall.bits_per_spike.pooled == pytest.approx(
         np.average(np.ravel(per_unit), weights=spikes), rel=1e-5
     )
-    assert overall["n_bins"] == 2 * len(scored_bins(s.store.fakes["a"]))
-    assert overall["n_units"] == 2 * N_UNITS
-    low, high = overall["bits_per_spike"]["ci95"]
-    assert low < overall["bits_per_spike"]["mean"] < high
+    assert overall.n_bins == 2 * len(scored_bins(s.store.fakes["a"]))
+    assert overall.n_units == 2 * N_UNITS
+    low, high = overall.bits_per_spike.ci95
+    assert low < overall.bits_per_spike.mean < high
 
 
 def test_the_truth_as_prediction_reaches_the_ceiling_exactly_and_half_of_it_does_not() -> None:
     whole = setting().score().overall
-    assert whole["fraction_of_ceiling"] == pytest.approx(1.0, rel=1e-6)
-    assert whole["fraction_of_ceiling_ci95"] == pytest.approx((1.0, 1.0), rel=1e-6)
-    assert whole["ceiling"]["bits_per_spike"] == pytest.approx(whole["bits_per_spike"]["mean"], rel=1e-6)
-    assert setting(factor=0.5).score().overall["fraction_of_ceiling"] < 0.95
+    assert whole.fraction_of_ceiling == pytest.approx(1.0, rel=1e-6)
+    assert whole.fraction_of_ceiling_ci95 == pytest.approx((1.0, 1.0), rel=1e-6)
+    assert whole.ceiling.bits_per_spike == pytest.approx(whole.bits_per_spike.mean, rel=1e-6)
+    assert setting(factor=0.5).score().overall.fraction_of_ceiling < 0.95
 
 
 def test_sections_cover_sessions_kinds_classes_and_phases() -> None:
     result = setting(stride=4).score()
     assert list(result.sessions) == ["a", "b"]
     assert list(result.by_kind) == ["movie", "noise"]
-    assert {name: part["n_units"] for name, part in result.by_class.items()} == {"complex": 4, "simple": 4}
+    assert {name: part.n_units for name, part in result.by_class.items()} == {"complex": 4, "simple": 4}
     assert list(result.by_phase) == ["0", "1", "2", "3"]
     for sections in (result.sessions, result.by_kind, result.by_phase):
-        assert sum(part["n_bins"] for part in sections.values()) == result.overall["n_bins"]
+        assert sum(part.n_bins for part in sections.values()) == result.overall.n_bins
 
 
 def test_a_prediction_that_is_bad_at_one_phase_shows_at_that_phase() -> None:
@@ -187,20 +210,20 @@ def test_a_prediction_that_is_bad_at_one_phase_shows_at_that_phase() -> None:
 
     s.twin.script = script
     phases = s.score().by_phase
-    assert phases["0"]["bits_per_spike"]["mean"] < phases["1"]["bits_per_spike"]["mean"] - 0.1
+    assert phases["0"].bits_per_spike.mean < phases["1"].bits_per_spike.mean - 0.1
 
 
 def test_bins_without_a_prediction_leave_model_and_ceiling_alike() -> None:
     s = setting(stride=30)
     result = s.score()
-    assert result.overall["n_bins"] == 2 * len(scored_bins(s.store.fakes["a"], skip=29))
-    assert result.overall["fraction_of_ceiling"] == pytest.approx(1.0, rel=1e-6)
+    assert result.overall.n_bins == 2 * len(scored_bins(s.store.fakes["a"], skip=29))
+    assert result.overall.fraction_of_ceiling == pytest.approx(1.0, rel=1e-6)
 
 
 def test_summed_bins_are_sums_of_counts_and_predictions() -> None:
     s = setting(factor=0.8)
     result = s.score(bin_ms=30.0)
-    assert result.settings["bin_ms"] == 30.0
+    assert result.settings.bin_ms == 30.0
     session = s.store.fakes["a"]
     pieces = []
     for block in session.blocks:
@@ -210,8 +233,8 @@ def test_summed_bins_are_sums_of_counts_and_predictions() -> None:
     bins = np.concatenate(pieces)
     rates, counts = 0.8 * session.true_rates[bins].sum(1), session.counts[bins].sum(1)
     expected = metrics.bits_per_spike(rates, counts, 3 * session.train_mean)
-    np.testing.assert_allclose([r["bits_per_spike"] for r in result.units[:N_UNITS]], expected, rtol=1e-5)
-    assert result.units[0]["recorded_rate_hz"] == pytest.approx(counts[:, 0].mean() * RATE_HZ / 3, rel=1e-5)
+    np.testing.assert_allclose([r.bits_per_spike for r in result.units[:N_UNITS]], expected, rtol=1e-5)
+    assert result.units[0].recorded_rate_hz == pytest.approx(counts[:, 0].mean() * RATE_HZ / 3, rel=1e-5)
 
 
 def test_coarser_bins_of_a_trace_are_means_of_trace_prediction_and_null() -> None:
@@ -223,11 +246,11 @@ def test_coarser_bins_of_a_trace_are_means_of_trace_prediction_and_null() -> Non
     bins = np.concatenate([np.arange(a, a + n) for (a, n), some in zip(starts, test, strict=True) if some])
     recorded, predicted = session.counts[bins], 0.8 * session.true_rates[bins]
     for i, row in enumerate(coarse.units[:N_UNITS]):
-        assert row["recorded_mean"] == pytest.approx(recorded[:, i].mean(), rel=1e-5)
-        assert row["predicted_mean"] == pytest.approx(predicted[:, i].mean(), rel=1e-5)
+        assert row.recorded_mean == pytest.approx(recorded[:, i].mean(), rel=1e-5)
+        assert row.predicted_mean == pytest.approx(predicted[:, i].mean(), rel=1e-5)
         averages = [values[:, i].reshape(-1, 3).mean(1) for values in (recorded, predicted)]
-        assert row["correlation"] == pytest.approx(np.corrcoef(*averages)[0, 1], rel=1e-5)
-        assert row["recorded_mean"] == pytest.approx(fine.units[i]["recorded_mean"], rel=0.05)
+        assert row.correlation == pytest.approx(np.corrcoef(*averages)[0, 1], rel=1e-5)
+        assert row.recorded_mean == pytest.approx(fine.units[i].recorded_mean, rel=0.05)
 
 
 def test_a_trace_on_a_high_baseline_is_no_constant_in_coarser_bins() -> None:
@@ -235,14 +258,14 @@ def test_a_trace_on_a_high_baseline_is_no_constant_in_coarser_bins() -> None:
     for session in s.store.fakes.values():
         session.true_rates = session.counts = 1e4 + 0.02 * session.true_rates
         session.train_mean = np.full(N_UNITS, 1e4)
-    assert s.score(bin_ms=30.0).overall["correlation"]["mean"] == pytest.approx(1.0, abs=1e-6)
+    assert s.score(bin_ms=30.0).overall.correlation.mean == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_summed_bin_counts_only_where_all_its_bins_are_valid() -> None:
     s = setting()
-    every_bin = s.score(bin_ms=30.0).sessions["a"]["n_bins"]
+    every_bin = s.score(bin_ms=30.0).sessions["a"].n_bins
     s.store.fakes["a"].is_valid[BURN_IN + 3 : BURN_IN + 10 : 6] = False
-    assert s.score(bin_ms=30.0).sessions["a"]["n_bins"] == every_bin - 2
+    assert s.score(bin_ms=30.0).sessions["a"].n_bins == every_bin - 2
 
 
 @pytest.mark.parametrize(("bin_ms", "nearest"), [(25.0, "20"), (4.0, "10"), (14.0, "10")])
@@ -300,15 +323,15 @@ def test_units_without_spikes_or_valid_bins_are_excluded_counted_and_explained()
     session.counts[:, 1] = 0
     session.is_valid[:, 2] = False
     result = s.score()
-    assert result.overall["n_excluded"] == 2
-    assert result.overall["n_units"] == 6
-    assert [row["excluded_reason"] for row in result.units[:4]] == [
+    assert result.overall.n_excluded == 2
+    assert result.overall.n_units == 6
+    assert [row.excluded_reason for row in result.units[:4]] == [
         None,
         "no spikes in the scored bins",
         "no valid bins",
         None,
     ]
-    assert np.isfinite(result.overall["bits_per_spike"]["mean"])
+    assert np.isfinite(result.overall.bits_per_spike.mean)
 
 
 def test_what_stands_in_bins_that_are_not_valid_changes_nothing() -> None:
@@ -328,10 +351,10 @@ def test_a_constant_prediction_scores_no_correlation_and_says_so() -> None:
     s = setting()
     s.twin.script = lambda session, bins, _: np.full((len(bins), N_UNITS), 0.3)
     result = s.score()
-    assert result.overall["correlation"]["mean"] == 0
-    assert result.overall["correlation"]["n_constant_predictions"] == 8
-    assert "constant" in result.units[0]["correlation_note"]
-    assert result.overall["bits_per_spike"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert result.overall.correlation.mean == 0
+    assert result.overall.correlation.n_constant_predictions == 8
+    assert "constant" in result.units[0].correlation_note
+    assert result.overall.bits_per_spike.mean == pytest.approx(0, abs=1e-6)
 
 
 def test_repeats_are_scored_over_all_of_them_and_reported_with_their_number() -> None:
@@ -343,11 +366,11 @@ def test_repeats_are_scored_over_all_of_them_and_reported_with_their_number() ->
     session = s.store.fakes["a"]
     repeats = np.stack([session.counts[b + BURN_IN : b + 100] for b in REPEATED])
     expected = metrics.cc_norm(repeats, session.true_rates[600 + BURN_IN : 700])
-    np.testing.assert_allclose([row["cc_norm"] for row in result.units[:N_UNITS]], expected, rtol=1e-5)
-    assert result.overall["n_repeats"] == result.settings["n_repeats"] == 4
-    assert result.overall["cc_norm_n_units"] == 8
-    assert result.overall["cc_norm"] == pytest.approx(1.0, abs=0.15)
-    assert result.by_kind["movie"]["cc_norm"] is None
+    np.testing.assert_allclose([row.cc_norm for row in result.units[:N_UNITS]], expected, rtol=1e-5)
+    assert result.overall.n_repeats == result.settings.n_repeats == 4
+    assert result.overall.cc_norm_n_units == 8
+    assert result.overall.cc_norm == pytest.approx(1.0, abs=0.15)
+    assert result.by_kind["movie"].cc_norm is None
 
 
 def test_units_without_reliable_signal_stay_out_of_the_mean_over_repeats() -> None:
@@ -356,9 +379,9 @@ def test_units_without_reliable_signal_stay_out_of_the_mean_over_repeats() -> No
         session.counts = np.random.default_rng(5).poisson(3 * session.true_rates).astype(np.float32)
         session.counts[:, 1] = np.random.default_rng(7).poisson(0.3, N_BINS)
     result = s.score()
-    assert result.overall["cc_norm_n_units"] == result.overall["feve_n_units"] == 6
-    reliable = [row["cc_norm"] for row in result.units if row["unit_id"][1] != "1"]
-    assert result.overall["cc_norm"] == pytest.approx(np.mean(reliable), rel=1e-12)
+    assert result.overall.cc_norm_n_units == result.overall.feve_n_units == 6
+    reliable = [row.cc_norm for row in result.units if row.unit_id[1] != "1"]
+    assert result.overall.cc_norm == pytest.approx(np.mean(reliable), rel=1e-12)
 
 
 @pytest.mark.parametrize("segment_s", [20.0, 0.5])
@@ -383,9 +406,9 @@ def test_showing_every_stimulus_twice_with_the_same_outcome_makes_no_interval_na
             [
                 np.ptp(interval)
                 for interval in (
-                    scores["bits_per_spike"]["ci95"],
-                    scores["correlation"]["ci95"],
-                    scores["ceiling"]["ci95"],
+                    scores.bits_per_spike.ci95,
+                    scores.correlation.ci95,
+                    scores.ceiling.ci95,
                 )
             ]
         )
@@ -411,8 +434,8 @@ def test_repeats_that_agree_in_video_and_behaviour_share_a_prediction_and_others
     s.twin.script = script
     result = s.score()
     assert seen.count(1.0) == 2
-    assert result.settings["behaviour"] == "recorded"
-    assert result.overall["fraction_of_ceiling"] < 1
+    assert result.settings.behaviour == "recorded"
+    assert result.overall.fraction_of_ceiling < 1
 
 
 def test_no_more_than_one_block_of_video_is_read_at_a_time() -> None:
@@ -426,16 +449,16 @@ def test_without_truth_the_ceiling_is_null() -> None:
     for session in s.store.fakes.values():
         session.truth_known = False
     overall = s.score().overall
-    assert overall["ceiling"]["bits_per_spike"] is None
-    assert overall["fraction_of_ceiling"] is None
+    assert overall.ceiling.bits_per_spike is None
+    assert overall.fraction_of_ceiling is None
 
 
 def test_with_truth_in_one_session_only_the_fraction_is_over_its_units() -> None:
     s = setting(factor=0.5)
     s.store.fakes["b"].truth_known = False
     result = s.score()
-    assert result.overall["fraction_of_ceiling"] == pytest.approx(
-        result.sessions["a"]["fraction_of_ceiling"], rel=1e-12
+    assert result.overall.fraction_of_ceiling == pytest.approx(
+        result.sessions["a"].fraction_of_ceiling, rel=1e-12
     )
 
 
@@ -444,11 +467,11 @@ def test_traces_have_a_correlation_and_no_bits_per_spike() -> None:
     for session in s.store.fakes.values():
         session.counts = session.true_rates * 2 - 1
     result = s.score()
-    assert result.settings["selection_metric"] == "correlation"
-    assert set(result.overall["bits_per_spike"].values()) == {None}
-    assert result.overall["correlation"]["mean"] == pytest.approx(1.0, abs=1e-6)
-    assert result.overall["fraction_of_ceiling"] is None
-    assert result.units[0]["spikes"] is None
+    assert result.settings.selection_metric == "correlation"
+    assert set(result.overall.bits_per_spike.to_json().values()) == {None}
+    assert result.overall.correlation.mean == pytest.approx(1.0, abs=1e-6)
+    assert result.overall.fraction_of_ceiling is None
+    assert result.units[0].spikes is None
 
 
 def test_a_split_without_bins_and_a_prediction_that_is_not_finite_are_errors() -> None:
@@ -478,10 +501,10 @@ def test_data_other_than_the_training_data_are_scored_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     s = setting()
-    s.twin.provenance["data_fingerprint"] = "beef"
-    assert s.score().settings["trained_on_these_data"] is None
-    s.twin.provenance["session_fingerprints"] = {"a": "beef", "b": "beef"}
-    assert s.score().settings["trained_on_these_data"] is False
+    s.twin.provenance = Provenance(data_fingerprint="beef")
+    assert s.score().settings.trained_on_these_data is None
+    s.twin.provenance = Provenance(data_fingerprint="beef", session_fingerprints={"a": "beef", "b": "beef"})
+    assert s.score().settings.trained_on_these_data is False
     assert "may hold data that the twin has seen" in caplog.text
 
 
@@ -500,7 +523,7 @@ def test_the_json_and_the_table_hold_the_result_and_belong_to_one_twin(tmp_path:
     assert lines[1].endswith("no spikes in the scored bins")
     again = load_evaluation(tmp_path / "test.json", s.twin, s.store)
     assert again is not None
-    assert again.overall["bits_per_spike"]["mean"] == result.overall["bits_per_spike"]["mean"]
+    assert again.overall.bits_per_spike.mean == result.overall.bits_per_spike.mean
     s.store.fingerprint = "other"
     assert load_evaluation(tmp_path / "test.json", s.twin, s.store) is None
     assert load_evaluation(tmp_path / "absent.json", s.twin, s.store) is None
@@ -534,8 +557,21 @@ def test_a_damaged_evaluation_counts_as_none(damage: Callable[[Any], Any], tmp_p
 
 def test_every_section_and_row_has_exactly_the_parts_that_a_reader_is_promised() -> None:
     result = setting().score()
-    assert result.overall.keys() == SECTION_KEYS
-    assert all(row.keys() >= ROW_KEYS for row in result.units)
+    told = result.to_json()
+    assert told["overall"].keys() == SECTION_KEYS
+    assert all(row.keys() == ROW_KEYS for row in told["units"])
+    trace = setting(kind="trace").score().to_json()["units"][0]
+    assert trace.keys() == {name.replace("rate_hz", "mean") for name in ROW_KEYS}
+
+
+def test_what_other_versions_say_beside_is_kept_and_what_they_need_not_say_may_be_missing() -> None:
+    raw = setting().score().to_json()
+    raw["overall"] |= {"novelty": [0.5]}
+    raw["settings"] |= {"mood": "good"}
+    del raw["overall"]["bits_per_spike"]["pooled"], raw["units"][0]["fev"]
+    again = EvaluationResult.from_json(raw)
+    assert again.to_json() == raw
+    assert (again.overall.bits_per_spike.pooled, again.units[0].fev) == (None, None)
 
 
 def test_a_run_folders_evaluation_keeps_the_sums_that_its_scores_are_made_of(tmp_path: Path) -> None:
@@ -550,10 +586,10 @@ def test_a_run_folders_evaluation_keeps_the_sums_that_its_scores_are_made_of(tmp
         assert (before.unit_ids, before.keys, before.kinds) == (after.unit_ids, after.keys, after.kinds)
         np.testing.assert_array_equal(before.model.gain, after.model.gain)
         assert after.ceiling is not None
-        rows = [row for row in loaded.units if row["session"] == after.session]
+        rows = [row for row in loaded.units if row.session == after.session]
         for sums, column in ((after.model, "bits_per_spike"), (after.ceiling, "ceiling")):
             total = sums.map(lambda a: a.sum(0)).bits_per_spike
-            np.testing.assert_allclose(total, [row[column] for row in rows], rtol=1e-12)
+            np.testing.assert_allclose(total, [getattr(row, column) for row in rows], rtol=1e-12)
     # Repeats are one row per stretch, whatever their number.
     assert sum("frozen" in key for key in loaded.sums[0].keys) == 1
 

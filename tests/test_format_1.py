@@ -43,9 +43,9 @@ def test_its_twin_predicts_what_it_did(store: RecordingStore) -> None:
 
 def test_its_twin_is_scored_and_says_on_what_it_was_trained(store: RecordingStore) -> None:
     result = evaluate(load_twin(OLD), store, progress=False)
-    assert result.overall["n_units"] == 12
+    assert result.overall.n_units == 12
     # Recordings were named by another fingerprint then: whether it is the same data cannot be told.
-    assert result.settings["trained_on_these_data"] is None
+    assert result.settings.trained_on_these_data is None
 
 
 def test_its_run_does_not_resume_and_says_why(tmp_path: Path) -> None:
@@ -67,5 +67,5 @@ def test_its_run_is_compared_with_one_of_today_on_the_same_bins(tmp_path: Path) 
     train(read_experiment(EXPERIMENTS / "model_configs" / "vivit_tiny.yaml", DATA, recipe, settings), new)
     runs = [read_run(*named_run(f"{name}={tmp_path / name}")) for name in ("old", "new")]
     comparison = compare(runs)
-    assert comparison.overall["n_units"] == 12
+    assert comparison.overall.n_units == 12
     assert list(comparison.models) == ["old", "new"]

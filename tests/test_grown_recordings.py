@@ -15,6 +15,7 @@ from visioncore.data import RecordingStore
 from visioncore.errors import CheckpointError
 from visioncore.evaluation import evaluate, load_evaluation
 from visioncore.model import Twin
+from visioncore.provenance import Provenance, RecordedData, RecordedExperiment, RecordedTraining
 from visioncore.report import write_report
 
 
@@ -26,11 +27,10 @@ def sessions() -> list[dict[str, Any]]:
 def trained(store: RecordingStore, *, knows_sessions: bool = True) -> Twin:
     """A twin that says of its training what training writes down."""
     twin = started(store)
-    twin.provenance = {"data_fingerprint": store.fingerprint}
-    if knows_sessions:
-        twin.provenance["session_fingerprints"] = {
-            name: session.fingerprint for name, session in store.sessions.items()
-        }
+    of_sessions = {name: session.fingerprint for name, session in store.sessions.items()}
+    twin.provenance = Provenance(
+        data_fingerprint=store.fingerprint, session_fingerprints=of_sessions if knows_sessions else None
+    )
     return twin
 
 
@@ -52,7 +52,7 @@ def test_a_recording_that_has_gained_a_session_is_a_note_and_no_failure(
     caplog.clear()
     scores = evaluate(twin, after, progress=False)
     assert "the twin does not know session 's1'; only s0 can be scored" in caplog.text
-    assert scores.settings["trained_on_these_data"] is True
+    assert scores.settings.trained_on_these_data is True
     assert scores.units == evaluate(twin, before, progress=False).units
 
 
@@ -143,7 +143,7 @@ def test_scrambled_pixels_are_not_asked_for_where_frames_are_of_one_value(
     twin = trained(store)
     result = audit(twin, store, progress=False)
     found = {finding.check: finding for finding in result.findings}
-    assert "pixels scrambled" not in {line["name"] for line in result.controls}
+    assert "pixels scrambled" not in {line.name for line in result.controls}
     if "pixels scrambled" in found:
         assert found["pixels scrambled"].level == "note"
         assert "nothing to scramble" in found["pixels scrambled"].sentence
@@ -174,7 +174,8 @@ def test_constants_of_a_twin_of_a_share_of_the_training_data_are_those_of_the_sh
 ) -> None:
     store = prepared(tmp_path, *sessions)
     twin = trained(store.with_train_share(0.4))
-    twin.provenance["experiment"] = {"training": {"train_share": share}}
+    made = RecordedExperiment(training=RecordedTraining(train_share=share))
+    twin.provenance = twin.provenance.model_copy(update={"experiment": made})
     found = {finding.check: finding for finding in leak_findings(twin, store, Progress(disable=True))}
     assert found["training data"].level == "pass"
     assert found["constants"].level == ("pass" if share == 0.4 else "fail"), found["constants"].sentence
@@ -187,7 +188,8 @@ def test_constants_of_each_session_are_recomputed_from_it_alone(
     darker = {**sessions[1], "stim": sessions[1]["stim"] // 2, "speed": sessions[1]["speed"] + 5}
     store = prepared(tmp_path, sessions[0], darker, normalisation="session")
     twin = trained(store)
-    twin.provenance["experiment"] = {"training": {}, "data": {"normalisation": claimed}}
+    made = RecordedExperiment(data=RecordedData(normalisation=claimed))
+    twin.provenance = twin.provenance.model_copy(update={"experiment": made})
     found = {finding.check: finding for finding in leak_findings(twin, store, Progress(disable=True))}
     assert found["constants"].level == ("pass" if claimed == "session" else "fail"), found[
         "constants"

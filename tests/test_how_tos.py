@@ -1,8 +1,10 @@
 """What the how-tos add does what they say: each page's code is executed, and held to what its slot asks for."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,10 +14,14 @@ from pages import ROOT, code_blocks
 from part_contracts import config_with, require_a_curve, require_contracts
 from visioncore.config import build_config, parse_yaml
 from visioncore.data import RecordingStore, prepare
+from visioncore.data.store import SessionStore
 from visioncore.errors import DataError
+from visioncore.evaluation import evaluate
+from visioncore.model import TwinConfig
 from visioncore.model.cores import NoCoreConfig, ViViTConfig
 from visioncore.model.grid_layers import SpaceLayerConfig, TimeLayerConfig
 from visioncore.model.linear import LowRankLinearConfig
+from visioncore.report.sections import Shown
 from visioncore.shapes import VideoShape
 
 HOW_TOS = ROOT / "docs" / "how_to"
@@ -167,3 +173,22 @@ def test_the_output_of_the_how_to_is_an_output() -> None:
     example = run_example(HOW_TOS / "add_an_output.md")
     require_contracts(config_with(output=example.SquareOutputConfig.tiny()))
     require_a_curve(example.SquareOutputConfig.tiny())
+
+
+def test_the_report_section_of_the_how_to_stands_on_the_page(
+    tiny_store: RecordingStore, tmp_path: Path
+) -> None:
+    example = run_example(HOW_TOS / "add_a_report_section.md")
+    config = TwinConfig(sampling_rate=tiny_store.spec.rate_hz, convnet=NoCoreConfig())
+    twin = config.build(tiny_store.spec).eval()
+    result = evaluate(twin, tiny_store, progress=False)
+    shown = Shown.of(twin, tiny_store, result, tmp_path)
+    assert example.depths(shown) is None
+    store = copy.copy(tiny_store)
+    spec = tiny_store.spec.sessions[0]
+    depth = {"depth_um": tuple(100 * i for i in range(len(spec.unit_ids)))}
+    own = SimpleNamespace(spec=spec.model_copy(update={"units": depth}))
+    store.sessions = {**tiny_store.sessions, spec.id: cast(SessionStore, own)}
+    section = example.depths(replace(shown, store=store))
+    assert section.title == "Depth"
+    assert section.html.count(" µm: ") == len([row for row in shown.scored if row.session == spec.id])

@@ -9,21 +9,39 @@ import pytest
 from rich.console import Console, RenderableType
 
 from visioncore import tables
-from visioncore.audit import AuditResult, Finding
+from visioncore.audit import AuditResult, AuditSettings, Finding
 from visioncore.benchmark import display
+from visioncore.comparison import ComparedSection, Comparison
+from visioncore.comparison.records import (
+    ComparisonSettings,
+    Difference,
+    ModelFacts,
+    ModelScore,
+    ModelScores,
+    PairedDifference,
+)
+from visioncore.evaluation import EvaluationResult, EvaluationSettings, Section, UnitRow
 
 LONG = [f"vivit-of-the-year-with-a-name-as-long-as-a-path-{k}" for k in range(4)]
 SHORT = ["vivit", "resnet", "x3d", "ln"]
-SETTINGS: dict[str, Any] = {
+CONDITIONS: dict[str, Any] = {
+    "split": "test",
+    "bin_ms": 4.1667,
+    "bins_summed": 1,
+    "sampling_rate_hz": 240.0,
+    "burn_in_s": 0.25,
+    "burn_in_bins": 60,
+    "null": "mean rate",
+    "rate_floor": 1e-9,
+    "causal": True,
+    "behaviour": "recorded",
     "response_kind": "counts",
     "selection_metric": "bits_per_spike",
     "n_sessions": 2,
-    "n_units": 90,
-    "split": "test",
-    "bin_ms": 4.1667,
-    "burn_in_s": 0.25,
-    "null": "mean rate",
-    "resampled": "units and blocks",
+    "twin_digest": "cafe",
+    "data_fingerprint": "f00d",
+    "trained_on_these_data": True,
+    "n_repeats": 0,
 }
 
 
@@ -42,20 +60,50 @@ def column(text: str) -> str:
     return re.sub(r"\s", "", "".join(line[:30] for line in text.splitlines()))
 
 
-def compared(names: list[str]) -> dict[str, Any]:
-    score = {"mean": 1.234, "ci95": (1.101, 1.302), "seed_sd": 0.01, "better_units": 0.5}
-    of_models = {
-        name: {"bits_per_spike": score, "correlation": score, "fraction_of_ceiling": 0.8} for name in names
+def compared(names: list[str], parameters: int = 1_234_567) -> Comparison:
+    score = ModelScore(mean=1.234, ci95=(1.101, 1.302), median=1.2, of_seeds=(1.2, 1.3), seed_sd=0.01)
+    own = ModelScores(
+        bits_per_spike=score, correlation=score, fraction_of_ceiling=0.8, fraction_of_ceiling_ci95=None
+    )
+    paired = PairedDifference(mean=1.234, ci95=(1.101, 1.302), better_units=0.5)
+    difference = Difference(bits_per_spike=paired, correlation=paired)
+    overall = ComparedSection(
+        n_units=90,
+        n_excluded=0,
+        ceiling=None,
+        models=dict.fromkeys(names, own),
+        differences=dict.fromkeys(names, difference),
+    )
+    facts = ModelFacts(
+        runs=("a", "b"),
+        seeds=(0, 1),
+        family=names[0],
+        train_share=1.0,
+        behaviour="recorded",
+        parameters=parameters,
+        training_flops=1e15,
+        wall_s=480,
+        cc_norm=0.8,
+        cc_norm_n_units=90,
+    )
+    told = {
+        "n_units": 90,
+        "n_excluded": 0,
+        "n_bins": 1000,
+        "resampled": "units and blocks",
+        "reference": names[0],
     }
-    cost = {"training_flops": 1e15, "wall_s": 480, "cc_norm": 0.8, "seeds": [0, 1], "parameters": 1_234_567}
-    return {
-        "settings": {**SETTINGS, "reference": names[0]},
-        "overall": {
-            "models": of_models,
-            "differences": {name: {"bits_per_spike": score} for name in names},
-        },
-        "models": dict.fromkeys(names, cost),
-    }
+    return Comparison(
+        settings=ComparisonSettings.from_json({**CONDITIONS, **told}),
+        models=dict.fromkeys(names, facts),
+        overall=overall,
+        sessions={},
+        by_kind={},
+        by_class={},
+        by_class_and_kind={},
+        matrix={},
+        units=(),
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -82,18 +130,29 @@ def test_no_number_of_a_comparison_is_divided_at_80_columns(width: int) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_sessions_with_long_names_are_told_in_full(width: int) -> None:
-    section = {
-        "bits_per_spike": {"mean": 1.234, "ci95": (1.101, 1.302)},
-        "fraction_of_ceiling": 0.8,
-        "correlation": {"mean": 0.3},
-        "n_units": 90,
-    }
-    scored = {
-        "settings": SETTINGS,
-        "overall": section,
-        "sessions": dict.fromkeys(LONG, section),
-        "by_kind": {"[natural] movie": section},
-    }
+    on_repeats = dict.fromkeys(("cc_norm", "feve", "correlation_to_average", "oracle"))
+    section = Section.from_json(
+        {
+            "bits_per_spike": {"mean": 1.234, "ci95": (1.101, 1.302)},
+            "correlation": {"mean": 0.3},
+            "ceiling": {},
+            "fraction_of_ceiling": 0.8,
+            "fraction_of_ceiling_ci95": None,
+            **on_repeats,
+            **{f"{name}_n_units": 0 for name in on_repeats},
+            **{"n_repeats": 0, "n_units": 90, "n_excluded": 0, "n_bins": 1000},
+        }
+    )
+    row = {"session": "a", "unit_id": "1", "cell_class": None, "excluded_reason": None, "n_repeats": 0}
+    scored = EvaluationResult(
+        settings=EvaluationSettings.from_json(CONDITIONS),
+        overall=section,
+        sessions=dict.fromkeys(LONG, section),
+        by_kind={"[natural] movie": section},
+        by_class={},
+        by_phase={},
+        units=(UnitRow.from_json({**row, "bits_per_spike": 1.2, "ceiling": None, "correlation": 0.3}),),
+    )
     text = shown(tables.scores(scored), width)
     for name in LONG:
         head, tail = name[:8], name[-4:]
@@ -106,9 +165,27 @@ def test_sessions_with_long_names_are_told_in_full(width: int) -> None:
 def test_findings_are_told_in_full_in_a_narrow_terminal() -> None:
     sentence = f"The twin was trained on these sessions: {', '.join(LONG)}."
     result = AuditResult(
-        {**SETTINGS, "audited_test_blocks": 3, "test_blocks": 4},
-        (Finding("training data", "note", sentence, {}, "say so [beside] the score"),),
-        (),
+        settings=AuditSettings(
+            audit_version=1,
+            visioncore="0.1.0",
+            twin_digest="cafe",
+            data_fingerprint="f00d",
+            seed=0,
+            audited_test_blocks=3,
+            test_blocks=4,
+            response_kind="counts",
+            bin_ms=4.1667,
+        ),
+        findings=(
+            Finding(
+                check="training data",
+                level="note",
+                sentence=sentence,
+                numbers={},
+                remedy="say so [beside] the score",
+            ),
+        ),
+        controls=(),
     )
     text = shown(tables.audit(result), 80)
     assert "training data" in re.sub(r"\s+", " ", text)
@@ -117,9 +194,7 @@ def test_findings_are_told_in_full_in_a_narrow_terminal() -> None:
 
 @pytest.mark.parametrize("parameters", [1_234_567, 123_456_789])
 def test_a_number_is_whole_where_no_heading_is(parameters: int) -> None:
-    results = compared(LONG)
-    results["models"] = {name: {**cost, "parameters": parameters} for name, cost in results["models"].items()}
-    text = shown(tables.comparison(results), 60)
+    text = shown(tables.comparison(compared(LONG, parameters)), 60)
     for number in ("1.234", "+1.101", "1.302", f"{parameters:,}", "80.0%", "1e+03"):
         assert len(re.findall(rf"(?<!\S){re.escape(number)}(?!\S)", text)) >= 3, number
 

@@ -17,6 +17,7 @@ from visioncore.errors import ConfigError, DataError
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.arguments import PixelScale, checked_behaviour
 from visioncore.model.cores.vivit import ViViT
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, Normalisation, SessionSpec
 
 HEIGHT, WIDTH, N_BINS = 6, 8, 60
@@ -287,7 +288,7 @@ def test_the_remedy_for_a_nonlinearity_on_traces_works() -> None:
 
 @pytest.fixture
 def saved(twin: Twin, tmp_path: Path) -> Path:
-    save_twin(twin, tmp_path / "twin.safetensors", {})
+    save_twin(twin, tmp_path / "twin.safetensors", Provenance())
     return tmp_path / "twin.safetensors"
 
 
@@ -343,6 +344,6 @@ def test_behaviour_too_large_for_the_model_is_refused_without_a_warning(twin: Tw
 def test_what_a_core_does_not_have_cannot_be_overridden(tmp_path: Path) -> None:
     model = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
     plain = build_config(TwinConfig, model, "m").build(spec().with_constants(CONSTANTS))
-    save_twin(plain, tmp_path / "twin.safetensors", {})
+    save_twin(plain, tmp_path / "twin.safetensors", Provenance())
     with pytest.raises(ConfigError, match=r"unknown key 'convnet\..*flash_attention'"):
         load_twin(tmp_path, overrides=["model.convnet.params.flash_attention=false"])

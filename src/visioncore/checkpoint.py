@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +20,7 @@ from visioncore.errors import CheckpointError, ConfigError
 from visioncore.migration import from_format_1
 from visioncore.model import Twin, TwinConfig
 from visioncore.model.renamed import renamed
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec
 
 FORMAT_VERSION = 2
@@ -33,14 +33,14 @@ OVERRIDABLE = (
 EXAMPLE = "model.convnet.params.flash_attention=false"
 
 
-def save_twin(twin: Twin, path: Path, provenance: Mapping[str, Any]) -> None:
+def save_twin(twin: Twin, path: Path, provenance: Provenance) -> None:
     """Write `twin` to `path`, atomically: a killed save leaves the old file or none."""
     header = json.dumps(
         {
             "format_version": FORMAT_VERSION,
             "model": dump_config(twin.config),
             "data": dump_config(twin.spec),
-            "provenance": dict(provenance),
+            "provenance": provenance.to_json(),
         },
         sort_keys=True,
         allow_nan=False,
@@ -78,7 +78,7 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
             )
         config = build_config(TwinConfig, contents["model"], f"{file} (model)")
         spec = build_config(DataSpec, contents["data"], f"{file} (data)")
-        provenance = contents["provenance"]
+        provenance = build_config(Provenance, contents["provenance"], f"{file} (provenance)")
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
     except ConfigError as error:

@@ -177,7 +177,7 @@ def evaluate(
         result.write_json(json_file)
     if table:
         result.write_table(table)
-    _print(tables.scores(result.to_json()))
+    _print(tables.scores(result))
     if counted is not None:
         typer.echo(str(counted))
 
@@ -249,7 +249,7 @@ def compare(
     from visioncore.run_folders import named_run, read_run
 
     comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
-    _print(tables.comparison(comparison.to_json()))
+    _print(tables.comparison(comparison))
     if out is not None:
         typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
 

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,40 @@ class Config(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, strict=True
     )
+
+
+class Record(Config):
+    """What was found, as a file keeps it: keys of other versions are kept, keys that were not set are not written."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values, that `from_json` reads."""
+        told: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        return told
+
+    @classmethod
+    def from_json(cls, raw: Any) -> Self:
+        """The record that `to_json` wrote.
+
+        Raises:
+            ConfigError: a key is missing, or holds a value of another kind.
+        """
+        return read_record(cls, raw)
+
+
+def read_record(record_class: type[C], raw: Any) -> C:
+    """Plain JSON values, as a program wrote them, as `record_class`.
+
+    Raises:
+        ConfigError: naming the first key that is missing or holds a value of another kind.
+    """
+    try:
+        return record_class.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "(top level)"
+        raise ConfigError(f"'{place}': {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
 class ComponentConfig(Config):

@@ -1,11 +1,12 @@
 """What evaluation, audit, comparison and report ask of a model: a twin, or anything else that predicts units."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec
 
 
@@ -40,8 +41,8 @@ class Predictor(Protocol):
         """Differs whenever predictions may: an evaluation is of this digest, and is not made twice for it."""
 
     @property
-    def provenance(self) -> Mapping[str, Any]:
-        """How it was made, as twins keep it (`data_fingerprint`, `session_fingerprints`, …); empty where not known."""
+    def provenance(self) -> Provenance:
+        """How it was made; `Provenance()` where nothing is known of that."""
 
     def columns(self, session: str, unit_ids: Sequence[str]) -> Int[np.ndarray, " units"]:
         """Where these units stand in the predictions.

@@ -3,9 +3,8 @@
 import csv
 import re
 from pathlib import Path
-from typing import Any
 
-from visioncore.audit import AUDIT_FILE, AuditResult, audit
+from visioncore.audit import AUDIT_FILE, AuditResult, AuditSettings, audit
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun
 from visioncore.config import build_config, dump_config
@@ -14,6 +13,7 @@ from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation import (
     EvaluationResult,
+    EvaluationSettings,
     Purpose,
     TestEvaluations,
     evaluate,
@@ -21,6 +21,7 @@ from visioncore.evaluation import (
     record_test_evaluation,
 )
 from visioncore.model import Twin
+from visioncore.provenance import Epoch
 from visioncore.recording import Split
 from visioncore.training.experiment import EXPERIMENT_FILE, TrainingConfig, recorded_data
 from visioncore.training.identity import identity
@@ -48,8 +49,7 @@ def evaluation_of(
 def audit_of(run: Path, twin: Twin, store: RecordingStore, *, keep: bool) -> AuditResult:
     """Audit a twin, count that as an evaluation of the test split, and keep it in the run folder."""
     result = audit(twin, store)
-    digests = {name: result.settings[name] for name in ("twin_digest", "data_fingerprint")}
-    counted = count_test_evaluation(run, digests, "audit")
+    counted = count_test_evaluation(run, result.settings, "audit")
     if counted is not None:
         result = result.with_evaluations(counted)
     if run.is_dir() and keep:
@@ -57,15 +57,16 @@ def audit_of(run: Path, twin: Twin, store: RecordingStore, *, keep: bool) -> Aud
     return result
 
 
-def count_test_evaluation(run: Path, settings: dict[str, Any], purpose: Purpose) -> TestEvaluations | None:
+def count_test_evaluation(
+    run: Path, settings: EvaluationSettings | AuditSettings, purpose: Purpose
+) -> TestEvaluations | None:
     """The one place that counts: whatever looks at the test split of a run folder's twin comes through here."""
     folder = run if run.is_dir() else run.parent
     if not (folder / EXPERIMENT_FILE).exists():
         return None
-    told = {key: value for key, value in settings.items() if key not in ("twin_digest", "data_fingerprint")}
-    return record_test_evaluation(
-        folder, settings["twin_digest"], settings["data_fingerprint"], told, purpose
-    )
+    told = settings.to_json() if isinstance(settings, EvaluationSettings) else {}
+    told = {key: value for key, value in told.items() if key not in ("twin_digest", "data_fingerprint")}
+    return record_test_evaluation(folder, settings.twin_digest, settings.data_fingerprint, told, purpose)
 
 
 def model_name(run_dir: Path) -> str:
@@ -97,18 +98,18 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     twin = load_twin(run_dir)
     data, base = recorded_data(run_dir)
     store = prepare(data, base)
-    experiment = twin.provenance.get("experiment")
-    if experiment is None:
+    made = twin.provenance.experiment
+    if made is None:
         raise CheckpointError(
             f"{run_dir}: its twin does not say how it was trained; expected one that `train` made"
         )
-    training = build_config(TrainingConfig, experiment["training"], f"{run_dir} (training)")
+    training = build_config(TrainingConfig, made.training.to_json(), f"{run_dir} (training)")
     steps, wall_s = training_so_far(run_dir / "logs" / "metrics.csv")
     flops = None
     if steps is not None:
         cost = describe(twin.config, twin.spec, training.clip_frames).training_flops_per_clip
         flops = float(cost) * training.clips_per_step * steps
-    same = identity(experiment)
+    same = identity(made.to_json())
     return ScoredRun(
         model=name,
         where=str(run_dir),
@@ -119,14 +120,14 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
             "training": {
                 key: value for key, value in same["training"].items() if key not in ("seed", "train_share")
             },
-            "balance": experiment["data"]["balance"],
+            "balance": made.data.balance,
             "minutes": None if (plan := read_plan(run_dir / PLAN_FILE)) is None else plan.minutes,
         },
         train_share=training.train_share,
         result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),
         parameters=sum(p.numel() for p in twin.parameters()),
         training_flops=flops,
-        wall_s=None if wall_s is None else wall_s + twin.provenance.get("initialise_s", 0.0),
+        wall_s=None if wall_s is None else wall_s + twin.provenance.initialise_s,
     )
 
 
@@ -139,8 +140,8 @@ def training_so_far(path: Path) -> tuple[int | None, float | None]:
             rows = list(csv.DictReader(file, strict=True))
         if not rows:
             return None, None
-        wall_s = rows[-1].get("wall_s")
-        return int(rows[-1]["step"]), float(wall_s) if wall_s else None
+        newest = Epoch.from_row(rows[-1])
+        return newest.step, newest.seconds
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(
             f"{path}: is no history of a training ({type(error).__name__}: {error}). Delete it, or train again"

@@ -1,8 +1,7 @@
 """Results as tables for a terminal: rich renderables, which the command line prints."""
 
-import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
@@ -13,6 +12,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from visioncore.audit import AuditResult
+    from visioncore.comparison import Comparison
+    from visioncore.evaluation import EvaluationResult
 
 
 LONGEST_NAME = 14
@@ -80,46 +81,43 @@ def _short_names(names: list[str]) -> tuple[dict[str, str], list[RenderableType]
     return letters, [legend]
 
 
-def scores(evaluation: dict[str, Any]) -> RenderableType:
-    """An evaluation's JSON: overall, and per session, kind of stimulus and class of cell."""
-    settings = evaluation["settings"]
-    counts = settings["response_kind"] == "counts"
+def scores(evaluation: "EvaluationResult") -> RenderableType:
+    """An evaluation: overall, and per session, kind of stimulus and class of cell."""
+    settings = evaluation.settings
+    counts = settings.counts
     told = table(
         "", *(["bits/spike", "95 % interval", "of ceiling"] if counts else []), "correlation", "units"
     )
-    rows = [("overall", evaluation["overall"])]
-    rows += [(f"session {name}", section) for name, section in evaluation["sessions"].items()]
-    rows += [(name, section) for name, section in evaluation["by_kind"].items()]
-    rows += [(name, section) for name, section in evaluation.get("by_class", {}).items()]
+    rows = [("overall", evaluation.overall)]
+    rows += [(f"session {name}", section) for name, section in evaluation.sessions.items()]
+    rows += [(name, section) for name, section in evaluation.by_kind.items()]
+    rows += [(name, section) for name, section in evaluation.by_class.items()]
     for name, section in rows:
         cells = []
         if counts:
-            bits = section["bits_per_spike"]
-            low_high = bits["ci95"]
-            share = section["fraction_of_ceiling"]
+            bits = section.bits_per_spike
             cells += [
-                _number(bits["mean"], "{:.3f}"),
-                "" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
-                _number(share, "{:.1%}"),
+                _number(bits.mean, "{:.3f}"),
+                _interval(bits.ci95, "{:.3f}"),
+                _number(section.fraction_of_ceiling, "{:.1%}"),
             ]
-        cells += [_number(section["correlation"]["mean"], "{:.3f}"), str(section["n_units"])]
+        cells += [_number(section.correlation.mean, "{:.3f}"), str(section.n_units)]
         told.add_row(Text(name), *cells)
     conditions = (
-        f"{settings['split']} split, bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of "
-        f"every block left out; null: {settings['null']}; causal"
+        f"{settings.split} split, bins of {settings.bin_ms:.2f} ms, the first {settings.burn_in_s:g} s of "
+        f"every block left out; null: {settings.null}; causal"
     )
     return Group(told, conditions)
 
 
-def comparison(compared: dict[str, Any]) -> RenderableType:
-    """A comparison's JSON: scores and paired differences, and what each model cost."""
-    settings = compared["settings"]
-    reference, metric = settings["reference"], settings["selection_metric"]
+def comparison(compared: "Comparison") -> RenderableType:
+    """A comparison: scores and paired differences, and what each model cost."""
+    settings = compared.settings
+    reference, metric = settings.reference, settings.selection_metric
     label = "bits/spike" if metric == "bits_per_spike" else metric
     counts = metric == "bits_per_spike"
-    overall = compared["overall"]
-    means = {name: own[metric]["mean"] for name, own in overall["models"].items()}
-    called, legend = _short_names(list(means))
+    overall = compared.overall
+    called, legend = _short_names(list(overall.models))
     scores = table(
         "",
         *(label, "95 % interval", f"less {called[reference]}", "paired 95 % interval", "better units"),
@@ -129,42 +127,40 @@ def comparison(compared: dict[str, Any]) -> RenderableType:
         *(["of ceiling", "correlation"] if counts else []),
         *("CC_norm", "seeds", "seed SD", "params", "TFLOP", "min"),
     )
-    for name in sorted(
-        means, key=lambda name: -math.inf if means[name] is None else means[name], reverse=True
-    ):
-        own = overall["models"][name]
+    for name in compared.ranked():
+        own = overall.models[name]
         score, difference, of_model = (
-            own[metric], overall["differences"][name][metric], compared["models"][name],
+            own.score(metric), overall.differences[name].score(metric), compared.models[name],
         )  # fmt: skip
         less = ["reference", "", ""]
         if name != reference:
             less = [
-                _number(difference["mean"], "{:+.3f}"),
-                _interval(difference["ci95"], "{:+.3f}"),
-                _number(difference["better_units"], "{:.0%}"),
+                _number(difference.mean, "{:+.3f}"),
+                _interval(difference.ci95, "{:+.3f}"),
+                _number(difference.better_units, "{:.0%}"),
             ]
-        cells = [_number(score["mean"], "{:.3f}"), _interval(score["ci95"], "{:.3f}"), *less]
+        cells = [_number(score.mean, "{:.3f}"), _interval(score.ci95, "{:.3f}"), *less]
         scores.add_row(Text(called[name]), *cells)
-        flops, wall_s = of_model["training_flops"], of_model["wall_s"]
+        flops, wall_s = of_model.training_flops, of_model.wall_s
         of_counts = [
-            _number(own["fraction_of_ceiling"], "{:.1%}"),
-            _number(own["correlation"]["mean"], "{:.3f}"),
+            _number(own.fraction_of_ceiling, "{:.1%}"),
+            _number(own.correlation.mean, "{:.3f}"),
         ]
         cells = [
             *(of_counts if counts else []),
-            _number(of_model["cc_norm"], "{:.2f}"),
-            str(len(of_model["seeds"])),
-            _number(score["seed_sd"], "{:.3f}", ""),
-            "–" if of_model["parameters"] is None else f"{of_model['parameters']:,}",
+            _number(of_model.cc_norm, "{:.2f}"),
+            str(len(of_model.seeds)),
+            _number(score.seed_sd, "{:.3f}", ""),
+            "–" if of_model.parameters is None else f"{of_model.parameters:,}",
             _number(None if flops is None else flops / 1e12, "{:.3g}", "not known"),
             _number(None if wall_s is None else wall_s / 60, "{:.1f}", "not known"),
         ]
         facts.add_row(Text(called[name]), *cells)
-    sessions = settings["n_sessions"]
+    sessions = settings.n_sessions
     conditions = (
-        f"{settings['n_units']} units of {sessions} session{'s' if sessions != 1 else ''}; {settings['split']} split, "
-        f"bins of {settings['bin_ms']:.2f} ms, the first {settings['burn_in_s']:g} s of every block left out; null: "
-        f"{settings['null']}; causal; intervals resample {settings['resampled']}, the same for all models"
+        f"{settings.n_units} units of {sessions} session{'s' if sessions != 1 else ''}; {settings.split} split, "
+        f"bins of {settings.bin_ms:.2f} ms, the first {settings.burn_in_s:g} s of every block left out; null: "
+        f"{settings.null}; causal; intervals resample {settings.resampled}, the same for all models"
     )
     return Group(scores, facts, *legend, conditions)
 
@@ -186,18 +182,19 @@ def audit(result: "AuditResult") -> RenderableType:
         colour = colours[finding.level]
         told = [finding.sentence, finding.remedy] if remedies else [finding.sentence]
         findings.add_row(finding.check, f"[{colour}]{finding.level}[/]", *map(escape, told))
-    counts = result.settings["response_kind"] == "counts"
+    counts = result.settings.response_kind == "counts"
     names = ["correlation", *(["bits_per_spike", "recalibrated_bits_per_spike"] if counts else [])]
     labels = {"correlation": "correlation", "bits_per_spike": "bits/spike"}
     scores = table("test split", "", *(f"{labels.get(name, 'recalibrated')} (95 %)" for name in names))
     for line in result.controls:
         cells = []
         for name in names:
-            low_high = _interval(line[name]["ci95"], "{:.3f}")
-            cells.append(_number(line[name]["mean"], "{:.3f}") + (low_high and f" ({low_high})"))
-        scores.add_row(line["name"], line["role"], *cells)
-    ran, of = result.settings["audited_test_blocks"], result.settings["test_blocks"]
-    conditions = f"controls on {ran} of {of} test blocks"
+            score = getattr(line, name)
+            low_high = _interval(score.ci95, "{:.3f}")
+            cells.append(_number(score.mean, "{:.3f}") + (low_high and f" ({low_high})"))
+        scores.add_row(line.name, line.role, *cells)
+    ran, of = result.settings.audited_test_blocks, result.settings.test_blocks
+    conditions = f"controls on {ran}{'' if of is None else f' of {of}'} test blocks"
     if counts:
         conditions += "; recalibrated: rate' = a + b rate fitted on the scored counts"
     return Group(findings, scores, conditions)

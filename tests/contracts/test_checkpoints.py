@@ -19,6 +19,7 @@ from visioncore.model.cores import CoreConfig, ViViTConfig
 from visioncore.model.modulators import (
     ModulatorConfig,
 )
+from visioncore.provenance import Provenance
 
 
 @every_part
@@ -28,7 +29,7 @@ def test_a_twin_rebuilds_itself_from_its_file_alone(
     """In a new process, in an empty folder, with no YAML and no data."""
     twin = make_twin(core, modulator)
     path = tmp_path / "twin.safetensors"
-    save_twin(twin, path, {"seed": 3})
+    save_twin(twin, path, Provenance(seed=3))
     video, behaviour = make_inputs(batch=1)
     np.savez(tmp_path / "in.npz", video=video[0, 0].numpy(), behaviour=behaviour[0].numpy())
     log = tmp_path.with_suffix(".log")
@@ -41,7 +42,7 @@ def test_a_twin_rebuilds_itself_from_its_file_alone(
 def test_a_twin_with_any_byte_changed_is_refused_or_the_same(tmp_path: Path) -> None:
     twin = make_twin(linear=False)
     path = tmp_path / "twin.safetensors"
-    save_twin(twin, path, {})
+    save_twin(twin, path, Provenance())
     intact = path.read_bytes()
     weights = twin.state_dict()
     header_end = 8 + int.from_bytes(intact[:8], "little")
@@ -76,7 +77,7 @@ def test_weights_that_do_not_match_every_tensor_are_not_loaded(tmp_path: Path) -
     from visioncore.checkpoint import load_pretrained_core
 
     donor = make_twin()
-    save_twin(donor, tmp_path / "donor.safetensors", {})
+    save_twin(donor, tmp_path / "donor.safetensors", Provenance())
     same = make_twin()
     with torch.no_grad():
         for parameter in same.parameters():
@@ -97,7 +98,7 @@ def test_weights_that_do_not_match_every_tensor_are_not_loaded(tmp_path: Path) -
 def test_the_header_names_every_unit(tmp_path: Path) -> None:
     from safetensors import safe_open
 
-    save_twin(make_twin(), tmp_path / "t.safetensors", {"note": "x"})
+    save_twin(make_twin(), tmp_path / "t.safetensors", Provenance.from_json({"note": "x"}))
     with safe_open(tmp_path / "t.safetensors", framework="pt") as opened:
         header = json.loads(opened.metadata()["visioncore"])
     assert [s["unit_ids"] for s in header["data"]["sessions"]] == [["a", "b", "c"], ["a", "d"]]

@@ -54,13 +54,13 @@ def test_a_unit_that_is_silent_in_training_leaves_every_score_with_that_reason(
         store = prepared(tmp_path / "silent", silent)
     assert "1 of 4 units have no spike in training (1)" in caplog.text
     result = evaluate(started(store), store, progress=False)
-    reasons = [row["excluded_reason"] for row in result.units]
+    reasons = [row.excluded_reason for row in result.units]
     assert reasons == [None, "no spikes in the training data", None, None]
     whole = prepared(tmp_path / "whole", clean)
-    others = [row["bits_per_spike"] for row in evaluate(started(whole), whole, progress=False).units]
-    scores = [row["bits_per_spike"] for row in result.units]
+    others = [row.bits_per_spike or np.nan for row in evaluate(started(whole), whole, progress=False).units]
+    scores = [row.bits_per_spike or np.nan for row in result.units]
     assert [scores[i] for i in (0, 2, 3)] == pytest.approx([others[i] for i in (0, 2, 3)], abs=0.02)
-    assert result.overall["bits_per_spike"]["mean"] == pytest.approx(np.mean([scores[i] for i in (0, 2, 3)]))
+    assert result.overall.bits_per_spike.mean == pytest.approx(np.mean([scores[i] for i in (0, 2, 3)]))
 
 
 def test_a_trace_that_never_changes_in_training_leaves_every_score(
@@ -70,8 +70,8 @@ def test_a_trace_that_never_changes_in_training_leaves_every_score(
     still["spikes"][SPLIT_OF_BIN == "train", 2] = 1.5
     store = prepared(tmp_path, still, kind="trace")
     result = evaluate(started(store), store, progress=False)
-    assert result.units[2]["excluded_reason"] == "the trace never changes in the training data"
-    assert result.overall["n_units"] == 3
+    assert result.units[2].excluded_reason == "the trace never changes in the training data"
+    assert result.overall.n_units == 3
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -11,6 +11,7 @@ from visioncore.errors import ConfigError, DataError
 from visioncore.model import Twin
 from visioncore.model.modulators import FiLMConfig
 from visioncore.predictor import Predictor
+from visioncore.provenance import Provenance
 from visioncore.spec import SessionSpec
 
 FIRST = SPEC.sessions[0]
@@ -38,7 +39,7 @@ def test_a_session_that_comes_changes_no_rate_of_the_others(twin: Twin) -> None:
     for session in twin.sessions:
         assert torch.equal(rates(more, session).nan_to_num(-1.0), rates(twin, session).nan_to_num(-1.0))
     assert rates(more, "new")[:, twin.first_predicted_bin :].isfinite().all()
-    assert more.provenance["made_from"] == twin.digest != more.digest
+    assert more.provenance.made_from == twin.digest != more.digest
 
 
 def test_its_weights_are_its_own(twin: Twin) -> None:
@@ -61,7 +62,7 @@ def test_a_session_that_goes_leaves_the_others(twin: Twin) -> None:
 def test_the_trunk_alone_is_a_twin_file_that_takes_sessions_again(twin: Twin, tmp_path: Path) -> None:
     trunk = twin.without_sessions(*twin.sessions)
     assert {name.partition(".")[0] for name in trunk.state_dict()} == {"trunk"}
-    save_twin(trunk, tmp_path / "trunk.safetensors", {})
+    save_twin(trunk, tmp_path / "trunk.safetensors", Provenance())
     again = load_twin(tmp_path / "trunk.safetensors")
     with pytest.raises(DataError, match="it has none"):
         rates(again, "a")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from predictors import ScriptedPredictor
@@ -33,7 +34,7 @@ def test_a_predictor_that_is_no_twin_goes_all_the_way(tiny_store: RecordingStore
     predictor = constant(tiny_store)
     assert isinstance(predictor, Predictor)
     result = evaluate(predictor, tiny_store, progress=False)
-    assert abs(result.overall["bits_per_spike"]["mean"]) < 1e-6
+    assert result.overall.bits_per_spike.mean == pytest.approx(0.0, abs=1e-6)
     result.write_to(tmp_path)
     assert load_evaluation(tmp_path / "evaluation_test.json", predictor, tiny_store) is not None
     assert load_evaluation(tmp_path / "evaluation_test.json", twin_of(tiny_store), tiny_store) is None
@@ -47,6 +48,6 @@ def test_a_predictor_that_is_no_twin_goes_all_the_way(tiny_store: RecordingStore
         for name, own in (("constant", predictor), ("twin", twin_of(tiny_store)))
     ]
     comparison = compare(runs)
-    assert comparison.models["constant"]["parameters"] is None
+    assert comparison.models["constant"].parameters is None
     shown = write_comparison(comparison, tmp_path / "comparison", title="two").read_text(encoding="utf-8")
     assert "constant" in shown

@@ -41,7 +41,7 @@ def comparison(
         "models": {name: score(mean, metric) for name, mean in means.items()},
         "differences": {name: difference(mean - means[names[0]], metric) for name, mean in means.items()},
     }
-    return Comparison(
+    told: dict[str, Any] = dict(
         settings={
             "split": "test",
             "bin_ms": 4.17,
@@ -96,6 +96,7 @@ def comparison(
             for i in range(25)
         ],
     )
+    return Comparison.from_json(told)
 
 
 @pytest.fixture(scope="module")

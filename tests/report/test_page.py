@@ -16,7 +16,7 @@ from visioncore.data import DataConfig, RecordingStore, build_data_config, prepa
 from visioncore.errors import DataError
 from visioncore.evaluation import evaluate, record_test_evaluation
 from visioncore.model import Twin, TwinConfig
-from visioncore.report import write_report
+from visioncore.report import SECTIONS, Section, Shown, write_report
 
 RATE_HZ, TRIAL, N_UNITS = 60.0, 120, 3
 HISTORY = """step,train_loss,validation_loss,validation_score,learning_rate,gradient_norm
@@ -218,3 +218,38 @@ def test_a_damaged_history_is_named_with_the_remedy(
     (tmp_path / "logs" / "metrics.csv").write_text(damaged)
     with pytest.raises(DataError, match=r"metrics\.csv: is no history.*Delete it, or train again"):
         report(tiny_store, tmp_path, core="none")
+
+
+def test_a_section_of_ones_own_is_added_with_one_line_and_stands_where_it_is_named(
+    tiny_store: RecordingStore, tmp_path: Path
+) -> None:
+    def weather(shown: Shown) -> Section:
+        return Section(
+            "Weather & units", f"<p>dry, {shown.result.overall.n_units} units</p>", anchor="weather"
+        )
+
+    def nothing(shown: Shown) -> None:
+        return None
+
+    twin = tiny_twin(tiny_store, core="none")
+    result = evaluate(twin, tiny_store, progress=False)
+    page = write_report(
+        twin, tiny_store, result, tmp_path, sections=(*SECTIONS, nothing, weather)
+    ).read_text()
+    told = '<section id="weather">\n<h2>Weather &amp; units</h2>\n<p>dry, 8 units</p>\n</section>'
+    assert result.overall.n_units == 8
+    assert page.index("<h2>Configuration and provenance</h2>") < page.index(told)
+    only = write_report(twin, tiny_store, result, tmp_path, sections=(weather,)).read_text()
+    assert re.findall("<h2>(.*?)</h2>", only) == ["Weather &amp; units"]
+
+
+def test_the_sections_stand_in_the_order_of_their_tuple(page: str) -> None:
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "What it saw, and what the twin says",
+        "Responses to repeated stimuli",
+        "Every unit",
+        "Receptive fields",
+        "Training",
+        "Tables",
+        "Configuration and provenance",
+    ]

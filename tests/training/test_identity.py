@@ -128,11 +128,11 @@ def test_what_a_run_was_computed_on_stands_in_its_twin(folder: Path, run: Path) 
     saving["best"] = (float("-inf"), float("-inf"))
     torch.save(checkpoint, run / "last.ckpt")
     train(experiment(folder), run)
-    machines = load_twin(run).provenance["machines"]
-    assert [machine["from_step"] for machine in machines] == [0, 2]
-    assert machines[0]["device"] == "another machine"
-    assert machines[1]["accelerator"] == "cpu"
-    assert machines[1]["num_nodes"] == 1
+    machines = load_twin(run).provenance.machines
+    assert [machine.from_step for machine in machines] == [0, 2]
+    assert machines[0].device == "another machine"
+    assert machines[1].accelerator == "cpu"
+    assert machines[1].num_nodes == 1
 
 
 def test_the_best_twin_of_a_run_of_version_1_stays_the_best(folder: Path, run: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_short_training_finds_receptive_fields_and_beats_the_linear_model(
     before = evaluate(start.eval(), store, progress=False).to_json()["overall"]["bits_per_spike"]["mean"]
     after = evaluate(twin, store, progress=False).to_json()["overall"]["bits_per_spike"]["mean"]
     assert after > before + 0.05
-    assert twin.provenance["data_fingerprint"] == store.fingerprint
+    assert twin.provenance.data_fingerprint == store.fingerprint
 
 
 def test_where_training_starts_is_the_first_candidate(folder: Path, tmp_path: Path) -> None:
@@ -137,7 +137,8 @@ def test_where_training_starts_is_the_first_candidate(folder: Path, tmp_path: Pa
     )
     train(harmful, tmp_path / "harmful")
     twin = load_twin(tmp_path / "harmful")
-    assert twin.provenance["metrics"]["step"] == 0
+    assert twin.provenance.metrics is not None
+    assert twin.provenance.metrics.step == 0
     torch.manual_seed(harmful.training.seed)
     store = prepare(harmful.data, harmful.data_dir)
     model = with_window_from_data(harmful.model, store, harmful.training.initialise)

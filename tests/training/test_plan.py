@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from visioncore.provenance import Epoch
 from visioncore.training.clock import Clock
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.optim import learning_rate_factor
@@ -168,7 +169,7 @@ class Run:
                     break
             self.machine.now += self.epoch_end_s
             self.clock.on_train_epoch_end(trainer, module)
-            module.history.append({"wall_s": module.wall_s()})
+            module.history.append(Epoch(step=0, wall_s=module.wall_s()))
             trainer.current_epoch += 1
         self.clock.on_train_end(trainer, module)
         assert self.steps == module.plan.max_steps

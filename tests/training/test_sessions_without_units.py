@@ -20,6 +20,6 @@ def test_a_session_without_units_is_passed_over(tmp_path: Path) -> None:
     assert {clip.session for index in range(5) for clip in clips[index]} == {"s0"}
     blocks = ValidationBlocks(store, 2)
     assert {blocks[index].session for index in range(len(blocks))} == {"s0"}
-    assert evaluate(twin, store, progress=False).overall["n_units"] == N_UNITS
+    assert evaluate(twin, store, progress=False).overall.n_units == N_UNITS
     with pytest.raises(DataError, match="no session has units"):
         ClipDataset(store.only(["s1"]), 60, 4, seed=0, balance="session")

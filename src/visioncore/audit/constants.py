@@ -45,10 +45,10 @@ def constants_from_train(store: RecordingStore, twin: Predictor, found: Scan) ->
     numbers: Json = {"mismatches": wrong}
     if wrong:
         sentence = f"Not the training split's: {'; '.join(wrong)}.{untold}"
-        return Finding("constants", "fail", sentence, numbers, _REMEDY)
+        return Finding(check="constants", level="fail", sentence=sentence, numbers=numbers, remedy=_REMEDY)
     whose = "the store's" if untold else "the store's and the twin's"
     sentence = f"Normalisation ({whose}) and null rates are those of the training bins, recomputed.{untold}"
-    return Finding("constants", "note" if untold else "pass", sentence, numbers)
+    return Finding(check="constants", level="note" if untold else "pass", sentence=sentence, numbers=numbers)
 
 
 def _origin(all_data: bool) -> str:
@@ -96,14 +96,14 @@ def _pooled(moments: Sequence[dict[str, Moments]], places: Sequence[str]) -> Mom
 
 
 def _pooling(twin: Predictor) -> str:
-    made = twin.provenance.get("experiment")
-    return str(made.get("data", {}).get("normalisation", "pooled")) if made else "pooled"
+    made = twin.provenance.experiment
+    return made.data.normalisation if made else "pooled"
 
 
 def train_share(twin: Predictor) -> float:
     """The share of the training blocks that the twin was trained on; all where its file does not say."""
-    made = twin.provenance.get("experiment")
-    return float(made["training"].get("train_share", 1.0)) if made else 1.0
+    made = twin.provenance.experiment
+    return made.training.train_share if made else 1.0
 
 
 def _fits(moments: Moments, mean: np.ndarray, std: np.ndarray) -> bool:
@@ -139,31 +139,31 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 def training_data(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether the twin was trained on this very preparation of the data, or on the sessions of it that it knows."""
-    fingerprint = twin.provenance.get("data_fingerprint")
+    fingerprint = twin.provenance.data_fingerprint
     numbers: Json = {"trained_on": fingerprint, "evaluated_on": store.fingerprint}
     found = trained_on(twin, store)
     if found == "these data":
         sentence = "The twin was trained on this very preparation of the data: its test split is this one."
-        return Finding("training data", "pass", sentence, numbers)
+        return Finding(check="training data", level="pass", sentence=sentence, numbers=numbers)
     gained = [name for name in store.sessions if name not in twin.sessions]
     lost = [name for name in twin.sessions if name not in store.sessions]
     changes = [f"{verb} {', '.join(names)}" for verb, names in (("gained", gained), ("lost", lost)) if names]
     since = f" The recording has {' and '.join(changes)} since." if changes else ""
     if found == "these sessions":
         sentence = f"The twin was trained on these very sessions: their test split is this one.{since}"
-        return Finding("training data", "note", sentence, numbers)
+        return Finding(check="training data", level="note", sentence=sentence, numbers=numbers)
     if found == "not known":
         sentence = f"The twin does not say on which data of these sessions it was trained.{since}"
         remedy = (
             "only its maker can tell whether it has seen this test split; train it with 'visioncore train'"
         )
-        return Finding("training data", "note", sentence, numbers, remedy)
+        return Finding(check="training data", level="note", sentence=sentence, numbers=numbers, remedy=remedy)
     sentence = (
         f"The twin was trained on other data (fingerprint {str(fingerprint)[:12]}, here {store.fingerprint[:12]}): it "
         f"may have been trained on this test split.{since}"
     )
     remedy = "evaluate on the data of its training, or on a recording that shares nothing with them"
-    return Finding("training data", "fail", sentence, numbers, remedy)
+    return Finding(check="training data", level="fail", sentence=sentence, numbers=numbers, remedy=remedy)
 
 
 def whole_counts(store: RecordingStore) -> Finding:
@@ -174,7 +174,11 @@ def whole_counts(store: RecordingStore) -> Finding:
             "seen in them; it would make every score acausal."
         )
         return Finding(
-            "responses", "note", sentence, {"response_kind": "trace"}, "say how the traces were made"
+            check="responses",
+            level="note",
+            sentence=sentence,
+            numbers={"response_kind": "trace"},
+            remedy="say how the traces were made",
         )
     fractional = 0
     for session in store.sessions.values():
@@ -185,5 +189,10 @@ def whole_counts(store: RecordingStore) -> Finding:
     if fractional:
         sentence = f"{fractional:,} spike counts are not whole numbers: smoothed spikes score too high."
         remedy = "store whole counts per bin, or set response_kind: trace and say how they were smoothed"
-        return Finding("responses", "fail", sentence, numbers, remedy)
-    return Finding("responses", "pass", "All spike counts are whole numbers: no smoothing.", numbers)
+        return Finding(check="responses", level="fail", sentence=sentence, numbers=numbers, remedy=remedy)
+    return Finding(
+        check="responses",
+        level="pass",
+        sentence="All spike counts are whole numbers: no smoothing.",
+        numbers=numbers,
+    )

@@ -1,44 +1,79 @@
 """What an audit found, and its way to a file and back."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from visioncore.audit.controls import Role
+from visioncore.config import Config, Record, read_record
 from visioncore.data.store import RecordingStore
-from visioncore.errors import DataError
-from visioncore.evaluation import TestEvaluations, write_atomically
+from visioncore.errors import ConfigError, DataError
+from visioncore.evaluation import Estimate, TestEvaluations, write_atomically
 from visioncore.predictor import Predictor
+from visioncore.spec import ResponseKind
 
 Json = dict[str, Any]
 Level = Literal["pass", "note", "fail"]
 
 AUDIT_FILE = "audit.json"
-AUDIT_VERSION = 1
-_LEVELS = ("pass", "note", "fail")
-_LINE_KEYS = frozenset(["name", "role", "correlation", "bits_per_spike", "recalibrated_bits_per_spike"])
+AUDIT_VERSION: Literal[1] = 1
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Config):
     """One check: `note` is for the reader to judge, `fail` is a reason not to believe the score."""
 
     check: str
     level: Level
     sentence: str
     numbers: Json
+    """What the check measured, in JSON values: its own keys, for people's scripts. Nothing here reads them."""
     remedy: str = ""
     """What to do; empty where nothing needs doing."""
 
 
-@dataclass(frozen=True)
-class AuditResult:
+class ControlScores(Record):
+    """Means over units, each with its interval; None where a score is not defined, as bits/spike of traces."""
+
+    correlation: Estimate | None = None
+    bits_per_spike: Estimate | None = None
+    recalibrated_bits_per_spike: Estimate | None = None
+
+
+class ControlLine(Record):
+    """The scores of one prediction, and how far they are from the intact twin's and from behaviour alone."""
+
+    name: str
+    role: Role
+    correlation: Estimate
+    bits_per_spike: Estimate | None
+    recalibrated_bits_per_spike: Estimate | None
+    less_intact: ControlScores | None = None
+    less_behaviour_only: ControlScores | None = None
+
+
+class AuditSettings(Record):
+    """What was audited."""
+
+    audit_version: Literal[1]
+    """`AUDIT_VERSION`, of which an audit of another version is not read."""
+    visioncore: str
+    twin_digest: str
+    data_fingerprint: str
+    seed: int
+    audited_test_blocks: int
+    """That are left after burn-in, and that controls ran on."""
+    test_blocks: int | None = None
+    """None in an audit of before they were counted."""
+    response_kind: ResponseKind
+    bin_ms: float
+
+
+class AuditResult(Config):
     """All findings, and the scores of the controls that some of them rest on."""
 
-    settings: Json
+    settings: AuditSettings
     findings: tuple[Finding, ...]
-    controls: tuple[Json, ...]
+    controls: tuple[ControlLine, ...]
     """The intact score, the reference levels and the controls, each with its role, its scores and intervals."""
 
     @property
@@ -53,39 +88,36 @@ class AuditResult:
         several = evaluations.n_twins > 1
         remedy = "say so beside the score: a twin chosen by its test score needs another test split"
         counted = Finding(
-            "test evaluations", "note" if several else "pass", sentence, numbers, remedy if several else ""
+            check="test evaluations",
+            level="note" if several else "pass",
+            sentence=sentence,
+            numbers=numbers,
+            remedy=remedy if several else "",
         )
-        return replace(self, findings=(*self.findings, counted))
+        return self.model_copy(update={"findings": (*self.findings, counted)})
 
     def to_json(self) -> Json:
         """The result as plain JSON values."""
         return {
-            "settings": self.settings,
+            "settings": self.settings.to_json(),
             "passed": self.passed,
-            "findings": [vars(finding) for finding in self.findings],
-            "controls": list(self.controls),
+            "findings": [finding.model_dump(mode="json") for finding in self.findings],
+            "controls": [line.to_json() for line in self.controls],
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "AuditResult":
+    def from_json(cls, raw: Any) -> "AuditResult":
         """The result that `to_json` wrote.
 
         Raises:
             DataError: it is not one.
         """
         try:
-            findings = tuple(Finding(**finding) for finding in raw["findings"])
-            result = cls(raw["settings"], findings, tuple(raw["controls"]))
-            sound = (
-                result.settings["audit_version"] == AUDIT_VERSION
-                and all(f.level in _LEVELS and isinstance(f.numbers, dict) for f in findings)
-                and all(line.keys() >= _LINE_KEYS for line in result.controls)
-            )
-        except (TypeError, KeyError, AttributeError):
-            sound = False
-        if not sound:
-            raise DataError("not an audit of this version of VisionCore; run 'visioncore audit' again")
-        return result
+            return read_record(cls, {name: raw[name] for name in cls.model_fields})
+        except (ConfigError, TypeError, KeyError):
+            raise DataError(
+                "not an audit of this version of VisionCore; run 'visioncore audit' again"
+            ) from None
 
     def write_json(self, path: Path) -> None:
         write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
@@ -99,5 +131,5 @@ def load_audit(path: Path, twin: Predictor, store: RecordingStore) -> AuditResul
         result = AuditResult.from_json(json.loads(path.read_text(encoding="utf-8")))
     except ValueError:
         return None
-    same = (result.settings.get("twin_digest"), result.settings.get("data_fingerprint"))
+    same = (result.settings.twin_digest, result.settings.data_fingerprint)
     return result if same == (twin.digest, store.fingerprint) else None

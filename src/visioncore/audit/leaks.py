@@ -17,6 +17,7 @@ from visioncore.audit.likeness import (
     likeness,
 )
 from visioncore.audit.scan import Scan
+from visioncore.config import Config, dump_config
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore
 from visioncore.predictor import Predictor
@@ -32,9 +33,31 @@ _GROUP_REMEDY = (
 )
 
 
+class SharedFrames(Config):
+    """How many frames of a split were found in another."""
+
+    split: str
+    found_in: str
+    frames: int
+    by_chance: int
+    """Of their mirror images, which share by chance alone."""
+    compared: int
+    examples: tuple[Json, ...] = ()
+    """Where a frame stands in either split, by the split's name; of look-alikes also how alike they are."""
+
+    @property
+    def share(self) -> float:
+        """Of the frames that were compared."""
+        return self.frames / self.compared if self.compared else 0.0
+
+    def to_json(self) -> Json:
+        """What the audit's file tells of them."""
+        return {**dump_config(self), "share": self.share}
+
+
 def exact_duplicates(found: Scan) -> Finding:
     """Frames of a split that stand in another, to the last bit."""
-    pairs: list[Json] = []
+    pairs: list[SharedFrames] = []
     for split, others in _PAIRS:
         mine = found.frames[split]
         for other in others:
@@ -49,7 +72,14 @@ def exact_duplicates(found: Scan) -> Finding:
                 for i, j in zip(chosen.tolist(), twins.tolist(), strict=True)
             ]
             pairs.append(
-                _counts(split, other, int(shared.sum()), int(by_chance.sum()), len(shared), examples)
+                SharedFrames(
+                    split=split,
+                    found_in=other,
+                    frames=int(shared.sum()),
+                    by_chance=int(by_chance.sum()),
+                    compared=len(shared),
+                    examples=tuple(examples),
+                )
             )
     return _about_frames("exact duplicates", "the same to the last bit", pairs)
 
@@ -59,12 +89,12 @@ def near_duplicates(found: Scan, advance: Callable[[int], None]) -> Finding:
     rows, columns = found.sampled["test"].shape[1:]
     if min(rows, columns) < SMALLEST_SIDE:
         return Finding(
-            "near duplicates",
-            "note",
-            f"Not checked: frames of {rows} by {columns} pixels agree by chance once they may be moved.",
-            {"rows": rows, "columns": columns},
+            check="near duplicates",
+            level="note",
+            sentence=f"Not checked: frames of {rows} by {columns} pixels agree by chance once they may be moved.",
+            numbers={"rows": rows, "columns": columns},
         )
-    pairs: list[Json] = []
+    pairs: list[SharedFrames] = []
     for split, others in _PAIRS:
         for other in others:
             pairs.append(_look_alikes(found, split, other))
@@ -74,10 +104,10 @@ def near_duplicates(found: Scan, advance: Callable[[int], None]) -> Finding:
     return _about_frames("near duplicates", what, pairs)
 
 
-def _look_alikes(found: Scan, split: str, other: str) -> Json:
+def _look_alikes(found: Scan, split: str, other: str) -> SharedFrames:
     mine, theirs = found.sampled[split], found.sampled[other]
     if not len(mine) or not len(theirs):
-        return _counts(split, other, 0, 0, 0, [])
+        return SharedFrames(split=split, found_in=other, frames=0, by_chance=0, compared=0)
     distinctive = is_distinctive(mine)
     counts, examples = [], []
     # What looks alike in a mirror as well is what frames of this kind share by chance.
@@ -98,51 +128,53 @@ def _look_alikes(found: Scan, split: str, other: str) -> Json:
                         "correlation": round(float(alike[i].max()), 3),
                     }
                 )
-    return _counts(split, other, counts[0], counts[1], len(mine), examples)
+    return SharedFrames(
+        split=split,
+        found_in=other,
+        frames=counts[0],
+        by_chance=counts[1],
+        compared=len(mine),
+        examples=tuple(examples),
+    )
 
 
-def _counts(split: str, other: str, n: int, by_chance: int, compared: int, examples: list[Json]) -> Json:
-    return {
-        "split": split,
-        "found_in": other,
-        "frames": n,
-        "by_chance": by_chance,
-        "compared": compared,
-        "share": n / compared if compared else 0.0,
-        "examples": examples,
-    }
-
-
-def _about_frames(check: str, what: str, pairs: list[Json]) -> Finding:
+def _about_frames(check: str, what: str, pairs: list[SharedFrames]) -> Finding:
     """Fails where more frames are shared than mirrored frames, which share by chance alone."""
-    if not any(pair["compared"] for pair in pairs):
+    numbers: Json = {"pairs": [pair.to_json() for pair in pairs]}
+    if not any(pair.compared for pair in pairs):
         sentence = "Not checked: every frame is of one value all over, so that single frames tell nothing."
-        return Finding(check, "note", sentence, {"pairs": pairs})
+        return Finding(check=check, level="note", sentence=sentence, numbers=numbers)
     leaks = [
         pair
         for pair in pairs
-        if pair["frames"] > max(2 * pair["by_chance"], pair["by_chance"] + TOLERATED * pair["compared"])
+        if pair.frames > max(2 * pair.by_chance, pair.by_chance + TOLERATED * pair.compared)
     ]
-    some = leaks or [pair for pair in pairs if pair["frames"]]
-    above_chance = any(pair["frames"] > pair["by_chance"] for pair in pairs)
+    some = leaks or [pair for pair in pairs if pair.frames]
+    above_chance = any(pair.frames > pair.by_chance for pair in pairs)
     level: Level = "fail" if leaks else "note" if above_chance else "pass"
     if not some:
-        compared = ", ".join(f"{pair['compared']:,} {pair['split']}" for pair in pairs[-2:])
+        compared = ", ".join(f"{pair.compared:,} {pair.split}" for pair in pairs[-2:])
         sentence = f"No frame of one split is in another, {what} ({compared} frames with contrast compared)."
-        return Finding(check, level, sentence, {"pairs": pairs})
+        return Finding(check=check, level=level, sentence=sentence, numbers=numbers)
     told = "; ".join(
-        f"{pair['frames']:,} of {pair['compared']:,} {pair['split']} frames ({pair['share']:.2%}; by chance "
-        f"{pair['by_chance']:,}) are in {pair['found_in']}, {what}"
-        + (f", such as {_example(pair)}" if pair["examples"] else "")
+        f"{pair.frames:,} of {pair.compared:,} {pair.split} frames ({pair.share:.2%}; by chance "
+        f"{pair.by_chance:,}) are in {pair.found_in}, {what}"
+        + (f", such as {_example(pair)}" if pair.examples else "")
         for pair in some
     )
     sentence = f"{told}." + ("" if leaks else " That is no more than chance gives, or too few to matter.")
-    return Finding(check, level, sentence, {"pairs": pairs}, _GROUP_REMEDY if leaks else "")
+    return Finding(
+        check=check,
+        level=level,
+        sentence=sentence,
+        numbers=numbers,
+        remedy=_GROUP_REMEDY if leaks else "",
+    )
 
 
-def _example(pair: Json) -> str:
-    example = pair["examples"][0]
-    return f"{example[pair['split']]} and {example[pair['found_in']]}"
+def _example(pair: SharedFrames) -> str:
+    example = pair.examples[0]
+    return f"{example[pair.split]} and {example[pair.found_in]}"
 
 
 def _place(found: Scan, block: int, at: int) -> str:
@@ -170,13 +202,15 @@ def repeats_astride(found: Scan) -> Finding:
     numbers["n_straddling"] = len(straddling)
     if not straddling:
         sentence = f"Each of {len(names):,} stimulus ids and groups and {len(clips):,} different clips is in one split."
-        return Finding("repeats astride", "pass", sentence, numbers)
+        return Finding(check="repeats astride", level="pass", sentence=sentence, numbers=numbers)
     first = straddling[0]
     places = " and ".join(f"{split} ({where})" for split, where in first["splits"].items())
     sentence = (
         f"{len(straddling):,} stimuli are in two splits: {first['what']} '{first['name']}' in {places}."
     )
-    return Finding("repeats astride", "fail", sentence, numbers, _GROUP_REMEDY)
+    return Finding(
+        check="repeats astride", level="fail", sentence=sentence, numbers=numbers, remedy=_GROUP_REMEDY
+    )
 
 
 def context(store: RecordingStore, twin: Predictor) -> Finding:
@@ -214,7 +248,11 @@ def context(store: RecordingStore, twin: Predictor) -> Finding:
     if overlaps:
         sentence = f"{len(overlaps):,} blocks share bins with the one before ({overlaps[0]}). {state}"
         return Finding(
-            "context", "fail", sentence, numbers, "prepare the recording again; no bin may count twice"
+            check="context",
+            level="fail",
+            sentence=sentence,
+            numbers=numbers,
+            remedy="prepare the recording again; no bin may count twice",
         )
     if close:
         sentence = (
@@ -225,8 +263,10 @@ def context(store: RecordingStore, twin: Predictor) -> Finding:
             "fine where the stimulus breaks between them; where the recording runs on, give no trials, so that "
             "time blocks with gaps are cut"
         )
-        return Finding("context", "note", sentence, numbers, remedy)
-    return Finding("context", "pass", f"No two blocks share a bin. {state}", numbers)
+        return Finding(check="context", level="note", sentence=sentence, numbers=numbers, remedy=remedy)
+    return Finding(
+        check="context", level="pass", sentence=f"No two blocks share a bin. {state}", numbers=numbers
+    )
 
 
 def _neighbours(blocks: tuple[Block, ...]) -> Iterator[tuple[Block, Block]]:

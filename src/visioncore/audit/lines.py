@@ -8,14 +8,14 @@ from jaxtyping import Bool, Float32, Float64
 
 from visioncore import metrics
 from visioncore.audit.controls import ROLES, AuditedBlock, Predictions, Role, segments_of
-from visioncore.audit.findings import Json
+from visioncore.audit.findings import ControlLine, ControlScores
 from visioncore.audit.recalibration import recalibrated
+from visioncore.evaluation import Estimate
 from visioncore.metrics import Sums
 
 FEWEST_BLOCKS = 6
 """Blocks to resample, where units are too few: chance has all of five on one side of zero in 3 % of cases, so that an
 interval from fewer than six says nothing."""
-SCORES = ("correlation", "bits_per_spike", "recalibrated_bits_per_spike")
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,11 @@ class Score:
         """The central 95 % of the draws."""
         return metrics.interval(self.draws)
 
-    def as_json(self) -> Json:
+    @property
+    def estimate(self) -> Estimate:
+        """Without the draws, as it is told; empty where the mean is not finite."""
         finite = bool(np.isfinite(self.mean))
-        return {"mean": float(self.mean) if finite else None, "ci95": self.ci95 if finite else None}
+        return Estimate(mean=float(self.mean) if finite else None, ci95=self.ci95 if finite else None)
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,25 @@ def _score(sessions: list[Sums], name: str) -> Score:
     return Score(mean, metrics.population_draws(sessions, lambda sums: getattr(sums, name)))
 
 
-def as_json(lines: dict[str, Line]) -> tuple[Json, ...]:
+def told(lines: dict[str, Line]) -> tuple[ControlLine, ...]:
     """Every line with its scores, and how far it is from the intact twin and from behaviour alone."""
-    rows = []
-    for line in lines.values():
-        row: Json = {"name": line.name, "role": line.role}
-        row |= {name: line.scores[name].as_json() if name in line.scores else None for name in SCORES}
-        for base in ("intact", "behaviour only"):
-            row[f"less_{base.replace(' ', '_')}"] = {
-                name: score.less(lines[base].scores[name]).as_json() for name, score in line.scores.items()
-            }
-        rows.append(row)
-    return tuple(rows)
+    return tuple(
+        ControlLine(
+            name=line.name,
+            role=line.role,
+            correlation=line.scores["correlation"].estimate,
+            bits_per_spike=_estimate(line, "bits_per_spike"),
+            recalibrated_bits_per_spike=_estimate(line, "recalibrated_bits_per_spike"),
+            less_intact=_less(line, lines["intact"]),
+            less_behaviour_only=_less(line, lines["behaviour only"]),
+        )
+        for line in lines.values()
+    )
+
+
+def _estimate(line: Line, name: str) -> Estimate | None:
+    return line.scores[name].estimate if name in line.scores else None
+
+
+def _less(line: Line, base: Line) -> ControlScores:
+    return ControlScores(**{name: s.less(base.scores[name]).estimate for name, s in line.scores.items()})

@@ -8,9 +8,9 @@ from rich.progress import Progress
 import visioncore
 from visioncore.audit.constants import constants_from_train, train_share, training_data, whole_counts
 from visioncore.audit.controls import ROLES, Predictions, SessionControls, audited_blocks
-from visioncore.audit.findings import AUDIT_VERSION, AuditResult, Finding
+from visioncore.audit.findings import AUDIT_VERSION, AuditResult, AuditSettings, Finding
 from visioncore.audit.leaks import context, exact_duplicates, near_duplicates, repeats_astride
-from visioncore.audit.lines import Line, LineScores, as_json
+from visioncore.audit.lines import Line, LineScores, told
 from visioncore.audit.scan import scan
 from visioncore.audit.verdicts import about_controls
 from visioncore.data.store import RecordingStore
@@ -45,18 +45,18 @@ def audit(
         controls = bar.add_task("Audit: controls", total=len(store.sessions) * len(ROLES))
         lines = control_lines(twin, store, seed, lambda: bar.advance(controls))
     findings += about_controls(lines)
-    settings = {
-        "audit_version": AUDIT_VERSION,
-        "visioncore": visioncore.__version__,
-        "twin_digest": twin.digest,
-        "data_fingerprint": store.fingerprint,
-        "seed": seed,
-        "audited_test_blocks": tested,
-        "test_blocks": sum(len(session.blocks_in("test")) for session in store.sessions.values()),
-        "response_kind": store.spec.response_kind,
-        "bin_ms": 1000 / store.spec.rate_hz,
-    }
-    return AuditResult(settings, tuple(findings), as_json(lines))
+    settings = AuditSettings(
+        audit_version=AUDIT_VERSION,
+        visioncore=visioncore.__version__,
+        twin_digest=twin.digest,
+        data_fingerprint=store.fingerprint,
+        seed=seed,
+        audited_test_blocks=tested,
+        test_blocks=sum(len(session.blocks_in("test")) for session in store.sessions.values()),
+        response_kind=store.spec.response_kind,
+        bin_ms=1000 / store.spec.rate_hz,
+    )
+    return AuditResult(settings=settings, findings=tuple(findings), controls=told(lines))
 
 
 def leak_findings(

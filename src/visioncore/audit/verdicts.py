@@ -42,29 +42,47 @@ def about_controls(lines: dict[str, Line]) -> list[Finding]:
             f"Too few blocks and units for an interval (correlation {intact['correlation'].mean:.3f} intact): the "
             "controls are listed, and not judged."
         )
-        return [Finding("stimulus", "note", sentence, {}, "audit with more test data")]
+        return [
+            Finding(
+                check="stimulus",
+                level="note",
+                sentence=sentence,
+                numbers={},
+                remedy="audit with more test data",
+            )
+        ]
     if not skill[0] > 0:
         sentence = (
             f"The twin predicts nothing on the test split (correlation {_told(intact['correlation'])}): the controls "
             "have nothing to fall from."
         )
-        return [Finding("stimulus", "note", sentence, {}, "train the twin, or look at its curves")]
+        return [
+            Finding(
+                check="stimulus",
+                level="note",
+                sentence=sentence,
+                numbers={},
+                remedy="train the twin, or look at its curves",
+            )
+        ]
     first = _about_stimulus(lines)
     return [first, *(_about_control(lines, name) for name in SURVIVES if name in lines)] + [
-        Finding(name, "note", NOT_RUN[name], {}) for name in SURVIVES if name not in lines
+        Finding(check=name, level="note", sentence=NOT_RUN[name], numbers={})
+        for name in SURVIVES
+        if name not in lines
     ]
 
 
 def _about_stimulus(lines: dict[str, Line]) -> Finding:
     adds = {name: _difference(lines, "intact", "behaviour only", name) for name in _criteria(lines)}
-    numbers = {name: difference.as_json() for name, difference in adds.items()}
+    numbers = {name: difference.estimate.to_json() for name, difference in adds.items()}
     told = "; ".join(f"{LABELS[name]} {_told(difference)}" for name, difference in adds.items())
     if all(_surely_positive(difference) for difference in adds.values()):
         sentence = f"The stimulus matters: intact less behaviour only (mean grey), {told}."
-        return Finding("stimulus", "pass", sentence, numbers)
+        return Finding(check="stimulus", level="pass", sentence=sentence, numbers=numbers)
     sentence = f"The twin ignores the stimulus: on a grey screen it is no worse (intact less behaviour only, {told})."
     remedy = "its score is not about vision; look at receptive fields and training curves"
-    return Finding("stimulus", "fail", sentence, numbers, remedy)
+    return Finding(check="stimulus", level="fail", sentence=sentence, numbers=numbers, remedy=remedy)
 
 
 def _about_control(lines: dict[str, Line], name: str) -> Finding:
@@ -81,8 +99,8 @@ def _about_control(lines: dict[str, Line], name: str) -> Finding:
         remains = _surely_positive(excess) and excess.mean > TOLERATED_REST * adds
         numbers[score] = {
             "level": kept.name,
-            "above_level": excess.as_json(),
-            "below_intact": fall.as_json(),
+            "above_level": excess.estimate.to_json(),
+            "below_intact": fall.estimate.to_json(),
             "rest_tolerated": TOLERATED_REST * adds,
         }
         told.append(
@@ -93,11 +111,25 @@ def _about_control(lines: dict[str, Line], name: str) -> Finding:
     level: Level = "fail" if above or not falls else "pass"
     scores = "; ".join(told)
     if level == "pass":
-        return Finding(name, level, f"Falls to what it may keep: {scores}.", numbers)
+        return Finding(
+            check=name, level=level, sentence=f"Falls to what it may keep: {scores}.", numbers=numbers
+        )
     if not falls:
-        return Finding(name, level, f"The score survives: {scores}.", numbers, REMEDIES[name])
+        return Finding(
+            check=name,
+            level=level,
+            sentence=f"The score survives: {scores}.",
+            numbers=numbers,
+            remedy=REMEDIES[name],
+        )
     why = " and ".join(LABELS[score] for score in above)
-    return Finding(name, level, f"Does not fall far enough in {why}: {scores}.", numbers, REMEDIES[name])
+    return Finding(
+        check=name,
+        level=level,
+        sentence=f"Does not fall far enough in {why}: {scores}.",
+        numbers=numbers,
+        remedy=REMEDIES[name],
+    )
 
 
 def _criteria(lines: dict[str, Line]) -> list[str]:

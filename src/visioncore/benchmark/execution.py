@@ -8,19 +8,20 @@ import csv
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any, Literal
+from typing import Literal
 
 from visioncore.benchmark.commands import command, only_here
-from visioncore.benchmark.suite import PlannedRun
+from visioncore.benchmark.suite import PlannedRun, RunSettings
 from visioncore.checkpoint import load_twin
 from visioncore.comparison import ScoredRun, compare
-from visioncore.config import differing_keys
+from visioncore.config import Record, differing_keys
 from visioncore.data import prepare
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.evaluation import load_evaluation
+from visioncore.provenance import Epoch
 from visioncore.report import write_comparison
 from visioncore.run_folders import read_run
 from visioncore.training.identity import identity
@@ -29,11 +30,10 @@ from visioncore.training.plan import PLAN_FILE, read_plan, write_record
 State = Literal["waiting", "begun", "training", "evaluating", "finished", "failed"]
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Record):
     """RUN.json beside a run folder."""
 
-    settings: dict[str, Any]
+    settings: RunSettings
     wall_s: float
     """Time that the benchmark has spent on the run, start-up and evaluation included."""
     finished: bool
@@ -110,8 +110,8 @@ class Benchmark:
 
     def _carry_out(self, run: PlannedRun, watch: Watch) -> bool:
         with only_here(run.log, run.name) as log:
-            record = _read_record(run) or RunRecord(run.settings(), wall_s=0.0, finished=False)
-            write_record(run.record, vars(record))
+            record = _read_record(run) or RunRecord(settings=run.settings(), wall_s=0.0, finished=False)
+            write_record(run.record, record.to_json())
             started, trained = time.monotonic(), _trained(run.folder)
 
             def tell(state: State) -> None:
@@ -125,7 +125,8 @@ class Benchmark:
                 )
             finally:
                 spent_s = record.wall_s + time.monotonic() - started
-                write_record(run.record, vars(replace(record, wall_s=spent_s, finished=sound)))
+                after = record.model_copy(update={"wall_s": spent_s, "finished": sound})
+                write_record(run.record, after.to_json())
             watch(run, Progress("finished" if sound else "failed", _trained(run.folder), 0.0))
             return sound
 
@@ -173,15 +174,15 @@ def _trained(run_dir: Path) -> float:
         return 0.0
     with history.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return min(int(rows[-1]["step"]) / plan.max_steps, 1.0) if rows else 0.0
+    return min(Epoch.from_row(rows[-1]).step / plan.max_steps, 1.0) if rows else 0.0
 
 
 def _read_record(run: PlannedRun) -> RunRecord | None:
     if not run.record.exists():
         return None
     try:
-        return RunRecord(**json.loads(run.record.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return RunRecord.from_json(json.loads(run.record.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise CheckpointError(
             f"{run.record}: is damaged ({error}); delete it together with {run.folder}, and train again"
         ) from None
@@ -192,7 +193,7 @@ def _require_same_settings(run: PlannedRun) -> None:
     if record is None:
         return
     recorded, now = (
-        {**settings, "experiment": identity(settings["experiment"])}
+        {**settings.to_json(), "experiment": identity(settings.experiment)}
         for settings in (record.settings, run.settings())
     )
     if different := sorted(differing_keys(recorded, now)):

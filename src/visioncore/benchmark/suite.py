@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from visioncore.config import Config, load_config
+from visioncore.config import Config, Record, load_config
 from visioncore.errors import ConfigError
 from visioncore.recording import Split
 from visioncore.run_folders import SEED_FOLDER
@@ -49,6 +49,14 @@ class SuiteModel(Config):
     def overrides(self) -> tuple[str, ...]:
         """All of them, the linear path's included."""
         return (*self.set, *(() if self.linear else ("model.linear={type: none}",)))
+
+
+class RunSettings(Record):
+    """What a run of a suite was begun with."""
+
+    experiment: dict[str, Any]
+    """Every setting of its training."""
+    minutes_per_run: float | None
 
 
 class SuiteConfig(Config):
@@ -178,9 +186,9 @@ class PlannedRun:
         """What the run was begun with, and how it went."""
         return self.folder.with_name(f"{self.folder.name}.json")
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> RunSettings:
         """What must not change between two starts of a benchmark."""
-        return {"experiment": self.experiment.resolved(), "minutes_per_run": self.minutes}
+        return RunSettings(experiment=self.experiment.resolved(), minutes_per_run=self.minutes)
 
 
 def read_suite(path: Path) -> SuiteConfig:

@@ -13,10 +13,20 @@ import numpy as np
 from jaxtyping import Float64
 
 from visioncore import metrics
+from visioncore.comparison.records import (
+    ComparedSection,
+    ComparedUnit,
+    ComparisonSettings,
+    Difference,
+    ModelFacts,
+    ModelScore,
+    ModelScores,
+    PairedDifference,
+)
 from visioncore.comparison.result import Comparison
-from visioncore.comparison.scored_run import Json, ScoredRun, aligned, by_model
+from visioncore.comparison.scored_run import ScoredRun, aligned, by_model
 from visioncore.errors import ConfigError
-from visioncore.evaluation import SessionSums
+from visioncore.evaluation import Metric, SessionSums, UnitRow
 from visioncore.evaluation.population import exclusion_reasons, number
 from visioncore.metrics import Sums
 
@@ -52,12 +62,14 @@ class _Paired:
 
     def __init__(self, sums: dict[str, list[list[SessionSums]]], first: ScoredRun, reference: str) -> None:
         self.sums, self.first, self.reference = sums, first, reference
-        self.counts = first.result.settings["response_kind"] == "counts"
-        self.scores = ("bits_per_spike", "correlation") if self.counts else ("correlation",)
-        class_of = {(row["session"], row["unit_id"]): row["cell_class"] for row in first.result.units}
+        self.counts = first.result.settings.counts
+        self.scores: tuple[Metric, ...] = (
+            ("bits_per_spike", "correlation") if self.counts else ("correlation",)
+        )
+        class_of = {(row.session, row.unit_id): row.class_name for row in first.result.units}
         self.template = next(iter(sums.values()))[0]
         self.classes = [
-            np.array([class_of.get((session.session, unit)) or "" for unit in session.unit_ids])
+            np.array([class_of.get((session.session, unit), "") for unit in session.unit_ids])
             for session in self.template
         ]
 
@@ -67,16 +79,16 @@ class _Paired:
         classes = sorted({str(name) for names in self.classes for name in names} - {""})
         settings = self.first.result.settings
         return Comparison(
-            settings={name: settings[name] for name in _CONDITIONS}
-            | {
-                "reference": self.reference,
-                "n_units": overall["n_units"],
-                "n_excluded": overall["n_excluded"],
-                "n_bins": self.first.result.overall["n_bins"],
-                "resampled": "units and blocks of time"
-                if overall["n_units"] >= metrics.MIN_RESAMPLED_UNITS
+            settings=ComparisonSettings(
+                **{name: getattr(settings, name) for name in _CONDITIONS},
+                reference=self.reference,
+                n_units=overall.n_units,
+                n_excluded=overall.n_excluded,
+                n_bins=self.first.result.overall.n_bins,
+                resampled="units and blocks of time"
+                if overall.n_units >= metrics.MIN_RESAMPLED_UNITS
                 else "blocks of time",
-            },
+            ),
             models=self._models(models),
             overall=overall,
             sessions={s.session: self._section(session=s.session)[0] for s in self.template},
@@ -94,23 +106,23 @@ class _Paired:
 
     def _section(
         self, session: str | None = None, kind: str | None = None, cell_class: str | None = None
-    ) -> tuple[Json, dict[str, dict[str, "_Scored"]]]:
+    ) -> tuple[ComparedSection, dict[str, dict[Metric, "_Scored"]]]:
         """The scores of all models on a cut of the data, and what they were made from."""
         cut = self._cut(session, kind, cell_class)
-        scored = {
+        scored: dict[str, dict[Metric, _Scored]] = {
             name: {score: _Scored.of([cut.take(own) for own in seeds], score) for score in self.scores}
             for name, seeds in self.sums.items()
         }
         ceiling = self._ceiling(cut)
-        section: Json = {
-            "n_units": cut.n_units,
-            "n_excluded": cut.n_excluded,
-            "ceiling": None if ceiling is None else number(ceiling.mean),
-            "models": {name: _summary(scores, ceiling) for name, scores in scored.items()},
-            "differences": {
+        section = ComparedSection(
+            n_units=cut.n_units,
+            n_excluded=cut.n_excluded,
+            ceiling=None if ceiling is None else number(ceiling.mean),
+            models={name: _summary(scores, ceiling) for name, scores in scored.items()},
+            differences={
                 name: _difference(scores, scored[self.reference]) for name, scores in scored.items()
             },
-        }
+        )
         return section, scored
 
     def _cut(self, session: str | None, kind: str | None, cell_class: str | None) -> "_Cut":
@@ -136,9 +148,9 @@ class _Paired:
         ceiling = _Scored.of([known], "bits_per_spike")
         return ceiling if ceiling.mean > 0 else None
 
-    def _models(self, models: dict[str, list[ScoredRun]]) -> dict[str, Json]:
+    def _models(self, models: dict[str, list[ScoredRun]]) -> dict[str, ModelFacts]:
         normalised = {
-            name: [{(row["session"], row["unit_id"]): row for row in run.result.units} for run in seeds]
+            name: [{(row.session, row.unit_id): row for row in run.result.units} for run in seeds]
             for name, seeds in models.items()
         }
         units = [(own.session, unit) for own in self.template for unit in own.unit_ids]
@@ -149,22 +161,22 @@ class _Paired:
         every = [rows for seeds in normalised.values() for rows in seeds]
         reliable = [u for u in units if all(_reliable(rows[u]) for rows in every)]
         return {
-            name: {
-                "runs": [run.where for run in seeds],
-                "seeds": [run.seed for run in seeds],
-                "family": family[name],
-                "train_share": seeds[0].train_share,
-                "behaviour": seeds[0].result.settings["behaviour"],
-                "parameters": seeds[0].parameters,
-                "training_flops": _mean([run.training_flops for run in seeds]),
-                "wall_s": _mean([run.wall_s for run in seeds]),
-                "cc_norm": _mean([rows[u]["cc_norm"] for rows in normalised[name] for u in reliable]),
-                "cc_norm_n_units": len(reliable),
-            }
+            name: ModelFacts(
+                runs=tuple(run.where for run in seeds),
+                seeds=tuple(run.seed for run in seeds),
+                family=family[name],
+                train_share=seeds[0].train_share,
+                behaviour=seeds[0].result.settings.behaviour,
+                parameters=seeds[0].parameters,
+                training_flops=_mean([run.training_flops for run in seeds]),
+                wall_s=_mean([run.wall_s for run in seeds]),
+                cc_norm=_mean([rows[u].cc_norm for rows in normalised[name] for u in reliable]),
+                cc_norm_n_units=len(reliable),
+            )
             for name, seeds in models.items()
         }
 
-    def _units(self) -> list[Json]:
+    def _units(self) -> tuple[ComparedUnit, ...]:
         """Every unit's score by each model, the mean over its seeds."""
         per_unit = {
             score: {
@@ -177,12 +189,12 @@ class _Paired:
         reasons = np.concatenate([exclusion_reasons(sums, self.counts) for sums in models])
         names = [(own.session, unit) for own in self.template for unit in own.unit_ids]
         classes = np.concatenate(self.classes)
-        return [
-            {
-                "session": session,
-                "unit_id": unit,
-                "cell_class": str(classes[i]) or None,
-                "excluded_reason": str(reasons[i]) or None,
+        return tuple(
+            ComparedUnit(
+                session=session,
+                unit_id=unit,
+                cell_class=str(classes[i]) or None,
+                excluded_reason=str(reasons[i]) or None,
                 **{
                     score: {
                         model: None if reasons[i] else number(values[i])
@@ -190,9 +202,9 @@ class _Paired:
                     }
                     for score, of_models in per_unit.items()
                 },
-            }
+            )
             for i, (session, unit) in enumerate(names)
-        ]
+        )
 
 
 @dataclass(frozen=True)
@@ -238,46 +250,45 @@ def _per_unit(sessions: Sequence[Sums], score: str) -> Float64[np.ndarray, " uni
     return np.concatenate([np.empty(0), *scores])
 
 
-def _summary(scores: dict[str, _Scored], ceiling: _Scored | None) -> Json:
-    summary: Json = {}
+def _summary(scores: dict[Metric, _Scored], ceiling: _Scored | None) -> ModelScores:
+    summary: dict[str, ModelScore] = {}
     for name, scored in scores.items():
         of_seeds = scored.per_unit.mean(1) if scored.per_unit.size else np.empty(0)
-        summary[name] = {
-            "mean": number(scored.mean),
-            "median": number(np.median(scored.per_unit.mean(0))) if scored.per_unit.size else None,
-            "ci95": metrics.interval(scored.draws),
-            "of_seeds": of_seeds.tolist(),
-            "seed_sd": float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None,
-        }
+        summary[name] = ModelScore(
+            mean=number(scored.mean),
+            median=number(np.median(scored.per_unit.mean(0))) if scored.per_unit.size else None,
+            ci95=metrics.interval(scored.draws),
+            of_seeds=tuple(of_seeds.tolist()),
+            seed_sd=float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None,
+        )
     if ceiling is None:
-        return summary | {"fraction_of_ceiling": None, "fraction_of_ceiling_ci95": None}
+        return ModelScores(**summary, fraction_of_ceiling=None, fraction_of_ceiling_ci95=None)
     mine, share = scores["bits_per_spike"], None
     if mine.draws is not None and ceiling.draws is not None:
         share = metrics.interval(mine.draws / np.where(ceiling.draws > 0, ceiling.draws, np.nan))
-    return summary | {
-        "fraction_of_ceiling": number(mine.mean / ceiling.mean),
-        "fraction_of_ceiling_ci95": share,
-    }
+    return ModelScores(
+        **summary, fraction_of_ceiling=number(mine.mean / ceiling.mean), fraction_of_ceiling_ci95=share
+    )
 
 
-def _difference(one: dict[str, _Scored], other: dict[str, _Scored]) -> Json:
+def _difference(one: dict[Metric, _Scored], other: dict[Metric, _Scored]) -> Difference:
     """`one` less `other`, and the share of units that `one` predicts better."""
-    difference: Json = {}
+    difference: dict[str, PairedDifference] = {}
     for name in one:
         a, b = one[name], other[name]
         per_unit = a.per_unit.mean(0) - b.per_unit.mean(0) if a.per_unit.size else np.empty(0)
         paired = None if a.draws is None or b.draws is None else a.draws - b.draws
-        difference[name] = {
-            "mean": number(per_unit.mean()) if per_unit.size else None,
-            "ci95": metrics.interval(paired),
-            "better_units": float((per_unit > 0).mean()) if per_unit.size else None,
-        }
-    return difference
+        difference[name] = PairedDifference(
+            mean=number(per_unit.mean()) if per_unit.size else None,
+            ci95=metrics.interval(paired),
+            better_units=float((per_unit > 0).mean()) if per_unit.size else None,
+        )
+    return Difference(**difference)
 
 
-def _reliable(row: Json) -> bool:
+def _reliable(row: UnitRow) -> bool:
     """Whether CC_norm may be averaged: as in an evaluation, the signal power exceeds its error."""
-    return row["snr"] is not None and row["snr"] > 1 and row["cc_norm"] is not None
+    return row.snr is not None and row.snr > 1 and row.cc_norm is not None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

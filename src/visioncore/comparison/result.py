@@ -3,39 +3,60 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from visioncore.comparison.scored_run import Json
+from pydantic import Field
+
+from visioncore.comparison.records import (
+    ComparedSection,
+    ComparedUnit,
+    ComparisonSettings,
+    Difference,
+    ModelFacts,
+)
+from visioncore.config import Config, read_record
 from visioncore.evaluation import write_atomically
 
+Json = dict[str, Any]
 
-@dataclass(frozen=True)
-class Comparison:
+
+class Comparison(Config):
     """Everything that `visioncore compare` tells; None stands where a number is not defined."""
 
-    settings: Json
-    """The conditions that all models share, and the reference."""
-    models: dict[str, Json]
-    """Seeds, behaviour, parameters and cost of each, its CC_norm, and the share of the training data it had.
-
-    Models that differ in that share alone have one `family`.
-    """
-    overall: Json
-    """A section: `models` has each model's scores, `differences` those less the reference's."""
-    sessions: dict[str, Json]
-    by_kind: dict[str, Json]
-    by_class: dict[str, Json]
-    by_class_and_kind: dict[str, dict[str, Json]]
-    matrix: dict[str, dict[str, Json]] = field(repr=False)
+    settings: ComparisonSettings
+    models: dict[str, ModelFacts]
+    overall: ComparedSection
+    sessions: dict[str, ComparedSection]
+    by_kind: dict[str, ComparedSection]
+    by_class: dict[str, ComparedSection]
+    by_class_and_kind: dict[str, dict[str, ComparedSection]]
+    matrix: dict[str, dict[str, Difference]] = Field(repr=False)
     """`matrix[a][b]` is a less b, over everything."""
-    units: list[Json] = field(repr=False)
+    units: tuple[ComparedUnit, ...] = Field(repr=False)
 
     def to_json(self) -> Json:
         """The comparison as plain JSON values."""
-        return dict(vars(self))
+        told: Json = self.model_dump(mode="json", exclude_unset=True)
+        return told
+
+    @classmethod
+    def from_json(cls, raw: Any) -> "Comparison":
+        """The comparison that `to_json` wrote.
+
+        Raises:
+            ConfigError: it is not one.
+        """
+        return read_record(cls, raw)
+
+    def ranked(self) -> list[str]:
+        """The models by their score, best first; those without one last."""
+        metric = self.settings.selection_metric
+        means = {name: own.score(metric).mean for name, own in self.overall.models.items()}
+        known = {name: -math.inf if mean is None else mean for name, mean in means.items()}
+        return sorted(known, key=lambda name: known[name], reverse=True)
 
     def write_json(self, path: Path) -> None:
         write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
@@ -46,10 +67,10 @@ class Comparison:
 
     def write_units(self, path: Path) -> None:
         """A CSV with a row for each unit and a column for each model."""
-        _write_csv(path, [dict(_flat(unit)) for unit in self.units])
+        _write_csv(path, [dict(_flat(unit.to_json())) for unit in self.units])
 
     def _rows(self) -> list[Json]:
-        cuts: list[tuple[Json, Json]] = [({}, self.overall)]
+        cuts: list[tuple[dict[str, str], ComparedSection]] = [({}, self.overall)]
         cuts += [({"session": name}, section) for name, section in self.sessions.items()]
         cuts += [({"kind": name}, section) for name, section in self.by_kind.items()]
         cuts += [({"cell_class": name}, section) for name, section in self.by_class.items()]
@@ -57,11 +78,11 @@ class Comparison:
             cuts += [({"cell_class": cell_class, "kind": kind}, section) for kind, section in kinds.items()]
         everything: Json = dict.fromkeys(("session", "kind", "cell_class"), None)
         return [
-            {"model": name, **everything, **cut, "n_units": section["n_units"]}
-            | dict(_flat(scores))
-            | {f"difference.{key}": value for key, value in _flat(section["differences"][name])}
+            {"model": name, **everything, **cut, "n_units": section.n_units}
+            | dict(_flat(scores.to_json()))
+            | {f"difference.{key}": value for key, value in _flat(section.differences[name].to_json())}
             for cut, section in cuts
-            for name, scores in section["models"].items()
+            for name, scores in section.models.items()
         ]
 
 
@@ -77,7 +98,7 @@ def _flat(values: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _write_csv(path: Path, rows: list[Json]) -> None:
+def _write_csv(path: Path, rows: Sequence[Json]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

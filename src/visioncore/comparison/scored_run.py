@@ -107,7 +107,7 @@ def aligned(runs: Sequence[ScoredRun]) -> list[list[SessionSums]]:
             raise DataError(f"{run.where}: its evaluation holds no sums to compare; evaluate it again")
         _require_same_recording(run, first)
         for name, meaning in _SAME.items():
-            found, expected = run.result.settings.get(name), first.result.settings.get(name)
+            found, expected = getattr(run.result.settings, name), getattr(first.result.settings, name)
             if found != expected:
                 raise DataError(
                     f"{run.where}: {name} is {found}, but {first.where} has {expected}: {meaning}"
@@ -116,7 +116,7 @@ def aligned(runs: Sequence[ScoredRun]) -> list[list[SessionSums]]:
 
 
 def _require_same_recording(run: ScoredRun, first: ScoredRun) -> None:
-    found, expected = (own.result.settings.get("data_fingerprint") for own in (run, first))
+    found, expected = (own.result.settings.data_fingerprint for own in (run, first))
     if found == expected:
         return
     if first.data and run.data and (different := sorted(differing_keys(first.data, run.data))):

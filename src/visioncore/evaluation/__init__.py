@@ -19,6 +19,7 @@ from visioncore.evaluation.record import (
     read_test_evaluations,
     record_test_evaluation,
 )
+from visioncore.evaluation.records import Estimate, EvaluationSettings, Metric, Section, UnitRow
 from visioncore.evaluation.result import EvaluationResult, load_evaluation, write_atomically
 from visioncore.evaluation.scoring import evaluate, selection_metric
 from visioncore.evaluation.session_sums import SessionSums
@@ -26,11 +27,16 @@ from visioncore.evaluation.session_sums import SessionSums
 __all__ = [
     "BlockPrediction",
     "BlockPredictor",
+    "Estimate",
     "EvaluationResult",
+    "EvaluationSettings",
+    "Metric",
     "Purpose",
     "Repeats",
+    "Section",
     "SessionSums",
     "TestEvaluations",
+    "UnitRow",
     "check_fit",
     "code_commit",
     "evaluate",

@@ -87,10 +87,10 @@ def trained_on(twin: Predictor, store: RecordingStore) -> Acquaintance:
     """What the twin was trained on: this very recording; its sessions as they are here, though the recording has gained
     or lost others since; cannot be told; or something else.
     """
-    whole = twin.provenance.get("data_fingerprint")
+    whole = twin.provenance.data_fingerprint
     if whole is None or whole == store.fingerprint:
         return "not known" if whole is None else "these data"
-    then: dict[str, str] | None = twin.provenance.get("session_fingerprints")
+    then = twin.provenance.session_fingerprints
     shared = [session for name, session in store.sessions.items() if name in twin.sessions]
     # Twins of before sessions had fingerprints name the recording alone, by a fingerprint of another kind.
     if then is None:

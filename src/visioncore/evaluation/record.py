@@ -15,13 +15,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 import visioncore
+from visioncore.config import Record
 from visioncore.errors import DataError
-from visioncore.evaluation.result import Json, write_atomically
+from visioncore.evaluation.result import write_atomically
 
 RECORD_FILE = "test_evaluations.json"
 Purpose = Literal["evaluate", "report", "audit"]
-_KEYS = frozenset(["time", "twin_digest", "data_fingerprint", "visioncore", "commit", "settings", "purpose"])
+
+
+class TestEvaluation(Record):
+    """One look at the test split."""
+
+    __test__ = False  # for pytest: the name begins with Test
+
+    time: str
+    """In UTC, as ISO 8601 has it."""
+    twin_digest: str
+    data_fingerprint: str
+    visioncore: str
+    """The version that looked."""
+    commit: str | None
+    settings: dict[str, JsonValue]
+    """Of the evaluation, but what the two digests say; empty for an audit."""
+    purpose: str
+    """What for; a `Purpose`, or one of another version."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +50,7 @@ class TestEvaluations:
 
     __test__ = False  # for pytest: the name begins with Test
 
-    entries: tuple[Json, ...]
+    entries: tuple[TestEvaluation, ...]
 
     @property
     def n_times(self) -> int:
@@ -40,7 +60,7 @@ class TestEvaluations:
     @property
     def n_twins(self) -> int:
         """How many different twins that were."""
-        return len({entry["twin_digest"] for entry in self.entries})
+        return len({entry.twin_digest for entry in self.entries})
 
     def __str__(self) -> str:
         times = "once" if self.n_times == 1 else f"{self.n_times} times"
@@ -51,7 +71,7 @@ class TestEvaluations:
 
 
 def record_test_evaluation(
-    run_dir: Path, twin_digest: str, data_fingerprint: str, settings: Json, purpose: Purpose
+    run_dir: Path, twin_digest: str, data_fingerprint: str, settings: dict[str, Any], purpose: Purpose
 ) -> TestEvaluations:
     """Append one evaluation of the test split to the record of `run_dir`, and give the whole record.
 
@@ -60,17 +80,19 @@ def record_test_evaluation(
     """
     with _only_one(run_dir):
         before = read_test_evaluations(run_dir)
-        entry = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "twin_digest": twin_digest,
-            "data_fingerprint": data_fingerprint,
-            "visioncore": visioncore.__version__,
-            "commit": code_commit(),
-            "settings": settings,
-            "purpose": purpose,
-        }
+        entry = TestEvaluation(
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            twin_digest=twin_digest,
+            data_fingerprint=data_fingerprint,
+            visioncore=visioncore.__version__,
+            commit=code_commit(),
+            settings=settings,
+            purpose=purpose,
+        )
         after = TestEvaluations((*before.entries, entry))
-        write_atomically(run_dir / RECORD_FILE, json.dumps(list(after.entries), indent=1, allow_nan=False))
+        write_atomically(
+            run_dir / RECORD_FILE, json.dumps([e.to_json() for e in after.entries], indent=1, allow_nan=False)
+        )
     return after
 
 
@@ -84,16 +106,15 @@ def read_test_evaluations(run_dir: Path) -> TestEvaluations:
     if not path.exists():
         return TestEvaluations(())
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-        sound = isinstance(raw, list) and all(isinstance(e, dict) and e.keys() >= _KEYS for e in raw)
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, list):
+            raise ValueError("expected a list")
+        return TestEvaluations(tuple(TestEvaluation.from_json(entry) for entry in raw))
     except ValueError:
-        sound = False
-    if not sound:
         raise DataError(
             f"{path}: is no record of test evaluations, or damaged; restore it from a copy, or move it away and "
             "say in your report that the count begins anew"
-        )
-    return TestEvaluations(tuple(raw))
+        ) from None
 
 
 def code_commit() -> str | None:

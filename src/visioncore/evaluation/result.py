@@ -4,83 +4,55 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, InstanceOf
+
 from visioncore.checkpoint import replace_durably
+from visioncore.config import Config, read_record
 from visioncore.data.store import RecordingStore
-from visioncore.errors import DataError
+from visioncore.errors import ConfigError, DataError
+from visioncore.evaluation.records import EvaluationSettings, Section, UnitRow
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
 from visioncore.predictor import Predictor
 
-Json = dict[str, Any]
 
-_ON_REPEATS = ("cc_norm", "feve", "correlation_to_average", "oracle")
-SECTION_KEYS = frozenset(
-    [
-        *("bits_per_spike", "correlation", "ceiling", "fraction_of_ceiling", "fraction_of_ceiling_ci95"),
-        *_ON_REPEATS,
-        *(f"{name}_n_units" for name in _ON_REPEATS),
-        *("n_repeats", "n_units", "n_excluded", "n_bins"),
-    ]
-)
-ROW_KEYS = frozenset(
-    [
-        "session",
-        "unit_id",
-        "cell_class",
-        "bits_per_spike",
-        "ceiling",
-        "correlation",
-        "n_repeats",
-        "excluded_reason",
-    ]
-)
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(Config):
     """Everything that `visioncore evaluate` tells; None stands where a score is not defined."""
 
-    settings: Json
-    overall: Json
-    sessions: dict[str, Json]
-    by_kind: dict[str, Json]
-    by_class: dict[str, Json]
-    by_phase: dict[str, Json]
-    units: list[Json] = field(repr=False)
-    sums: tuple[SessionSums, ...] = field(default=(), repr=False)
+    settings: EvaluationSettings
+    overall: Section
+    sessions: dict[str, Section]
+    by_kind: dict[str, Section]
+    by_class: dict[str, Section]
+    by_phase: dict[str, Section]
+    units: tuple[UnitRow, ...] = Field(min_length=1, repr=False)
+    sums: tuple[InstanceOf[SessionSums], ...] = Field(default=(), repr=False, exclude=True)
     """What a paired comparison resamples; not part of the JSON, and empty where it was not kept."""
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Any]:
         """The result as plain JSON values."""
-        return {name: part for name, part in vars(self).items() if name != "sums"}
+        told: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        return told
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "EvaluationResult":
+    def from_json(cls, raw: Any) -> "EvaluationResult":
         """The result that `to_json` wrote.
 
         Raises:
             DataError: it is not one.
         """
         try:
-            result = cls(**raw)
-        except TypeError as error:
+            return read_record(cls, raw)
+        except ConfigError as error:
             raise DataError(
                 f"not an evaluation of this version of VisionCore ({error}); evaluate again"
             ) from None
-        for name, sound in _soundness(result).items():
-            if not sound:
-                raise DataError(
-                    f"not an evaluation of this version of VisionCore ('{name}' is damaged); evaluate again"
-                )
-        return result
 
     def write_to(self, run_dir: Path) -> None:
         """Write evaluation_SPLIT.npz and then evaluation_SPLIT.json into a run folder."""
-        path = run_dir / f"evaluation_{self.settings['split']}.json"
+        path = run_dir / f"evaluation_{self.settings.split}.json"
         write_sums(path.with_suffix(".npz"), self.sums, self.settings)
         self.write_json(path)
 
@@ -89,36 +61,11 @@ class EvaluationResult:
 
     def write_table(self, path: Path) -> None:
         """The table as CSV; an undefined score is an empty field."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.units[0]), lineterminator="\n")
+        text, rows = io.StringIO(), [unit.to_json() for unit in self.units]
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.units)
+        writer.writerows(rows)
         write_atomically(path, text.getvalue())
-
-
-def _soundness(result: EvaluationResult) -> dict[str, bool]:
-    """Whether each part has the shape that readers rely on."""
-    sections = {
-        name: isinstance(part, dict) and all(_is_section(section) for section in part.values())
-        for name, part in vars(result).items()
-        if name in ("sessions", "by_kind", "by_class", "by_phase")
-    }
-    rows = result.units
-    return {
-        "settings": isinstance(result.settings, dict),
-        "overall": _is_section(result.overall),
-        **sections,
-        "units": isinstance(rows, list) and bool(rows) and all(_has(row, ROW_KEYS) for row in rows),
-    }
-
-
-def _is_section(section: Any) -> bool:
-    parts = ("bits_per_spike", "correlation", "ceiling")
-    return _has(section, SECTION_KEYS) and all(isinstance(section[part], dict) for part in parts)
-
-
-def _has(part: Any, keys: frozenset[str]) -> bool:
-    return isinstance(part, dict) and keys <= part.keys()
 
 
 def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> EvaluationResult | None:
@@ -132,10 +79,11 @@ def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> Evalu
         result = EvaluationResult.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         return None
-    same = (result.settings.get("twin_digest"), result.settings.get("data_fingerprint"))
+    same = (result.settings.twin_digest, result.settings.data_fingerprint)
     if same != (twin.digest, store.fingerprint):
         return None
-    return replace(result, sums=read_sums(path.with_suffix(".npz"), result.settings) or ())
+    sums = read_sums(path.with_suffix(".npz"), result.settings)
+    return result.model_copy(update={"sums": sums or ()})
 
 
 def write_atomically(path: Path, text: str) -> None:

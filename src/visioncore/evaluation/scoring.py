@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,11 +25,13 @@ from visioncore.evaluation.prediction import (
     repeats_together,
     trained_on,
 )
-from visioncore.evaluation.result import EvaluationResult, Json
+from visioncore.evaluation.records import EvaluationSettings, Metric, Section, UnitRow
+from visioncore.evaluation.result import EvaluationResult
 from visioncore.evaluation.session_sums import SessionSums
 from visioncore.metrics import Sums
 from visioncore.predictor import Predictor
 from visioncore.recording import Split
+from visioncore.spec import ResponseKind
 
 INTERVAL_BLOCK_S = 20.0
 """A longer block counts as several when blocks are resampled for an interval."""
@@ -78,12 +80,12 @@ def evaluate(
                 parts.append(part.finish())
     if not parts:
         raise DataError(
-            f"{store.path}: the {split} split has no bin after a burn-in of {settings['burn_in_s']:g} s; "
+            f"{store.path}: the {split} split has no bin after a burn-in of {settings.burn_in_s:g} s; "
             "choose another split, or a shorter burn-in"
         )
     result = _result(parts, settings)
-    if result.overall["n_units"] == 0:
-        reasons = sorted({row["excluded_reason"] for row in result.units})
+    if result.overall.n_units == 0:
+        reasons = sorted({row.excluded_reason for row in result.units if row.excluded_reason})
         raise DataError(
             f"{store.path}: none of the {len(result.units)} units can be scored on the {split} split "
             f"({'; '.join(reasons)}); choose another split, or divide the recording otherwise"
@@ -126,18 +128,18 @@ class _Row:
 class _SessionScores:
     """Gathers the statistics of one session, block by block."""
 
-    def __init__(self, twin: Predictor, session: SessionStore, settings: Json) -> None:
+    def __init__(self, twin: Predictor, session: SessionStore, settings: EvaluationSettings) -> None:
         self.session = session
-        self.rate_hz = settings["sampling_rate_hz"] / settings["bins_summed"]
+        self.rate_hz = settings.sampling_rate_hz / settings.bins_summed
         self.train_mean = _null(session, settings)
         # A summed bin holds several phases.
-        self.stride = twin.stride if settings["bins_summed"] == 1 else 1
+        self.stride = twin.stride if settings.bins_summed == 1 else 1
         self.predict = BlockPredictor(
             twin,
             session,
-            burn_in_bins=settings["burn_in_bins"],
-            bins_summed=settings["bins_summed"],
-            behaviour=settings["behaviour"] if twin.uses_behaviour else "recorded",
+            burn_in_bins=settings.burn_in_bins,
+            bins_summed=settings.bins_summed,
+            behaviour="mean" if settings.behaviour == "mean" else "recorded",
         )
         self.rows: dict[str, _Row] = {}
         self._ends: dict[str, np.ndarray] = {}
@@ -237,9 +239,9 @@ class _SessionScores:
         }
 
 
-def _null(session: SessionStore, settings: Json) -> np.ndarray:
+def _null(session: SessionStore, settings: EvaluationSettings) -> np.ndarray:
     """The training mean per scored bin: counts add up in a coarser bin, a trace is averaged."""
-    return session.train_mean * (settings["bins_summed"] if settings["response_kind"] == "counts" else 1)
+    return session.train_mean * (settings.bins_summed if settings.counts else 1)
 
 
 def _total(sums: Sequence[Sums]) -> Sums:
@@ -254,7 +256,7 @@ def _settings(
     bin_ms: float | None,
     behaviour: Behaviour,
     acquaintance: Acquaintance,
-) -> Json:
+) -> EvaluationSettings:
     rate_hz = store.spec.rate_hz
     base_ms = 1000 / rate_hz
     factor = 1.0 if bin_ms is None else bin_ms / base_ms
@@ -273,35 +275,35 @@ def _settings(
             store.path,
             split,
         )
-    return {
-        "split": split,
-        "bin_ms": bins_summed * base_ms,
-        "bins_summed": bins_summed,
-        "sampling_rate_hz": rate_hz,
-        "burn_in_s": burn_in_bins / rate_hz,
-        "burn_in_bins": burn_in_bins,
-        "null": "mean rate of the training split, per unit",
-        "rate_floor": metrics.RATE_FLOOR,
-        "causal": True,
-        "behaviour": behaviour if twin.uses_behaviour else "none",
-        "response_kind": store.spec.response_kind,
-        "selection_metric": selection_metric(store.spec.response_kind),
-        "n_sessions": len(store.sessions),
-        "twin_digest": twin.digest,
-        "data_fingerprint": store.fingerprint,
-        "trained_on_these_data": None if acquaintance == "not known" else acquaintance != "other data",
-    }
+    return EvaluationSettings(
+        split=split,
+        bin_ms=bins_summed * base_ms,
+        bins_summed=bins_summed,
+        sampling_rate_hz=rate_hz,
+        burn_in_s=burn_in_bins / rate_hz,
+        burn_in_bins=burn_in_bins,
+        null="mean rate of the training split, per unit",
+        rate_floor=metrics.RATE_FLOOR,
+        causal=True,
+        behaviour=behaviour if twin.uses_behaviour else "none",
+        response_kind=store.spec.response_kind,
+        selection_metric=selection_metric(store.spec.response_kind),
+        n_sessions=len(store.sessions),
+        twin_digest=twin.digest,
+        data_fingerprint=store.fingerprint,
+        trained_on_these_data=None if acquaintance == "not known" else acquaintance != "other data",
+    )
 
 
-def selection_metric(response_kind: Literal["counts", "trace"]) -> Literal["bits_per_spike", "correlation"]:
+def selection_metric(response_kind: ResponseKind) -> Metric:
     """The score by which models are chosen: bits/spike is not defined for traces."""
     return "bits_per_spike" if response_kind == "counts" else "correlation"
 
 
-def _result(sessions: list[_Session], settings: Json) -> EvaluationResult:
-    counts = settings["response_kind"] == "counts"
+def _result(sessions: list[_Session], settings: EvaluationSettings) -> EvaluationResult:
+    counts = settings.counts
 
-    def section(parts: list[Part]) -> Json:
+    def section(parts: list[Part]) -> Section:
         return section_of(parts, counts)
 
     by_class: dict[str, list[Part]] = {}
@@ -313,19 +315,19 @@ def _result(sessions: list[_Session], settings: Json) -> EvaluationResult:
     phases = list(sessions[0].phases)
     overall = section([s.whole for s in sessions])
     return EvaluationResult(
-        settings=settings | {"n_repeats": overall["n_repeats"]},
+        settings=settings.model_copy(update={"n_repeats": overall.n_repeats}),
         overall=overall,
         sessions={s.store.id: section([s.whole]) for s in sessions},
         by_kind={k: section([s.kinds[k] for s in sessions if k in s.kinds]) for k in kinds},
         by_class={name: section(parts) for name, parts in sorted(by_class.items())},
         by_phase={p: section([s.phases[p] for s in sessions]) for p in phases},
-        units=[row for s in sessions for row in _rows(s, settings)],
+        units=tuple(row for s in sessions for row in _rows(s, settings)),
         sums=tuple(s.sums for s in sessions),
     )
 
 
-def _rows(session: _Session, settings: Json) -> Iterator[Json]:
-    counts = settings["response_kind"] == "counts"
+def _rows(session: _Session, settings: EvaluationSettings) -> Iterator[UnitRow]:
+    counts = settings.counts
     total = session.whole.model.map(lambda a: a.sum(0))
     ceiling = session.whole.ceiling.map(lambda a: a.sum(0)) if session.whole.ceiling and counts else None
     silent = "no spikes in the training data" if counts else "the trace never changes in the training data"
@@ -334,28 +336,27 @@ def _rows(session: _Session, settings: Json) -> Iterator[Json]:
     )
     classes = session.store.unit_truth.get("cell_class")
     bins = np.maximum(total.bins, 1)
-    per_s = settings["sampling_rate_hz"] / settings["bins_summed"] if counts else 1.0
+    per_s = settings.sampling_rate_hz / settings.bins_summed if counts else 1.0
     train_mean = _null(session.store, settings)
     predicted = np.where(total.bins > 0, (total.y / bins + train_mean) * per_s, np.nan)
     recorded = np.where(total.bins > 0, (total.x / bins + train_mean) * per_s, np.nan)
     kind = "rate_hz" if counts else "mean"
     for i, unit in enumerate(session.store.unit_ids):
-        repeats = {name: number(values[i]) for name, values in session.whole.repeats.items()}
-        yield {
-            "session": session.store.id,
-            "unit_id": unit,
-            "cell_class": classes[i] if classes else None,
-            "spikes": int(total.spikes[i]) if counts else None,
-            f"recorded_{kind}": number(recorded[i]),
-            f"predicted_{kind}": number(predicted[i]),
-            "bits_per_spike": number(total.bits_per_spike[i]) if counts else None,
-            "ceiling": number(ceiling.bits_per_spike[i]) if ceiling else None,
-            "correlation": number(total.correlation[i]) if total.bins[i] else None,
-            "correlation_note": "constant prediction or recording: 0 by convention"
+        scores: dict[str, Any] = {name: number(values[i]) for name, values in session.whole.repeats.items()}
+        scores |= {f"recorded_{kind}": number(recorded[i]), f"predicted_{kind}": number(predicted[i])}
+        yield UnitRow(
+            session=session.store.id,
+            unit_id=unit,
+            cell_class=classes[i] if classes else None,
+            spikes=int(total.spikes[i]) if counts else None,
+            bits_per_spike=number(total.bits_per_spike[i]) if counts else None,
+            ceiling=number(ceiling.bits_per_spike[i]) if ceiling else None,
+            correlation=number(total.correlation[i]) if total.bins[i] else None,
+            correlation_note="constant prediction or recording: 0 by convention"
             if total.constant[i]
             else None,
-            **repeats,
-            "n_repeats": session.whole.n_repeats,
-            "n_bins": int(total.bins[i]),
-            "excluded_reason": str(reasons[i]) or None,
-        }
+            **scores,
+            n_repeats=session.whole.n_repeats,
+            n_bins=int(total.bins[i]),
+            excluded_reason=str(reasons[i]) or None,
+        )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from visioncore.checkpoint import replace_durably
+from visioncore.evaluation.records import EvaluationSettings
 from visioncore.metrics import Sums
 
 _HEADER = "header"
@@ -38,7 +39,7 @@ class SessionSums:
     """Of the true rates, where they are known."""
 
 
-def write_sums(path: Path, sessions: Sequence[SessionSums], settings: dict[str, Any]) -> None:
+def write_sums(path: Path, sessions: Sequence[SessionSums], settings: EvaluationSettings) -> None:
     """Write the sums of an evaluation with these settings, complete or not at all."""
     arrays: dict[str, Any] = {}
     names = []
@@ -50,7 +51,7 @@ def write_sums(path: Path, sessions: Sequence[SessionSums], settings: dict[str, 
         arrays |= {f"{i}.model.{f.name}": getattr(session.model, f.name) for f in fields(Sums)}
         if session.ceiling is not None:
             arrays |= {f"{i}.ceiling.{name}": getattr(session.ceiling, name) for name in _OF_THE_PREDICTION}
-    header = json.dumps({"settings": settings, "sessions": names}).encode()
+    header = json.dumps({"settings": settings.to_json(), "sessions": names}).encode()
     arrays[_HEADER] = np.frombuffer(header, np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -60,13 +61,13 @@ def write_sums(path: Path, sessions: Sequence[SessionSums], settings: dict[str, 
     replace_durably(partial, path)
 
 
-def read_sums(path: Path, settings: dict[str, Any]) -> tuple[SessionSums, ...] | None:
+def read_sums(path: Path, settings: EvaluationSettings) -> tuple[SessionSums, ...] | None:
     """The sums of the evaluation with these very settings; None where the file is missing, damaged or of another."""
     try:
         # From memory, because NumPy leaves the file of a damaged archive open.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             header = json.loads(arrays[_HEADER].tobytes())
-            if header["settings"] != json.loads(json.dumps(settings)):
+            if header["settings"] != settings.to_json():
                 return None
             return tuple(_session(arrays, i, names) for i, names in enumerate(header["sessions"]))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):

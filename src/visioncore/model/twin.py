@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
 from visioncore.model.outputs import OutputConfig, SoftplusOutputConfig
 from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, ReadoutConfig
 from visioncore.model.trunk import Seen, Trunk, TrunkState
+from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, SessionSpec, same_rate
 
 FRAMES_AT_ONCE = 480
@@ -132,7 +133,7 @@ class Twin(nn.Module):
     def __init__(self, config: TwinConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.provenance: dict[str, Any] = {}
+        self.provenance = Provenance()
         self.trunk = Trunk(config.adapter, config.convnet, config.modulator, spec)
         self.heads = Heads(
             config.readout,
@@ -251,7 +252,7 @@ class Twin(nn.Module):
         names = self.spec.behaviour_names if self.uses_behaviour else ()
         spec = DataSpec(sampling=self.spec.sampling, sessions=tuple(sessions), trunk_behaviour_names=names)
         twin = self.config.build(spec).to(self.device).train(self.training)
-        twin.provenance = {**self.provenance, "made_from": self.digest}
+        twin.provenance = self.provenance.model_copy(update={"made_from": self.digest})
         twin.trunk.load_state_dict(self.trunk.state_dict())
         if twin.heads.shared is not None and self.heads.shared is not None:
             twin.heads.shared.load_state_dict(self.heads.shared.state_dict())

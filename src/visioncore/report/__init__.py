@@ -2,5 +2,6 @@
 
 from visioncore.report.comparison_page import write_comparison
 from visioncore.report.page import write_report
+from visioncore.report.sections import SECTIONS, Section, Shown
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = ["SECTIONS", "Section", "Shown", "write_comparison", "write_report"]

@@ -2,12 +2,12 @@
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
+from visioncore.config import Config
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import BlockPrediction, BlockPredictor
@@ -23,12 +23,55 @@ HISTOGRAM_S = 0.025
 """Bins in which recorded responses are drawn: single spikes at the base bin make no curve."""
 
 
+class Outline(Config):
+    """A unit's Gaussian in pixels."""
+
+    row: float
+    column: float
+    along: float
+    across: float
+    angle: float
+
+
+class ClipUnit(Config):
+    """One unit on offer; a value per bin, None where a bin is not predicted or not valid."""
+
+    label: str
+    predicted: tuple[float | None, ...]
+    recorded: tuple[float | None, ...]
+    spikes: tuple[tuple[int, ...], ...]
+    """The bins with a spike, of each repeat; empty for traces."""
+    field: Outline | None
+    """None for a twin whose units have no position."""
+
+
+class ClipData(Config):
+    """What the page's script plays."""
+
+    height: int
+    width: int
+    columns: int
+    """Of the sheet, in frames."""
+    frames: int
+    frames_per_s: float
+    rate_hz: float
+    bins: int
+    histogram_bins: int
+    """Bins that make one in which recorded responses are drawn."""
+    label: str
+    counts: bool
+    session: str
+    kind: str
+    repeats: int
+    units: tuple[ClipUnit, ...]
+
+
 @dataclass(frozen=True)
 class Clip:
-    """What is shown: the sheet of frames as a data URI, and everything else as JSON values."""
+    """What is shown: the sheet of frames as a data URI, and everything else."""
 
     sheet: str
-    data: dict[str, Any]
+    data: ClipData
 
 
 def make_clip(
@@ -55,22 +98,22 @@ def make_clip(
     per_s = rate_hz if counts else 1.0
     return Clip(
         sheet=png_uri(_sheet(frames)),
-        data={
-            "height": store.spec.sampling.height,
-            "width": store.spec.sampling.width,
-            "columns": SHEET_COLUMNS,
-            "frames": len(frames),
-            "frames_per_s": rate_hz / step,
-            "rate_hz": rate_hz,
-            "bins": n_bins,
-            "histogram_bins": max(round(HISTOGRAM_S * rate_hz), 1) if counts else 1,
-            "label": "spikes/s" if counts else "response",
-            "counts": counts,
-            "session": session.id,
-            "kind": first.kind,
-            "repeats": len(shown),
-            "units": [_unit(shown, found, i, label, per_s, counts) for i, label in unit_labels.items()],
-        },
+        data=ClipData(
+            height=store.spec.sampling.height,
+            width=store.spec.sampling.width,
+            columns=SHEET_COLUMNS,
+            frames=len(frames),
+            frames_per_s=rate_hz / step,
+            rate_hz=rate_hz,
+            bins=n_bins,
+            histogram_bins=max(round(HISTOGRAM_S * rate_hz), 1) if counts else 1,
+            label="spikes/s" if counts else "response",
+            counts=counts,
+            session=session.id,
+            kind=first.kind,
+            repeats=len(shown),
+            units=tuple(_unit(shown, found, i, label, per_s, counts) for i, label in unit_labels.items()),
+        ),
     )
 
 
@@ -85,33 +128,33 @@ def _unit(
     label: str,
     per_s: float,
     counts: bool,
-) -> dict[str, Any]:
+) -> ClipUnit:
     recorded = np.stack([np.where(b.valid[:, unit], b.recorded[:, unit], np.nan) for b in shown])
     known = ~np.isnan(recorded)
     n = known.sum(0)
     mean = np.where(n > 0, np.nan_to_num(recorded).sum(0) / np.maximum(n, 1), np.nan)
     predicted = np.stack([b.prediction[:, unit] for b in shown]).mean(0)
-    return {
-        "label": label,
-        "predicted": _rounded(predicted * per_s),
-        "recorded": _rounded(mean * per_s),
-        "spikes": [np.flatnonzero(np.nan_to_num(row) > 0).tolist() for row in recorded] if counts else [],
-        "field": _field(found, unit),
-    }
+    spikes = (tuple(np.flatnonzero(np.nan_to_num(row) > 0).tolist()) for row in recorded)
+    return ClipUnit(
+        label=label,
+        predicted=_rounded(predicted * per_s),
+        recorded=_rounded(mean * per_s),
+        spikes=tuple(spikes) if counts else (),
+        field=_field(found, unit),
+    )
 
 
-def _field(found: Gaussians | None, unit: int) -> dict[str, float] | None:
-    """The unit's Gaussian in pixels; None for a twin whose units have no position."""
+def _field(found: Gaussians | None, unit: int) -> Outline | None:
     if found is None:
         return None
     row, column = found.centres_px[unit].tolist()
     along, across = found.widths_px[unit].tolist()
     angle = float(found.angles[unit])
-    return {"row": row, "column": column, "along": along, "across": across, "angle": angle}
+    return Outline(row=row, column=column, along=along, across=across, angle=angle)
 
 
-def _rounded(values: np.ndarray) -> list[float | None]:
-    return [round(float(v), 3) if np.isfinite(v) else None for v in values]
+def _rounded(values: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(round(float(v), 3) if np.isfinite(v) else None for v in values)
 
 
 def _sheet(frames: Shaped[np.ndarray, "time channels height width"]) -> bytes:

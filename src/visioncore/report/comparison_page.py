@@ -7,9 +7,9 @@ from matplotlib import rc_context
 from visioncore.checkpoint import replace_durably
 from visioncore.comparison import Comparison
 from visioncore.evaluation import write_atomically
-from visioncore.report.comparison_figures import SCORE_LABELS, all_figures, ranked
+from visioncore.report.comparison_figures import SCORE_LABELS, all_figures
+from visioncore.report.environment import page_environment
 from visioncore.report.figures import as_png, png_uri
-from visioncore.report.page import page_environment
 
 
 def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:
@@ -32,7 +32,7 @@ def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:
         with rc_context({"svg.hashsalt": "visioncore"}):
             figure.savefig(partial, format="svg", metadata={"Date": None})
         replace_durably(partial, out / "figures" / f"{name}.svg")
-    metric = comparison.settings["selection_metric"]
+    metric = comparison.settings.selection_metric
     page = (
         page_environment()
         .get_template("comparison.html.j2")
@@ -43,7 +43,7 @@ def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:
             metric=metric,
             label=SCORE_LABELS[metric],
             images=images,
-            names=ranked(comparison),
+            names=comparison.ranked(),
             cuts={
                 "Stimulus kind": comparison.by_kind,
                 "Cell class": comparison.by_class,

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from visioncore.audit import ControlLine
+from visioncore.provenance import Epoch
 from visioncore.spec import Geometry, Sampling
 
 # Okabe & Ito 2008: distinguishable with any colour vision.
@@ -69,19 +71,21 @@ class Fields:
     true_widths_px: Float[np.ndarray, " units"] | None
 
 
-def training_curves(history: dict[str, np.ndarray], score_label: str) -> str:
+def training_curves(history: Sequence[Epoch], score_label: str) -> str:
     """Losses, validation score and learning rate over optimiser steps."""
     with rc_context(STYLE):
         figure = Figure(figsize=(10, 2.7))
         losses, score, rate = figure.subplots(1, 3)
-        step = history["step"]
-        losses.plot(step, history["train_loss"], color=PREDICTED, label="training")
-        losses.plot(step, history["validation_loss"], color=TRUE, ls="--", label="validation")
+        step, train_loss, validation_loss, validation_score, learning_rate = (
+            np.array([getattr(epoch, name) for epoch in history], np.float64) for name in CURVES
+        )
+        losses.plot(step, train_loss, color=PREDICTED, label="training")
+        losses.plot(step, validation_loss, color=TRUE, ls="--", label="validation")
         losses.set(ylabel="loss (nats per bin)", title="Loss")
         losses.legend()
-        score.plot(step, history["validation_score"], color=PREDICTED, marker="o", ms=3)
-        if np.isfinite(history["validation_score"]).any():
-            best = int(np.nanargmax(history["validation_score"]))
+        score.plot(step, validation_score, color=PREDICTED, marker="o", ms=3)
+        if np.isfinite(validation_score).any():
+            best = int(np.nanargmax(validation_score))
             score.axvline(step[best], color="#bbbbbb", lw=1, zorder=0)
             score.annotate(
                 "kept",
@@ -93,7 +97,7 @@ def training_curves(history: dict[str, np.ndarray], score_label: str) -> str:
                 textcoords="offset points",
             )
         score.set(ylabel=score_label, title="Validation score")
-        rate.plot(step, history["learning_rate"], color=PREDICTED)
+        rate.plot(step, learning_rate, color=PREDICTED)
         rate.set(ylabel="learning rate", title="Schedule")
         for axes in (losses, score, rate):
             axes.set_xlabel("optimiser step")
@@ -150,10 +154,12 @@ CONTROL_SCORES = {
 """What `control_scores` draws, where it is defined."""
 
 
-def control_scores(controls: Sequence[dict[str, Any]]) -> str:
+def control_scores(controls: Sequence[ControlLine]) -> str:
     """The intact score, the levels that survive, and the negative controls, each with its interval."""
     with rc_context(STYLE):
-        drawn = {name: label for name, label in CONTROL_SCORES.items() if controls[0][name] is not None}
+        drawn = {
+            name: label for name, label in CONTROL_SCORES.items() if getattr(controls[0], name) is not None
+        }
         figure = Figure(figsize=(10 if len(drawn) > 1 else 6, 0.27 * len(controls) + 0.8))
         panels = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
         place = np.arange(len(controls))
@@ -164,15 +170,15 @@ def control_scores(controls: Sequence[dict[str, Any]]) -> str:
                 ("control", TRUE, "s"),
             ):
                 for y, line in zip(place, controls, strict=True):
-                    score = line[name]
-                    if line["role"] != role or score["mean"] is None:
+                    score = getattr(line, name)
+                    if line.role != role or score.mean is None:
                         continue
-                    if score["ci95"] is not None:
-                        axes.plot(score["ci95"], [y, y], color=colour, lw=1.4, alpha=0.6)
-                    axes.plot(score["mean"], y, color=colour, marker=marker, ms=6, mew=1.5)
+                    if score.ci95 is not None:
+                        axes.plot(score.ci95, [y, y], color=colour, lw=1.4, alpha=0.6)
+                    axes.plot(score.mean, y, color=colour, marker=marker, ms=6, mew=1.5)
             axes.axvline(0, color="#dddddd", lw=1, zorder=0)
             axes.set(xlabel=label)
-        panels[0].set_yticks(place, [line["name"] for line in controls])
+        panels[0].set_yticks(place, [line.name for line in controls])
         panels[0].invert_yaxis()
         return _data_uri(figure)
 

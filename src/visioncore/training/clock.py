@@ -79,7 +79,7 @@ class Clock(Callback):
         minutes = pl_module.plan.minutes
         if minutes is None or pl_module.global_step < pl_module.plan.max_steps:
             return
-        took = pl_module.history[-1]["wall_s"] / 60
+        took = pl_module.history[-1].wall_s / 60
         if abs(took - minutes) > TOLERANCE * minutes:
             corrected_at = pl_module.plan.corrected_at
             logger.warning(

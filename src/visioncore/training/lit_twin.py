@@ -27,6 +27,7 @@ from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
 from visioncore.model import Clip, Twin
 from visioncore.model.extras import Extras, auxiliary_loss
+from visioncore.provenance import Epoch
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
@@ -57,8 +58,8 @@ class LitTwin(lightning.LightningModule):
         self._losses: list[float] = []
         self._n_supervised = 0
         self._resumed_at_s, self._started = 0.0, 0.0
-        self.history: list[dict[str, float]] = []
-        """One row per epoch; kept in the checkpoint, so that a resumed run has all of it."""
+        self.history: list[Epoch] = []
+        """One per epoch; kept in the checkpoint, so that a resumed run has all of it."""
 
     @property
     def evaluated(self) -> Twin:
@@ -95,7 +96,7 @@ class LitTwin(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self.first_epoch = len(self.history)
-        self._resumed_at_s = self.history[-1]["wall_s"] if self.history else 0.0
+        self._resumed_at_s = (self.history[-1].seconds or 0.0) if self.history else 0.0
         self._started = time.perf_counter()
 
     def wall_s(self) -> float:
@@ -183,16 +184,16 @@ class LitTwin(lightning.LightningModule):
             )
         metrics = self.trainer.callback_metrics
         self.history.append(
-            {
-                "step": self.global_step,
-                "train_loss": float(np.mean(self._losses)),
-                "validation_loss": float(metrics["validation/loss"]),
-                "validation_score": float(metrics["validation/score"]),
-                "learning_rate": float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
-                "gradient_norm": float(metrics["train/gradient_norm"]),
-                "clips": self.global_step * self.plan.batches_per_step * self._clips_per_batch(),
-                "wall_s": self.wall_s(),
-            }
+            Epoch(
+                step=self.global_step,
+                train_loss=float(np.mean(self._losses)),
+                validation_loss=float(metrics["validation/loss"]),
+                validation_score=float(metrics["validation/score"]),
+                learning_rate=float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
+                gradient_norm=float(metrics["train/gradient_norm"]),
+                clips=self.global_step * self.plan.batches_per_step * self._clips_per_batch(),
+                wall_s=self.wall_s(),
+            )
         )
         self._losses, self._n_supervised = [], 0
 
@@ -233,10 +234,11 @@ class LitTwin(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        # Plain values, because a checkpoint is read without running what is pickled in it.
+        checkpoint["history"] = [epoch.to_json() for epoch in self.history]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = checkpoint["history"]
+        self.history = [Epoch.from_json(epoch) for epoch in checkpoint["history"]]
 
     def _predicted(self, part: SessionClips) -> Tensor:
         """Valid bins that the twin predicts. They follow from their position, so that a NaN is never masked."""

@@ -3,6 +3,7 @@
 import csv
 import logging
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from visioncore.checkpoint import replace_durably, save_twin
 from visioncore.data import RecordingStore
+from visioncore.provenance import Epoch, Machine
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.provenance import provenance
@@ -29,7 +31,7 @@ class Saving(Checkpoint):
         self._experiment, self._store, self._run_dir = experiment, store, run_dir
         self._initialise_s = initialise_s
         self._best = (float("-inf"), float("-inf"))
-        self._machines: list[dict[str, Any]] = []
+        self._machines: list[Machine] = []
 
     @property
     def state_key(self) -> str:
@@ -37,27 +39,25 @@ class Saving(Checkpoint):
         return "RunFolder"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best, "initialise_s": self._initialise_s, "machines": self._machines}
+        # Plain values, because a checkpoint is read without running what is pickled in it.
+        machines = [machine.to_json() for machine in self._machines]
+        return {"best": self._best, "initialise_s": self._initialise_s, "machines": machines}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best, self._initialise_s = state_dict["best"], state_dict["initialise_s"]
         # Runs of before did not record it.
-        self._machines = state_dict.get("machines", [])
+        self._machines = [Machine.from_json(machine) for machine in state_dict.get("machines", [])]
 
     def on_sanity_check_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        here = _machine(trainer)
-        before = (
-            {key: value for key, value in self._machines[-1].items() if key != "from_step"}
-            if self._machines
-            else {}
-        )
-        if here != before:
-            self._machines = [*self._machines, {"from_step": pl_module.global_step, **here}]
-            if before:
+        here = _machine(trainer, pl_module.global_step)
+        before = self._machines[-1] if self._machines else None
+        if before is None or before.model_copy(update={"from_step": here.from_step}) != here:
+            self._machines = [*self._machines, here]
+            if before is not None:
                 logger.warning(
                     "the run goes on with %s and had %s: its numbers are no longer those of one machine, to the bit",
-                    here,
-                    before,
+                    here.to_json(),
+                    before.to_json(),
                 )
 
     def on_sanity_check_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -68,14 +68,14 @@ class Saving(Checkpoint):
         if score == score and not resumed:
             self._best = (score, float("-inf"))
             if trainer.is_global_zero:
-                self._save(pl_module, {"step": 0, "validation_score": score})
+                self._save(pl_module, Epoch(step=0, validation_score=score))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, LitTwin)
         newest = pl_module.history[-1]
         # Where the score is undefined (no spike in the validation data) the loss decides.
-        score = newest["validation_score"]
-        rank = (score if score == score else float("-inf"), -newest["validation_loss"])
+        score = newest.validation_score
+        rank = (score if score == score else float("-inf"), -newest.validation_loss)
         if score != score and len(pl_module.history) == 1:
             logger.warning(
                 "the validation score is undefined (no spikes?): the best twin is chosen by its loss"
@@ -85,28 +85,29 @@ class Saving(Checkpoint):
             self._best = rank
         if trainer.is_global_zero:
             if is_best:
-                self._save(pl_module, {key: value for key, value in newest.items() if value == value})
+                self._save(pl_module, newest.without_nan())
             _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
         partial = self._run_dir / f".{LAST}.partial"
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             replace_durably(partial, self._run_dir / LAST)
 
-    def _save(self, module: LitTwin, metrics: dict[str, float]) -> None:
+    def _save(self, module: LitTwin, metrics: Epoch) -> None:
         record = provenance(
             self._experiment, self._store, module.plan, metrics, self._initialise_s, self._machines
         )
         save_twin(module.evaluated, self._run_dir / "twin.safetensors", record)
 
 
-def _machine(trainer: lightning.Trainer) -> dict[str, Any]:
+def _machine(trainer: lightning.Trainer, from_step: int) -> Machine:
     on_gpu = trainer.strategy.root_device.type == "cuda"
-    return {
-        "accelerator": trainer.strategy.root_device.type,
-        "device": torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else _processor(),
-        "devices": trainer.num_devices,
-        "num_nodes": trainer.num_nodes,
-    }
+    return Machine(
+        from_step=from_step,
+        accelerator=trainer.strategy.root_device.type,
+        device=torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else _processor(),
+        devices=trainer.num_devices,
+        num_nodes=trainer.num_nodes,
+    )
 
 
 def _processor() -> str:
@@ -118,11 +119,12 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+def _write_history(path: Path, history: Sequence[Epoch]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        rows = [epoch.to_json() for epoch in history]
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows(rows)
     replace_durably(partial, path)
