@@ -154,9 +154,9 @@ def pace(
 ) -> None:
     """Find out how fast a training would go on this machine, and write it for `train --pace`."""
     from visioncore.config import dump_config
+    from visioncore.files import write_record
     from visioncore.training.experiment import read_experiment
-    from visioncore.training.plan import write_record
-    from visioncore.training.run import find_pace
+    from visioncore.training.pace import find_pace
 
     found = find_pace(read_experiment(model, data, training, override or []), seconds)
     write_record(out, dump_config(found))
@@ -187,9 +187,8 @@ def evaluate(
     """Score a twin on data it never saw, and print the scores."""
     from visioncore import tables
     from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import count_test_evaluation, require_scale_of
     from visioncore.evaluation import evaluate as score
-    from visioncore.evaluation import require_scale_of
-    from visioncore.run_folders import count_test_evaluation
 
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
@@ -227,9 +226,9 @@ def audit(
 ) -> None:
     """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
     from visioncore import tables
+    from visioncore.audit import audit_of
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import require_scale_of
-    from visioncore.run_folders import audit_of
 
     twin, store = load_twin(run), _store(run, data)
     if data is not None:
@@ -251,16 +250,17 @@ def report(
     ] = True,
 ) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
-    from visioncore.audit import AUDIT_FILE, load_audit
+    from visioncore.audit import audit_of, load_audit
     from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import evaluation_of
     from visioncore.report import write_report
-    from visioncore.run_folders import audit_of, evaluation_of
+    from visioncore.run_folder import RunFolder
 
-    if not run.is_dir():
-        raise ConfigError(f"{run}: no such run folder")
+    folder = RunFolder(run)
+    folder.require()
     twin, store = load_twin(run), _store(run, None)
     result = evaluation_of(run, twin, store, with_sums=False)
-    audited = load_audit(run / AUDIT_FILE, twin, store)
+    audited = load_audit(folder.audit, twin, store)
     if audited is None and with_audit:
         audited = audit_of(run, twin, store, keep=True)
     typer.echo(str(write_report(twin, store, result, run)))
@@ -282,8 +282,8 @@ def compare(
     """Hold models against each other on the same units and bins, with paired intervals."""
     from visioncore import tables
     from visioncore.comparison import compare as compare_runs
+    from visioncore.comparison import named_run, read_run
     from visioncore.report import write_comparison
-    from visioncore.run_folders import named_run, read_run
 
     comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
     _print(tables.comparison(comparison.to_json()))
@@ -360,12 +360,12 @@ def _store(run: Path, data: Path | None) -> "RecordingStore":
     """The data that a run was trained on, or those that the user names."""
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
+    from visioncore.run_folder import RunFolder
     from visioncore.training.experiment import recorded_data
 
     if data is not None:
         return prepare_store(load_data_config(data), data.parent)
-    folder = run if run.is_dir() else run.parent
-    return prepare_store(*recorded_data(folder))
+    return prepare_store(*recorded_data(RunFolder.of(run).path))
 
 
 def _print(what: "RenderableType") -> None:

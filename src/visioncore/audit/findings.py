@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
-from visioncore.evaluation import TestEvaluations, write_atomically
+from visioncore.evaluation import TestEvaluations
+from visioncore.files import write_text
 from visioncore.predictor import Predictor
 
 Json = dict[str, Any]
 Level = Literal["pass", "note", "fail"]
 
-AUDIT_FILE = "audit.json"
 AUDIT_VERSION = 1
 _LEVELS = ("pass", "note", "fail")
 _LINE_KEYS = frozenset(["name", "role", "correlation", "bits_per_spike", "recalibrated_bits_per_spike"])
@@ -88,7 +88,7 @@ class AuditResult:
         return result
 
     def write_json(self, path: Path) -> None:
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
 
 def load_audit(path: Path, twin: Predictor, store: RecordingStore) -> AuditResult | None:

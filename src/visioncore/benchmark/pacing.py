@@ -12,7 +12,8 @@ from statistics import median
 from visioncore.benchmark.commands import command, only_here
 from visioncore.benchmark.suite import PlannedRun
 from visioncore.config import dump_config
-from visioncore.training.plan import Pace, read_pace, rehearsal_s, write_record
+from visioncore.files import write_record
+from visioncore.training.plan import Pace, read_pace, rehearsal_s
 
 ROUNDS = 3
 

@@ -13,10 +13,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, mode
 from visioncore.config import Config, load_config
 from visioncore.data.recording import Split
 from visioncore.errors import ConfigError
-from visioncore.run_folders import SEED_FOLDER
+from visioncore.run_folder import SEED_FOLDER, RunFolder
 from visioncore.training.experiment import Experiment, read_experiment
 from visioncore.training.identity import identity
-from visioncore.training.plan import PLAN_FILE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "data")
@@ -161,7 +160,7 @@ class PlannedRun:
     @property
     def plan(self) -> Path:
         """How many steps the run takes, once it has begun."""
-        return self.folder / PLAN_FILE
+        return RunFolder(self.folder).plan
 
     @property
     def log(self) -> Path:

@@ -1,7 +1,5 @@
 """What a comparison found, and its way to files."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from visioncore.comparison.scored_run import Json
-from visioncore.evaluation import write_atomically
+from visioncore.files import write_csv, write_text
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,15 @@ class Comparison:
         return dict(vars(self))
 
     def write_json(self, path: Path) -> None:
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
     def write_table(self, path: Path) -> None:
         """A CSV with a row for each model on each cut of the data; an empty field means all, or not defined."""
-        _write_csv(path, self._rows())
+        write_csv(path, self._rows())
 
     def write_units(self, path: Path) -> None:
         """A CSV with a row for each unit and a column for each model."""
-        _write_csv(path, [dict(_flat(unit)) for unit in self.units])
+        write_csv(path, [dict(_flat(unit)) for unit in self.units])
 
     def _rows(self) -> list[Json]:
         cuts: list[tuple[Json, Json]] = [({}, self.overall)]
@@ -75,11 +73,3 @@ def _flat(values: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         elif not isinstance(value, list):
             yield f"{prefix}{key}", value
-
-
-def _write_csv(path: Path, rows: list[Json]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())

@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import visioncore
 from visioncore.errors import DataError
-from visioncore.evaluation.result import Json, write_atomically
+from visioncore.evaluation.result import Json
+from visioncore.files import write_text
+from visioncore.run_folder import RunFolder
 
-RECORD_FILE = "test_evaluations.json"
 Purpose = Literal["evaluate", "report", "audit"]
 _KEYS = frozenset(["time", "twin_digest", "data_fingerprint", "visioncore", "commit", "settings", "purpose"])
 
@@ -70,7 +71,9 @@ def record_test_evaluation(
             "purpose": purpose,
         }
         after = TestEvaluations((*before.entries, entry))
-        write_atomically(run_dir / RECORD_FILE, json.dumps(list(after.entries), indent=1, allow_nan=False))
+        write_text(
+            RunFolder(run_dir).test_evaluations, json.dumps(list(after.entries), indent=1, allow_nan=False)
+        )
     return after
 
 
@@ -80,7 +83,7 @@ def read_test_evaluations(run_dir: Path) -> TestEvaluations:
     Raises:
         DataError: it is damaged.
     """
-    path = run_dir / RECORD_FILE
+    path = RunFolder(run_dir).test_evaluations
     if not path.exists():
         return TestEvaluations(())
     try:

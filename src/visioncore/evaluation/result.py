@@ -1,19 +1,17 @@
 """What an evaluation found, and its way to files and back."""
 
-import csv
-import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from visioncore.checkpoint import replace_durably
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
+from visioncore.files import write_csv, write_text
 from visioncore.predictor import Predictor
+from visioncore.run_folder import RunFolder
 
 Json = dict[str, Any]
 
@@ -80,20 +78,16 @@ class EvaluationResult:
 
     def write_to(self, run_dir: Path) -> None:
         """Write evaluation_SPLIT.npz and then evaluation_SPLIT.json into a run folder."""
-        path = run_dir / f"evaluation_{self.settings['split']}.json"
+        path = RunFolder(run_dir).evaluation(self.settings["split"])
         write_sums(path.with_suffix(".npz"), self.sums, self.settings)
         self.write_json(path)
 
     def write_json(self, path: Path) -> None:
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
     def write_table(self, path: Path) -> None:
         """The table as CSV; an undefined score is an empty field."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.units[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.units)
-        write_atomically(path, text.getvalue())
+        write_csv(path, self.units)
 
 
 def _soundness(result: EvaluationResult) -> dict[str, bool]:
@@ -136,11 +130,3 @@ def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> Evalu
     if same != (twin.digest, store.fingerprint):
         return None
     return replace(result, sums=read_sums(path.with_suffix(".npz"), result.settings) or ())
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """`text` under `path`, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    replace_durably(partial, path)

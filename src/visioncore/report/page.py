@@ -1,6 +1,5 @@
 """The report: what to say and show about one twin, put into the page's template."""
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from visioncore.audit import AUDIT_FILE, load_audit
+from visioncore.audit import load_audit
 from visioncore.config import dump_config
 from visioncore.data.recording import Split
 from visioncore.data.splits import Block
@@ -22,14 +21,15 @@ from visioncore.evaluation import (
     Repeats,
     check_fit,
     read_test_evaluations,
-    write_atomically,
 )
+from visioncore.files import write_text
 from visioncore.model import Twin
 from visioncore.predictor import Predictor
 from visioncore.report import figures
 from visioncore.report.clip import REPEATS_SHOWN, Clip, make_clip
 from visioncore.report.fields import field_figure, median_distance
 from visioncore.report.figures import Psth
+from visioncore.run_folder import RunFolder
 
 PSTH_BIN_S = 0.02
 PSTH_S = 4.0
@@ -58,9 +58,9 @@ def write_report(
     that twin and store share.
     """
     store = check_fit(twin, store)
-    target = path or run_dir / "report.html"
+    target = path or RunFolder(run_dir).report
     page = page_environment().get_template("report.html.j2").render(**_content(twin, store, result, run_dir))
-    write_atomically(target, page)
+    write_text(target, page)
     return target
 
 
@@ -83,10 +83,11 @@ def _content(twin: Predictor, store: RecordingStore, result: EvaluationResult, r
         key=lambda row: row[metric],
         reverse=True,
     )
-    experiment = run_dir / "experiment.yaml"
-    history = _history(run_dir / "logs" / "metrics.csv")
+    folder = RunFolder(run_dir)
+    experiment = folder.experiment
+    history = _curves(folder)
     split = result.settings["split"]
-    audited = load_audit(run_dir / AUDIT_FILE, twin, store)
+    audited = load_audit(folder.audit, twin, store)
     evaluations = read_test_evaluations(run_dir)
     return {
         "title": run_dir.resolve().name,
@@ -121,22 +122,14 @@ def _content(twin: Predictor, store: RecordingStore, result: EvaluationResult, r
     }
 
 
-def _history(path: Path) -> dict[str, np.ndarray] | None:
-    if not path.exists():
-        return None
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        if not rows:
-            return None
-        if any(None in row for row in rows):
-            raise ValueError("a row has more fields than the header")
-        return {key: np.array([float(row[key]) for row in rows]) for key in figures.CURVES}
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+def _curves(folder: RunFolder) -> dict[str, np.ndarray] | None:
+    rows = folder.history()
+    if missing := [key for key in figures.CURVES if rows and key not in rows[0]]:
         raise DataError(
-            f"{path}: is no history of a training ({type(error).__name__}: {error}); expected numbers under "
+            f"{folder.metrics}: is no history of a training (it has no {missing[0]}); expected numbers under "
             f"{', '.join(figures.CURVES)}. Delete it, or train again"
-        ) from None
+        )
+    return {key: np.array([row[key] for row in rows]) for key in figures.CURVES} if rows else None
 
 
 def _score_figure(scored: Sequence[Json], metric: str) -> str | None:

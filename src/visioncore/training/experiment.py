@@ -10,9 +10,7 @@ from visioncore.config import Config, apply_overrides, build_config, dump_config
 from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
-
-EXPERIMENT_FILE = "experiment.yaml"
-"""In a run folder: every setting, and where the data's relative paths start."""
+from visioncore.run_folder import RunFolder
 
 
 class InitialiseConfig(Config):
@@ -163,12 +161,10 @@ def recorded_data(run_dir: Path) -> tuple[DataConfig, Path]:
     Raises:
         ConfigError: the folder holds no experiment.
     """
-    path = run_dir / EXPERIMENT_FILE
-    if not path.exists():
-        raise ConfigError(
-            f"{run_dir} holds no {EXPERIMENT_FILE}, so its data are not known; name them with --data"
-        )
-    raw = read_yaml(path)
+    folder = RunFolder(run_dir)
+    path, raw = folder.experiment, folder.claimed_by()
+    if raw is None:
+        raise ConfigError(f"{run_dir} holds no {path.name}, so its data are not known; name them with --data")
     if not isinstance(raw.get("data"), dict) or not isinstance(raw.get("data_dir"), str):
         raise ConfigError(f"{path}: expected the keys 'data' and 'data_dir'; name the data with --data")
     return build_data_config(raw["data"], str(path)), run_dir / raw["data_dir"]

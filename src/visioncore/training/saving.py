@@ -1,6 +1,5 @@
 """What a run leaves in its folder while it goes on."""
 
-import csv
 import logging
 import platform
 from pathlib import Path
@@ -10,12 +9,13 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from visioncore.checkpoint import replace_durably, save_twin
+from visioncore import files
+from visioncore.checkpoint import save_twin
 from visioncore.data import RecordingStore
+from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.provenance import provenance
-from visioncore.training.resumption import LAST
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ class Saving(Checkpoint):
     """After every epoch: the best twin, the history, and last of all the point to resume from; each atomically."""
 
     def __init__(
-        self, experiment: Experiment, store: RecordingStore, run_dir: Path, *, initialise_s: float
+        self, experiment: Experiment, store: RecordingStore, folder: RunFolder, *, initialise_s: float
     ) -> None:
-        self._experiment, self._store, self._run_dir = experiment, store, run_dir
+        self._experiment, self._store, self._folder = experiment, store, folder
         self._initialise_s = initialise_s
         self._best = (float("-inf"), float("-inf"))
         self._machines: list[dict[str, Any]] = []
@@ -86,17 +86,18 @@ class Saving(Checkpoint):
         if trainer.is_global_zero:
             if is_best:
                 self._save(pl_module, {key: value for key, value in newest.items() if value == value})
-            _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
-        partial = self._run_dir / f".{LAST}.partial"
+            self._folder.write_history(pl_module.history)
+        # One name for all processes and all starts, as it is large: a killed start's is written over.
+        partial = self._folder.last.with_name(f".{self._folder.last.name}.partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            replace_durably(partial, self._run_dir / LAST)
+            files.replace_durably(partial, self._folder.last)
 
     def _save(self, module: LitTwin, metrics: dict[str, float]) -> None:
         record = provenance(
             self._experiment, self._store, module.plan, metrics, self._initialise_s, self._machines
         )
-        save_twin(module.evaluated, self._run_dir / "twin.safetensors", record)
+        save_twin(module.evaluated, self._folder.twin, record)
 
 
 def _machine(trainer: lightning.Trainer) -> dict[str, Any]:
@@ -116,13 +117,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
-    replace_durably(partial, path)
