@@ -19,6 +19,7 @@ from visioncore.benchmark import Benchmark, PlannedRun, SuiteConfig, planned_run
 from visioncore.config import build_config, dump_config, dump_yaml
 from visioncore.data import DataConfig
 from visioncore.errors import CheckpointError, ConfigError
+from visioncore.training.lengths import PassesConfig
 from visioncore.training.plan import Plan, read_pace, write_plan
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
@@ -114,16 +115,16 @@ def test_every_model_is_planned_for_every_recording_share_and_seed_the_first_see
     ]
     assert [run.seed for run in runs] == [3] * 4 + [5] * 4
     last = runs[-1].experiment.training
-    assert (last.seed, last.train_share, last.max_passes) == (5, 0.5, 1.0)
-    assert last.learning_rate == 2e-3
-    assert runs[0].experiment.training.learning_rate != 2e-3
+    assert (last.seed, last.train_share, last.length) == (5, 0.5, PassesConfig(number=1.0))
+    assert last.optimiser.learning_rate == 2e-3
+    assert runs[0].experiment.training.optimiser.learning_rate != 2e-3
     assert runs[0].folder == folder / "out" / "tiny" / "ln" / "seed-3"
 
 
 def test_a_budget_in_minutes_is_passed_on_and_switches_passes_off(folder: Path) -> None:
     run = planned(folder, passes=None, minutes_per_run=1.5)[0]
     assert run.train_arguments[-2:] == ("--max-minutes", "1.5")
-    assert run.experiment.training.max_passes is None
+    assert run.experiment.training.length.type == "epochs"
 
 
 def test_linear_false_switches_the_linear_path_off(folder: Path) -> None:

@@ -108,7 +108,7 @@ def train(
     training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.max_epochs=5.")
+        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.batch_size=8.")
     ] = None,
     max_minutes: Annotated[
         float | None,
@@ -133,7 +133,7 @@ def train(
 
     if pace is not None and max_minutes is None:
         raise ConfigError("--pace says how many steps --max-minutes has room for; give both, or neither")
-    overrides = [*(override or []), *([f"training.precision={precision}"] if precision else [])]
+    overrides = [*(override or []), *([f"training.machine.precision={precision}"] if precision else [])]
     experiment = read_experiment(model, data, training, overrides)
     twin = run(experiment, out, max_minutes, None if pace is None else read_pace(pace))
     typer.echo(f"best twin: {twin}")

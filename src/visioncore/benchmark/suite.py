@@ -18,7 +18,10 @@ from visioncore.training.experiment import Experiment, read_experiment
 from visioncore.training.identity import identity
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "data")
+_DECIDED_HERE = (
+    *("training.seed", "training.train_share", "training.length", "training.max_passes"),
+    "data",
+)
 """Keys that a model of a suite may not set: they must be the same for all models, or are the suite's own."""
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -154,6 +157,7 @@ class PlannedRun:
         experiment = identity(self.experiment.resolved())
         for key in ("seed", "train_share"):
             del experiment["training"][key]
+        experiment["precision"] = self.experiment.training.machine.precision
         digest = hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:8]
         return self.folder.parents[1] / f"{self.entry}.pace-{digest}.json"
 
@@ -216,7 +220,7 @@ def _planned(
     entry = suite.models[name]
     overrides = [*entry.overrides, f"training.seed={seed}", f"training.train_share={share!r}"]
     if suite.passes is not None:
-        overrides.append(f"training.max_passes={suite.passes!r}")
+        overrides.append(f"training.length={{type: passes, params: {{number: {suite.passes!r}}}}}")
     model, recording = base / entry.model, base / suite.data[data]
     training = None if entry.training is None else base / entry.training
     shown = suite.shown_name(name, share, minutes)

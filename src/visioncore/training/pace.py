@@ -31,7 +31,7 @@ def find_pace(experiment: Experiment, seconds: float) -> Pace:
         ConfigError: configs and data disagree.
         TrainingError: the loss is not finite, or memory ran out.
     """
-    require_processes_as_set(experiment.training)
+    require_processes_as_set(experiment.training.machine)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(experiment.training.train_share)
     model = with_window(experiment, store, None)
     torch.manual_seed(experiment.training.seed)

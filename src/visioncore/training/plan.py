@@ -108,6 +108,12 @@ def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": max(round(steps / epochs), 1)})
 
 
+def plan_for_steps(plan: Plan, steps: int) -> Plan:
+    """The plan, with so many steps; the last epoch is shorter where they do not divide."""
+    whole, rest = divmod(steps, plan.steps_per_epoch)
+    return plan.model_copy(update={"epochs": whole + (rest > 0), "last_epoch_steps": rest or None})
+
+
 class Pace(Config):
     """How fast a run goes on this machine, in seconds."""
 

@@ -1,4 +1,4 @@
-"""From an experiment and its recording to a plan: how long an epoch is, and how many there are."""
+"""From an experiment and its recording to a plan: how long an epoch is, and what the run begins on."""
 
 from visioncore.data import RecordingStore, clip_length
 from visioncore.model import TwinConfig
@@ -8,7 +8,7 @@ from visioncore.training.plan import PLAN_VERSION, Plan
 
 
 def first_plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> Plan:
-    """Of `max_epochs`, which passes or minutes may then change.
+    """Of one epoch; the experiment's length, or the minutes that a user gives, then say how many there are.
 
     Args:
         model: the experiment's, with its linear path's window found.
@@ -17,7 +17,7 @@ def first_plan(experiment: Experiment, store: RecordingStore, model: TwinConfig)
     window_s = model.linear.window_s if isinstance(model.linear, LowRankLinearConfig) else "auto"
     return Plan(
         version=PLAN_VERSION,
-        epochs=config.max_epochs,
+        epochs=1,
         steps_per_epoch=config.steps_per_epoch or max(int(steps_per_pass(config, store)), 1),
         batches_per_step=config.accumulate_grad_batches,
         data_fingerprint=store.fingerprint,

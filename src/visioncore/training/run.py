@@ -18,14 +18,14 @@ from visioncore.training.experiment import Experiment
 from visioncore.training.initialise import initialise
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
-from visioncore.training.optim import shortened_warmup
 from visioncore.training.out_of_memory import memory_advice
 from visioncore.training.pace import rehearsed
-from visioncore.training.plan import Pace, plan_for_minutes, plan_for_passes, rehearsal_s, write_plan
+from visioncore.training.plan import Pace, plan_for_minutes, rehearsal_s, write_plan
 from visioncore.training.planning import first_plan, steps_per_pass
 from visioncore.training.quiet import quiet_lightning
 from visioncore.training.resumption import read_checkpoint, stopped_early
 from visioncore.training.saving import Saving
+from visioncore.training.schedule import shortened_warmup
 from visioncore.training.trainer import build_trainer, fit, watching
 from visioncore.training.window import with_window
 
@@ -38,8 +38,8 @@ def train(
     """Train, or go on training, the twin of `run_dir`; returns the path of the best twin.
 
     Args:
-        max_minutes: how long; else the experiment says how many epochs or passes.
-        pace: how fast, for `max_minutes`, to begin with; found by a rehearsal when left out.
+        max_minutes: how long; else the experiment's `training.length` says so.
+        pace: how fast, for minutes, to begin with; found by a rehearsal when left out.
 
     Raises:
         ConfigError: the run folder holds another experiment, configs and data disagree, or srun, torchrun or MPI
@@ -48,7 +48,7 @@ def train(
         TrainingError: the loss is not finite, or memory ran out; the last good checkpoint stays.
     """
     config, folder = experiment.training, RunFolder(run_dir)
-    require_processes_as_set(config)
+    require_processes_as_set(config.machine)
     plan = own_plan(folder)
     claim(folder, experiment)
     store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
@@ -78,11 +78,11 @@ def train(
     with quiet_lightning(), memory_advice():
         if plan is None:
             plan = first_plan(experiment, store, model)
-            if max_minutes is not None:
-                pace = pace or rehearsed(twin, experiment, store, plan, rehearsal_s(max_minutes))
-                plan = plan_for_minutes(plan, max_minutes, pace)
-            elif config.max_passes is not None:
-                plan = plan_for_passes(plan, config.max_passes, steps_per_pass(config, store))
+            if (minutes := max_minutes or config.length.minutes) is not None:
+                pace = pace or rehearsed(twin, experiment, store, plan, rehearsal_s(minutes))
+                plan = plan_for_minutes(plan, minutes, pace)
+            else:
+                plan = config.length.planned(plan, steps_per_pass(config, store))
             write_plan(folder.plan, plan)
         if (warmup := shortened_warmup(config.warmup_steps, plan.scheduled_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)

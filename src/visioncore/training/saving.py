@@ -51,7 +51,8 @@ class Saving(Checkpoint):
             if self._machines
             else {}
         )
-        if here != before:
+        # Runs of before did not record the precision.
+        if not before or {key: here[key] for key in before} != before:
             self._machines = [*self._machines, {"from_step": pl_module.global_step, **here}]
             if before:
                 logger.warning(
@@ -107,6 +108,7 @@ def _machine(trainer: lightning.Trainer) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else _processor(),
         "devices": trainer.num_devices,
         "num_nodes": trainer.num_nodes,
+        "precision": trainer.precision,
     }
 
 

@@ -7,12 +7,12 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from visioncore.errors import ConfigError
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.lit_twin import LitTwin
+from visioncore.training.machine import MachineConfig
 from visioncore.training.monitors import FlatFit, Throughput
 from visioncore.training.plan import Plan
 from visioncore.training.resumption import TensorsOnly
@@ -31,19 +31,19 @@ def build_trainer(
         # Lightning would write and read checkpoints of its own, in the middle of epochs; the same command resumes ours.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return lightning.Trainer(
-        accelerator=_device(config),
-        devices=config.devices,
-        num_nodes=config.num_nodes,
+        accelerator=_device(config.machine),
+        devices=config.machine.devices,
+        num_nodes=config.machine.num_nodes,
         # Sessions differ between ranks, so on each some readouts see no clip.
-        strategy="ddp_find_unused_parameters_true" if config.processes > 1 else "auto",
+        strategy="ddp_find_unused_parameters_true" if config.machine.processes > 1 else "auto",
         plugins=plugins,
-        precision=config.precision,
+        precision=config.machine.precision,
         max_epochs=plan.epochs,
         limit_train_batches=plan.batches_per_epoch,
         accumulate_grad_batches=plan.batches_per_step,
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
-        logger=TensorBoardLogger(folder.logs, name="", version="tensorboard"),
+        logger=[own.build(folder) for own in config.loggers] or False,
         log_every_n_steps=10,
         num_sanity_val_steps=-1,  # all of it, before the first step: the start is scored too
         use_distributed_sampler=False,
@@ -70,14 +70,16 @@ def watching(config: TrainingConfig) -> list[Callback]:
     return [Throughput(config.batch_size), FlatFit()]
 
 
-def _device(config: TrainingConfig) -> Literal["cuda", "cpu"]:
+def _device(machine: MachineConfig) -> Literal["cuda", "cpu"]:
     """The one place that decides: an NVIDIA GPU where there is one, unless the config says otherwise."""
     found = torch.cuda.device_count()
-    if config.accelerator == "gpu" and not found:
+    if machine.accelerator == "gpu" and not found:
         raise ConfigError(
-            "training.accelerator is 'gpu' and this machine has none that torch sees; use 'auto' or 'cpu'"
+            "training.machine.accelerator is 'gpu' and this machine has none that torch sees; use 'auto' or 'cpu'"
         )
-    device: Literal["cuda", "cpu"] = "cuda" if found and config.accelerator != "cpu" else "cpu"
-    if device == "cuda" and config.devices > found:
-        raise ConfigError(f"training.devices is {config.devices}, and this machine has {found} GPU(s)")
+    device: Literal["cuda", "cpu"] = "cuda" if found and machine.accelerator != "cpu" else "cpu"
+    if device == "cuda" and machine.devices > found:
+        raise ConfigError(
+            f"training.machine.devices is {machine.devices}, and this machine has {found} GPU(s)"
+        )
     return device
