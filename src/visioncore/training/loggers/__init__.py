@@ -3,10 +3,14 @@
 A new one is one file with its config, and one line here.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from visioncore.training.loggers.base import BaseLoggerConfig
 from visioncore.training.loggers.tensorboard import TensorBoardConfig
+from visioncore.training.loggers.wandb import WandbConfig
 
-LoggerConfig = TensorBoardConfig
-"""A union by `type` as soon as there are two: `Annotated[A | B, Field(discriminator="type")]`."""
+LoggerConfig = Annotated[TensorBoardConfig | WandbConfig, Field(discriminator="type")]
 
-__all__ = ["BaseLoggerConfig", "LoggerConfig", "TensorBoardConfig"]
+__all__ = ["BaseLoggerConfig", "LoggerConfig", "TensorBoardConfig", "WandbConfig"]
