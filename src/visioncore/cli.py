@@ -62,10 +62,14 @@ def describe(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data YAML; the guide's sizes when left out.")
     ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option("--training", help="Training YAML, for the memory; clips as long as --clip-frames."),
+    ] = None,
     clip_frames: Annotated[int, typer.Option(help="Frames of the clip that is walked through.", min=1)] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the shape after each stage, parameters, training cost, time span and staleness of a model."""
+    """Print the shape after each stage, parameters, cost and memory of training, time span and staleness of a model."""
     from rich.console import Console
 
     from visioncore import tables
@@ -73,14 +77,19 @@ def describe(
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
     from visioncore.describe import describe as describe_model
-    from visioncore.describe import guide_spec
+    from visioncore.describe import guide_spec, memory_of
     from visioncore.model import TwinConfig
+    from visioncore.training.experiment import TrainingConfig
 
     config = load_config(TwinConfig, model)
-    spec = prepare_store(load_data_config(data), data.parent).spec if data else guide_spec(config)
+    store = prepare_store(load_data_config(data), data.parent) if data else None
+    spec = guide_spec(config) if store is None else store.spec
     found = describe_model(config, spec, clip_frames)
+    recipe = load_config(TrainingConfig, training) if training else TrainingConfig()
+    recipe = recipe.model_copy(update={"clip_frames": clip_frames})
+    memory = memory_of(config, spec, recipe, 0 if store is None else store.cached_bytes)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        typer.echo(json.dumps({**found.as_json(), "memory": memory.as_json()}, indent=2))
         return
     console = Console(highlight=False)
     table = tables.table("stage", "shape", "parameters")
@@ -93,6 +102,7 @@ def describe(
         f"training cost: {found.training_flops_per_clip / 1e9:,.1f} GFLOP per clip of {found.clip_frames} frames "
         "(counted, forward and backward)"
     )
+    console.print(f"memory of training, {recipe.batch_size} clips at a time: {memory}")
     console.print(f"staleness: predictions rest on video up to {found.staleness_ms:.1f} ms old")
     for note in found.notes:
         console.print(note)

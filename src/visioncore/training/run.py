@@ -18,6 +18,7 @@ from visioncore.training.experiment import Experiment
 from visioncore.training.initialise import initialise
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
+from visioncore.training.memory import say_before
 from visioncore.training.out_of_memory import memory_advice
 from visioncore.training.pace import rehearsed
 from visioncore.training.plan import Pace, plan_for_minutes, rehearsal_s, write_plan
@@ -68,6 +69,8 @@ def train(
     if resumed is not None and stopped_early(resumed):
         logger.info("%s had stopped early; nothing is left to do", run_dir)
         return folder.twin
+    if resumed is None:
+        say_before(model, config, store)
     started = time.perf_counter()
     if resumed is None:
         if config.pretrained_core is not None:
