@@ -153,11 +153,10 @@ def test_an_entry_that_changed_after_its_run_was_begun_is_refused_with_what_diff
     begin(planned(folder)[1])
     Benchmark(planned(folder), None)
     other = SUITE["models"] | {"vivit": SUITE["models"]["vivit"] | {"set": ["training.learning_rate=1e-3"]}}
-    with pytest.raises(
-        ConfigError, match=r"tiny/vivit/seed-0 .*\(different: experiment\.training\.learning_rate\)"
-    ):
+    where = r"experiment\.training\.optimiser\.params\.learning_rate"
+    with pytest.raises(ConfigError, match=rf"tiny/vivit/seed-0 .*\(different: {where}\)"):
         Benchmark(planned(folder, models=other), None)
-    with pytest.raises(ConfigError, match=r"experiment\.training\.max_passes, minutes_per_run"):
+    with pytest.raises(ConfigError, match=r"experiment\.training\.length\.type, minutes_per_run"):
         Benchmark(planned(folder, passes=None, minutes_per_run=2.0), None)
 
 
