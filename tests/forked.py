@@ -51,3 +51,15 @@ def predict_from_file(folder: Path) -> None:
     assert twin.provenance == Provenance(seed=3)
     assert twin.unit_ids("two/β") == ("a", "d")
     np.save("out.npy", twin.predict(inputs["video"], inputs["behaviour"], session="two/β"))
+
+
+def weighed_training(model: Path, data: Path, folder: Path, overrides: tuple[str, ...]) -> None:
+    """Train into `folder`/run, and write down the most memory that the process had."""
+    import json
+    import resource
+
+    from visioncore.training.experiment import read_experiment
+    from visioncore.training.run import train
+
+    train(read_experiment(model, data, None, overrides), folder / "run")
+    (folder / "peak.json").write_text(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))

@@ -28,6 +28,7 @@ def _run(
 ) -> None:
     import lightning
 
+    from visioncore import files
     from visioncore.training import clock, run, saving
     from visioncore.training.experiment import read_experiment
     from visioncore.training.lit_twin import LitTwin
@@ -36,14 +37,14 @@ def _run(
         "step": (LitTwin, "training_step"),
         "validation": (LitTwin, "validation_step"),
         "checkpoint": (lightning.Trainer, "save_checkpoint"),
-        "rename": (saving, "replace_durably"),
+        "rename": (files, "replace_durably"),
         "twin": (saving, "save_twin"),
         "corrected": (clock, "follow"),
     }
     if moment != "never":
         _die_in_call(*moments[moment], number, half_written=moment == "checkpoint")
-    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-    run.train(read_experiment(*files, overrides), out, minutes or None)
+    yamls = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+    run.train(read_experiment(*yamls, overrides), out, minutes or None)
 
 
 def _die_in_call(owner: Any, name: str, number: int, *, half_written: bool) -> None:

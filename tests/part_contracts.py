@@ -8,8 +8,7 @@ from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.cores import ViViTConfig
 from visioncore.model.outputs import BaseOutputConfig, CountOutput
 from visioncore.spec import Normalisation, SessionSpec
-from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import parameter_groups
+from visioncore.training.optimisers import AdamWConfig
 
 HEIGHT, WIDTH, FRAMES = 14, 22, 15
 SESSIONS = ("a", "b")
@@ -115,6 +114,6 @@ def _learns(twin: Twin) -> None:
         n for n, p in twin.named_parameters() if p.numel() and (p.grad is None or not (p.grad != 0).any())
     ]
     assert dead == []
-    grouped = [id(p) for group in parameter_groups(twin, TrainingConfig()) for p in group["params"]]
+    grouped = [id(p) for group in AdamWConfig().parameter_groups(twin) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in twin.parameters())
     twin.eval()

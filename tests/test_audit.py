@@ -13,7 +13,6 @@ from scipy.optimize import minimize_scalar
 from skimage import data as pictures
 
 from predictors import ScriptedPredictor
-from visioncore import audit as audits
 from visioncore.audit import AuditResult, AuditSettings, Finding, audit, load_audit
 from visioncore.audit.controls import SessionControls
 from visioncore.audit.likeness import is_distinctive, likeness
@@ -25,10 +24,10 @@ from visioncore.audit.verdicts import about_controls
 from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.errors import DataError
 from visioncore.evaluation import read_test_evaluations, record_test_evaluation
-from visioncore.evaluation.record import RECORD_FILE
 from visioncore.metrics import bits_per_spike
 from visioncore.predictor import Predictor
 from visioncore.provenance import Provenance
+from visioncore.run_folder import RunFolder
 from visioncore.spec import DataSpec, Normalisation
 
 RATE_HZ, TRIAL, N_TRIALS, SIDE, N_UNITS, BURN_IN = 60.0, 90, 48, 16, 6, 6
@@ -455,7 +454,7 @@ def test_the_best_recalibration_is_found_and_undoes_any_gain_and_offset() -> Non
 
 
 def test_an_audit_survives_its_file_and_belongs_to_one_twin(clean: RecordingStore, tmp_path: Path) -> None:
-    twin, path = twin_of(clean), tmp_path / audits.AUDIT_FILE
+    twin, path = twin_of(clean), RunFolder(tmp_path).audit
     result = audit(twin, clean, progress=False)
     result.write_json(path)
     again = load_audit(path, twin, clean)
@@ -479,7 +478,7 @@ def test_every_look_at_the_test_split_is_counted(tmp_path: Path) -> None:
     entries = read_test_evaluations(tmp_path).entries
     assert [entry.settings["bin_ms"] for entry in entries] == [0, 1, 2]
     assert {"time", "visioncore", "commit", "purpose"} <= entries[0].to_json().keys()
-    (tmp_path / RECORD_FILE).write_text("[{]")
+    RunFolder(tmp_path).test_evaluations.write_text("[{]")
     with pytest.raises(DataError, match="no record of test evaluations"):
         record_test_evaluation(tmp_path, "three", "data", {}, "audit")
 

@@ -19,6 +19,7 @@ from visioncore.benchmark import Benchmark, PlannedRun, SuiteConfig, planned_run
 from visioncore.config import build_config, dump_config, dump_yaml
 from visioncore.data import DataConfig
 from visioncore.errors import CheckpointError, ConfigError
+from visioncore.training.lengths import PassesConfig, StepsConfig
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "experiments" / "benchmarks"
 LINEAR: dict[str, Any] = {"sampling_rate": 60.0, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
@@ -126,16 +127,16 @@ def test_every_model_is_planned_for_every_recording_share_and_seed_the_first_see
     ]
     assert [run.seed for run in runs] == [3] * 4 + [5] * 4
     last = runs[-1].experiment.training
-    assert (last.seed, last.train_share, last.max_passes) == (5, 0.5, 1.0)
-    assert last.learning_rate == 2e-3
-    assert runs[0].experiment.training.learning_rate != 2e-3
+    assert (last.seed, last.train_share, last.length) == (5, 0.5, PassesConfig(number=1.0))
+    assert last.optimiser.learning_rate == 2e-3
+    assert runs[0].experiment.training.optimiser.learning_rate != 2e-3
     assert runs[0].folder == folder / "out" / "tiny" / "ln" / "seed-3"
 
 
 def test_a_budget_in_minutes_is_passed_on_and_switches_passes_off(folder: Path) -> None:
     run = planned(folder, passes=None, minutes_per_run=1.5)[0]
     assert run.train_arguments[-2:] == ("--max-minutes", "1.5")
-    assert run.experiment.training.max_passes is None
+    assert run.experiment.training.length.type == "epochs"
 
 
 def test_linear_false_switches_the_linear_path_off(folder: Path) -> None:
@@ -164,11 +165,10 @@ def test_an_entry_that_changed_after_its_run_was_begun_is_refused_with_what_diff
     begin(planned(folder)[1])
     Benchmark(planned(folder), None)
     other = SUITE["models"] | {"vivit": SUITE["models"]["vivit"] | {"set": ["training.learning_rate=1e-3"]}}
-    with pytest.raises(
-        ConfigError, match=r"tiny/vivit/seed-0 .*\(different: experiment\.training\.learning_rate\)"
-    ):
+    where = r"experiment\.training\.optimiser\.params\.learning_rate"
+    with pytest.raises(ConfigError, match=rf"tiny/vivit/seed-0 .*\(different: {where}\)"):
         Benchmark(planned(folder, models=other), None)
-    with pytest.raises(ConfigError, match=r"experiment\.training\.max_passes, minutes_per_run"):
+    with pytest.raises(ConfigError, match=r"experiment\.training\.length\.type, minutes_per_run"):
         Benchmark(planned(folder, passes=None, minutes_per_run=2.0), None)
 
 
@@ -225,14 +225,14 @@ def test_a_model_whose_steps_are_stated_takes_them_and_rehearses_nothing(folder:
     models = SUITE["models"] | {"ln": STATED["ln"]}
     ln, vivit = planned(folder, passes=None, minutes_per_run=8.0, models=models)
     assert "--max-minutes" not in ln.train_arguments
-    assert (ln.experiment.training.max_steps, ln.experiment.training.max_passes) == (7, None)
+    assert ln.experiment.training.length == StepsConfig(number=7)
     assert vivit.train_arguments[-2:] == ("--max-minutes", "8.0")
-    assert vivit.experiment.training.max_steps is None
+    assert vivit.experiment.training.length == PassesConfig(number=3.0)
 
 
 def test_steps_of_every_model_are_a_budget_too(folder: Path) -> None:
     runs = planned(folder, passes=None, models=STATED)
-    assert [(run.minutes, run.experiment.training.max_steps) for run in runs] == [(None, 7), (None, 5)]
+    assert [(run.minutes, run.experiment.training.length.number) for run in runs] == [(None, 7), (None, 5)]
 
 
 def test_steps_take_what_such_runs_took_and_before_that_the_minutes(folder: Path) -> None:

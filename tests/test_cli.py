@@ -160,7 +160,7 @@ def test_every_command_and_every_option_says_what_it_does() -> None:
         ),
         (
             ["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/run", "--precision", "bf16"],
-            "'training.precision' is 'bf16'; expected 32-true | bf16-mixed",
+            "'training.machine.precision' is 'bf16'; expected 32-true | bf16-mixed",
         ),
         (
             ["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}"],

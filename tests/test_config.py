@@ -314,7 +314,7 @@ def test_scalars_are_read_as_yaml_1_2(text: str, value: object) -> None:
 def test_a_learning_rate_may_be_written_as_1e_4() -> None:
     config = build_text("learning_rate: 1e-4", "training_configs")
     assert isinstance(config, TrainingConfig)
-    assert config.learning_rate == 1e-4
+    assert config.optimiser.learning_rate == 1e-4
 
 
 plain_values = st.recursive(
@@ -365,8 +365,8 @@ def test_a_whole_slot_can_be_replaced() -> None:
         ("model.samplin_rate=3", "with --set: unknown key 'model.samplin_rate'; did you mean 'sampling_rate'?"),
         ("training.max_epoch=3", "with --set: unknown key 'training.max_epoch'; did you mean 'max_epochs'?"),
         ("model.convnet.params.num_head=3", "'model.convnet.params.num_head'; did you mean 'num_heads'?"),
-        ("training.max_epochs=yes", "'training.max_epochs': input should be a valid integer (got 'yes')"),
-        ("training.precision=bf16", "'training.precision' is 'bf16'; expected 32-true | bf16-mixed"),
+        ("training.max_epochs=yes", "'training.length.params.number': input should be a valid integer (got 'yes')"),
+        ("training.precision=bf16", "'training.machine.precision' is 'bf16'; expected 32-true | bf16-mixed"),
         ("modl.sampling_rate=3", "with --set: unknown key 'modl'; valid keys here: model, data, training"),
         ("data.params.sed=3", "unknown key 'params.sed'; did you mean 'seed'?"),
         ("model.sampling_rate.x=3", "'model.sampling_rate' is 120, not a mapping"),

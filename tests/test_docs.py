@@ -112,7 +112,7 @@ def test_the_yaml_of_the_how_to_builds_and_its_overrides_are_valid(tmp_path: Pat
     experiment = read_experiment(model, data, None, overrides)
     assert experiment.model.modulator.type == "none"
     assert experiment.data.balance == "session"
-    assert experiment.training.learning_rate == 3e-4
+    assert experiment.training.optimiser.learning_rate == 3e-4
 
 
 def test_the_citation_and_the_changelog_name_the_version_of_the_package() -> None:

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from visioncore.checkpoint import load_twin
-from visioncore.comparison import compare
+from visioncore.comparison import compare, named_run, read_run
 from visioncore.data import RecordingStore, load_data_config, prepare
 from visioncore.errors import VisionCoreError
 from visioncore.evaluation import evaluate
-from visioncore.run_folders import named_run, read_run
 from visioncore.training.experiment import read_experiment
 from visioncore.training.run import train
 

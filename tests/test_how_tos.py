@@ -1,6 +1,7 @@
 """What the how-tos add does what they say: each page's code is executed, and held to what its slot asks for."""
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,7 +23,11 @@ from visioncore.model.cores import NoCoreConfig, ViViTConfig
 from visioncore.model.grid_layers import SpaceLayerConfig, TimeLayerConfig
 from visioncore.model.linear import LowRankLinearConfig
 from visioncore.report.sections import Shown
+from visioncore.run_folder import RunFolder
 from visioncore.shapes import VideoShape
+from visioncore.training.experiment import TrainingConfig
+from visioncore.training.plan import Plan
+from visioncore.training.trainer import build_trainer
 
 HOW_TOS = ROOT / "docs" / "how_to"
 
@@ -192,3 +197,13 @@ def test_the_report_section_of_the_how_to_stands_on_the_page(
     section = example.depths(replace(shown, store=store))
     assert section.title == "Depth"
     assert section.html.count(" µm: ") == len([row for row in shown.scored if row.session == spec.id])
+
+
+def test_the_logger_of_the_how_to_gets_the_numbers_of_a_run(tmp_path: Path) -> None:
+    example = run_example(HOW_TOS / "add_a_logger.md")
+    config = build_config(example.LinesConfig, {"type": "lines", "params": {"file": "here.jsonl"}}, "test")
+    training = TrainingConfig().model_copy(update={"loggers": (config,)})
+    plan = Plan(epochs=1, steps_per_epoch=1, batches_per_step=1, data_fingerprint="")
+    (logger,) = build_trainer(training, plan, RunFolder(tmp_path), []).loggers
+    logger.log_metrics({"score": 0.5}, step=3)
+    assert json.loads((tmp_path / "logs" / "here.jsonl").read_text()) == {"step": 3, "score": 0.5}

@@ -4,19 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from visioncore.comparison import named_run, read_run
 from visioncore.errors import CheckpointError, ConfigError, DataError
-from visioncore.run_folders import model_name, named_run, read_run, training_so_far
+from visioncore.run_folder import RunFolder
 
 
 def test_a_run_is_called_by_its_folder_and_a_seed_by_the_folder_around_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert model_name(Path("runs/vivit")) == "vivit"
-    assert model_name(Path("runs/vivit/seed-12")) == "vivit"
-    assert model_name(Path("runs/vivit/seed-one")) == "seed-one"
+    assert RunFolder(Path("runs/vivit")).model_name == "vivit"
+    assert RunFolder(Path("runs/vivit/seed-12")).model_name == "vivit"
+    assert RunFolder(Path("runs/vivit/seed-one")).model_name == "seed-one"
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert model_name(Path(".")) == "here"
+    assert RunFolder(Path(".")).model_name == "here"
 
 
 def test_a_name_before_the_folder_is_the_models(tmp_path: Path) -> None:
@@ -37,12 +38,14 @@ def test_a_folder_that_is_missing_or_holds_no_twin_is_refused(tmp_path: Path) ->
 
 
 def test_steps_and_seconds_are_those_of_the_last_row_and_not_known_without_one(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    assert training_so_far(path) == (None, None)
+    folder = RunFolder(tmp_path)
+    path = folder.metrics
+    assert folder.training_so_far() == (None, None)
+    folder.logs.mkdir()
     path.write_text("step,wall_s\n10,1.5\n20,3.25\n")
-    assert training_so_far(path) == (20, 3.25)
+    assert folder.training_so_far() == (20, 3.25)
     path.write_text("step,train_loss\n10,0.5\n")
-    assert training_so_far(path) == (10, None)
+    assert folder.training_so_far() == (10, None)
     path.write_text("step,wall_s\nten,1.5\n")
     with pytest.raises(DataError, match=r"metrics\.csv: is no history of a training"):
-        training_so_far(path)
+        folder.training_so_far()

@@ -6,7 +6,6 @@ normalisation constants and the provenance; a SHA-256 digest over all of it and 
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,10 +16,12 @@ from torch import Tensor
 
 from visioncore.config import apply_overrides, build_config, differing_keys, dump_config
 from visioncore.errors import CheckpointError, ConfigError
+from visioncore.files import write_bytes
 from visioncore.migration import from_format_1
 from visioncore.model import Twin, TwinConfig
 from visioncore.model.renamed import renamed
 from visioncore.provenance import Provenance
+from visioncore.run_folder import RunFolder
 from visioncore.spec import DataSpec
 
 FORMAT_VERSION = 2
@@ -46,11 +47,8 @@ def save_twin(twin: Twin, path: Path, provenance: Provenance) -> None:
         allow_nan=False,
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in twin.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     # Not `save_file`, which makes files that only their owner can read.
-    partial.write_bytes(save(tensors, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)}))
-    replace_durably(partial, path)
+    write_bytes(path, save(tensors, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)}))
 
 
 def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()) -> Twin:
@@ -127,7 +125,7 @@ def load_pretrained_core(twin: Twin, path: Path) -> None:
 
 def twin_path(path: Path) -> Path:
     """`path` itself, or the twin inside it when it is a run folder."""
-    file = path / "twin.safetensors" if path.is_dir() else path
+    file = RunFolder(path).twin if path.is_dir() else path
     if not file.is_file():
         what = "the run folder holds no twin yet" if path.is_dir() else "no such file"
         raise CheckpointError(f"{file}: {what}")
@@ -152,13 +150,6 @@ def copy_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: 
         more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise CheckpointError(f"{where}: weights do not match the model: {'; '.join(problems[:4])}{more}")
     module.load_state_dict(dict(tensors))
-
-
-def replace_durably(partial: Path, path: Path) -> None:
-    """Give a finished file its name, after its bytes have reached the disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _read(file: Path) -> tuple[str, dict[str, Tensor]]:

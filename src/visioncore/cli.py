@@ -58,10 +58,14 @@ def describe(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data YAML; the guide's sizes when left out.")
     ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option("--training", help="Training YAML, for the memory; clips as long as --clip-frames."),
+    ] = None,
     clip_frames: Annotated[int, typer.Option(help="Frames of the clip that is walked through.", min=1)] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the shape after each stage, parameters, training cost, time span and staleness of a model."""
+    """Print the shape after each stage, parameters, cost and memory of training, time span and staleness of a model."""
     from rich.console import Console
 
     from visioncore import tables
@@ -69,14 +73,19 @@ def describe(
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
     from visioncore.describe import describe as describe_model
-    from visioncore.describe import guide_spec
+    from visioncore.describe import guide_spec, memory_of
     from visioncore.model import TwinConfig
+    from visioncore.training.experiment import TrainingConfig
 
     config = load_config(TwinConfig, model)
-    spec = prepare_store(load_data_config(data), data.parent).spec if data else guide_spec(config)
+    store = prepare_store(load_data_config(data), data.parent) if data else None
+    spec = guide_spec(config) if store is None else store.spec
     found = describe_model(config, spec, clip_frames)
+    recipe = load_config(TrainingConfig, training) if training else TrainingConfig()
+    recipe = recipe.model_copy(update={"clip_frames": clip_frames})
+    memory = memory_of(config, spec, recipe, 0 if store is None else store.cached_bytes)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        typer.echo(json.dumps({**found.as_json(), "memory": memory.as_json()}, indent=2))
         return
     console = Console(highlight=False)
     table = tables.table("stage", "shape", "parameters")
@@ -89,6 +98,7 @@ def describe(
         f"training cost: {found.training_flops_per_clip / 1e9:,.1f} GFLOP per clip of {found.clip_frames} frames "
         "(counted, forward and backward)"
     )
+    console.print(f"memory of training, {recipe.batch_size} clips at a time: {memory}")
     console.print(f"staleness: predictions rest on video up to {found.staleness_ms:.1f} ms old")
     for note in found.notes:
         console.print(note)
@@ -104,7 +114,7 @@ def train(
     training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     override: Annotated[
-        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.max_epochs=5.")
+        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.batch_size=8.")
     ] = None,
     max_minutes: Annotated[
         float | None,
@@ -120,7 +130,7 @@ def train(
     from visioncore.training.experiment import read_experiment
     from visioncore.training.run import train as run
 
-    overrides = [*(override or []), *([f"training.precision={precision}"] if precision else [])]
+    overrides = [*(override or []), *([f"training.machine.precision={precision}"] if precision else [])]
     experiment = read_experiment(model, data, training, overrides)
     twin = run(experiment, out, max_minutes)
     typer.echo(f"best twin: {twin}")
@@ -150,9 +160,8 @@ def evaluate(
     """Score a twin on data it never saw, and print the scores."""
     from visioncore import tables
     from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import count_evaluation, require_scale_of
     from visioncore.evaluation import evaluate as score
-    from visioncore.evaluation import require_scale_of
-    from visioncore.run_folders import count_test_evaluation
 
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
@@ -170,7 +179,7 @@ def evaluate(
         bin_ms=bin_ms,
         behaviour=cast(Any, behaviour),
     )
-    counted = count_test_evaluation(run, result.settings, "evaluate") if split == "test" else None
+    counted = count_evaluation(run, result.settings, "evaluate") if split == "test" else None
     if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
         result.write_to(run)
     if json_file:
@@ -190,9 +199,9 @@ def audit(
 ) -> None:
     """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
     from visioncore import tables
+    from visioncore.audit import audit_of
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import require_scale_of
-    from visioncore.run_folders import audit_of
 
     twin, store = load_twin(run), _store(run, data)
     if data is not None:
@@ -214,16 +223,17 @@ def report(
     ] = True,
 ) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
-    from visioncore.audit import AUDIT_FILE, load_audit
+    from visioncore.audit import audit_of, load_audit
     from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import evaluation_of
     from visioncore.report import write_report
-    from visioncore.run_folders import audit_of, evaluation_of
+    from visioncore.run_folder import RunFolder
 
-    if not run.is_dir():
-        raise ConfigError(f"{run}: no such run folder")
+    folder = RunFolder(run)
+    folder.require()
     twin, store = load_twin(run), _store(run, None)
     result = evaluation_of(run, twin, store, with_sums=False)
-    audited = load_audit(run / AUDIT_FILE, twin, store)
+    audited = load_audit(folder.audit, twin, store)
     if audited is None and with_audit:
         audited = audit_of(run, twin, store, keep=True)
     typer.echo(str(write_report(twin, store, result, run)))
@@ -245,8 +255,8 @@ def compare(
     """Hold models against each other on the same units and bins, with paired intervals."""
     from visioncore import tables
     from visioncore.comparison import compare as compare_runs
+    from visioncore.comparison import named_run, read_run
     from visioncore.report import write_comparison
-    from visioncore.run_folders import named_run, read_run
 
     comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
     _print(tables.comparison(comparison))
@@ -323,12 +333,12 @@ def _store(run: Path, data: Path | None) -> "RecordingStore":
     """The data that a run was trained on, or those that the user names."""
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
+    from visioncore.run_folder import RunFolder
     from visioncore.training.experiment import recorded_data
 
     if data is not None:
         return prepare_store(load_data_config(data), data.parent)
-    folder = run if run.is_dir() else run.parent
-    return prepare_store(*recorded_data(folder))
+    return prepare_store(*recorded_data(RunFolder.of(run).path))
 
 
 def _print(what: "RenderableType") -> None:

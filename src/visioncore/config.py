@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,18 @@ class Config(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, strict=True
     )
+
+    spelt_before: ClassVar[frozenset[str]] = frozenset()
+    """Keys that files of before have here, and `as_spelt_now` knows where they stand now."""
+
+    @classmethod
+    def as_spelt_now(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`raw` as this version spells it; most configs have always been spelt so.
+
+        Raises:
+            ConfigError: it can mean two things; the message says how to spell either.
+        """
+        return raw
 
 
 class Record(Config):
@@ -176,7 +188,11 @@ def build_config(config_class: type[C], raw: Mapping[str, Any], where: str) -> C
         ConfigError: one line per problem, each naming `where`, the key and the nearest valid key.
     """
     try:
-        return config_class.model_validate(_tuples(raw))
+        raw = config_class.as_spelt_now(_tuples(raw))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    try:
+        return config_class.model_validate(raw)
     except ValidationError as error:
         lines = [
             f"{where}: {_explain(config_class, raw, detail, where)}"
@@ -287,6 +303,7 @@ def _did_you_mean(near: str | None = None) -> str:
 def _nearest(config_class: type[Config], raw: Any, location: tuple[int | str, ...]) -> str | None:
     """The valid key that the unknown key at `location` is closest to, if any is close."""
     known = _keys_at(config_class, location[:-1])
+    known |= {key for c in _classes_at(config_class, location[:-1]) for key in getattr(c, "spelt_before", ())}
     _, around = _path_in_file(raw, location[:-1])
     if isinstance(around, Mapping):
         # A slot here, or one below (a data YAML has its source's `params` at the top level), may want its `params`.

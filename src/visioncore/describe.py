@@ -12,6 +12,8 @@ from visioncore.behaviour import eye_feature_names
 from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec
+from visioncore.training.experiment import TrainingConfig
+from visioncore.training.memory import MemoryEstimate, estimate
 
 STALE_MS = 20.0
 GUIDE_UNITS = 100
@@ -85,6 +87,20 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         notes=notes,
         warnings=warnings,
     )
+
+
+def memory_of(
+    config: TwinConfig, spec: DataSpec, training: TrainingConfig, cache_bytes: int = 0
+) -> MemoryEstimate:
+    """What training such a model takes on such data, whose constants need not be known.
+
+    Args:
+        cache_bytes: of the recording, where it is kept in memory.
+
+    Raises:
+        ConfigError: config and data disagree, or the optimiser has nothing to steer.
+    """
+    return estimate(config, training, _with_constants(spec), cache_bytes)
 
 
 def _with_constants(spec: DataSpec) -> DataSpec:

@@ -60,6 +60,12 @@ class Machine(Record):
     device: str | None = None
     devices: int | None = None
     num_nodes: int | None = None
+    precision: str | None = None
+
+    def same_as(self, other: "Machine") -> bool:
+        """Whether both are one machine, as far as this one is recorded."""
+        known = self.model_dump(exclude_unset=True, exclude={"from_step"})
+        return all(getattr(other, key) == value for key, value in known.items())
 
 
 class RecordedData(Record):

@@ -15,13 +15,9 @@ from visioncore.model import Twin, TwinConfig
 from visioncore.model.cores import ResNetConfig, X3DConfig
 from visioncore.spec import Normalisation, SessionSpec
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import (
-    KernelMuon,
-    MuonWithAdamW,
-    learning_rate_factor,
-    optimiser,
-    parameter_groups,
-)
+from visioncore.training.optimisers import AdamWConfig, BaseOptimiserConfig, MuonConfig
+from visioncore.training.optimisers.muon import KernelMuon, MuonWithAdamW
+from visioncore.training.schedule import learning_rate_factor
 
 SPEC = data_spec(
     channels=1,
@@ -75,20 +71,20 @@ def names(twin: Twin, group: dict[str, Any]) -> set[str]:
     return {own[id(p)] for p in group["params"]}
 
 
-every_choice = pytest.mark.parametrize("choice", ["adamw", "muon"])
+every_choice = pytest.mark.parametrize("choice", [AdamWConfig, MuonConfig])
 
 
 @every_choice
-def test_every_parameter_is_in_one_group(twin: Twin, choice: Any) -> None:
-    groups = parameter_groups(twin, TrainingConfig(optimiser=choice))
+def test_every_parameter_is_in_one_group(twin: Twin, choice: type[BaseOptimiserConfig]) -> None:
+    groups = choice().parameter_groups(twin)
     grouped = [id(p) for group in groups for p in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(p) for p in twin.parameters()}
 
 
 @every_choice
-def test_only_weights_decay(twin: Twin, choice: Any) -> None:
-    groups = parameter_groups(twin, TrainingConfig(optimiser=choice, weight_decay=0.1))
+def test_only_weights_decay(twin: Twin, choice: type[BaseOptimiserConfig]) -> None:
+    groups = choice(weight_decay=0.1).parameter_groups(twin)
     assert {group["weight_decay"] for group in groups} == {0.0, 0.1}
     last = {
         decay: {n.rpartition(".")[2] for g in groups if g["weight_decay"] == decay for n in names(twin, g)}
@@ -107,9 +103,10 @@ def test_only_weights_decay(twin: Twin, choice: Any) -> None:
 
 
 @every_choice
-def test_session_parts_have_a_learning_rate_of_their_own(twin: Twin, choice: Any) -> None:
-    config = TrainingConfig(optimiser=choice, learning_rate=0.01, session_learning_rate=3.0)
-    groups = parameter_groups(twin, config)
+def test_session_parts_have_a_learning_rate_of_their_own(
+    twin: Twin, choice: type[BaseOptimiserConfig]
+) -> None:
+    groups = choice(learning_rate=0.01, session_learning_rate=3.0).parameter_groups(twin)
     for group in groups:
         of_sessions = {n.startswith("heads.sessions.") for n in names(twin, group)}
         assert len(of_sessions) == 1
@@ -118,22 +115,19 @@ def test_session_parts_have_a_learning_rate_of_their_own(twin: Twin, choice: Any
 
 
 def test_muon_steers_the_cores_matrices_and_nothing_else(twin: Twin) -> None:
-    config = TrainingConfig(optimiser="muon", muon_learning_rate=0.02)
-    *_, muon = parameter_groups(twin, config)
+    *_, muon = MuonConfig(muon_learning_rate=0.02).parameter_groups(twin)
     blocks = ("layers.0.blocks.0", "layers.1.blocks.0", "layers.1.blocks.1")
     expected = {f"trunk.core.{b}.project_{way}.weight" for b in blocks for way in ("in", "out")}
     assert names(twin, muon) == expected | {
         f"trunk.core.tokenizer.{part}.weight" for part in ("convolution", "projection")
     }
     assert muon["lr"] == 0.02
-    assert (
-        parameter_groups(twin, TrainingConfig(optimiser="muon"))[-1]["lr"] == TrainingConfig().learning_rate
-    )
+    assert MuonConfig().parameter_groups(twin)[-1]["lr"] == MuonConfig().learning_rate
 
 
 def test_muon_is_refused_where_it_has_nothing_to_steer() -> None:
     with pytest.raises(ConfigError, match="no matrices"):
-        optimiser(small_twin({"type": "none"}), TrainingConfig(optimiser="muon"))
+        MuonConfig().build(small_twin({"type": "none"}))
     with pytest.raises(ConfigError, match="muon_learning_rate is set and optimiser is not 'muon'"):
         build_config(TrainingConfig, {"muon_learning_rate": 0.1}, "test")
 
@@ -258,7 +252,7 @@ def test_muon_takes_every_kernel_of_a_rival_but_the_depthwise_ones() -> None:
         (X3DConfig.tiny(), {"stem", "expand", "project"}),
     ):
         twin = small_twin(dump_config(tiny))
-        *_, muon = parameter_groups(twin, TrainingConfig(optimiser="muon"))
+        *_, muon = MuonConfig().parameter_groups(twin)
         steered = names(twin, muon)
         assert all(any(kind in name for name in steered) for kind in kinds)
         assert not any("depthwise" in name for name in steered)

@@ -12,7 +12,6 @@ import torch
 from visioncore.provenance import Epoch
 from visioncore.training.clock import Clock
 from visioncore.training.lit_twin import LitTwin
-from visioncore.training.optim import learning_rate_factor
 from visioncore.training.plan import (
     Pace,
     Plan,
@@ -24,6 +23,7 @@ from visioncore.training.plan import (
     rehearsal_s,
 )
 from visioncore.training.rehearsal import Rehearsal
+from visioncore.training.schedule import learning_rate_factor
 
 PLAN = Plan(epochs=50, steps_per_epoch=100, batches_per_step=1, data_fingerprint="")
 

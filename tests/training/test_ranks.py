@@ -13,6 +13,7 @@ from visioncore.config import dump_yaml
 from visioncore.errors import ConfigError
 from visioncore.training.experiment import TrainingConfig, read_experiment
 from visioncore.training.launch import require_processes_as_set
+from visioncore.training.machine import MachineConfig
 from visioncore.training.plan import read_plan
 from visioncore.training.run import train
 
@@ -129,7 +130,9 @@ def test_two_machines_draw_different_batches_and_together_those_of_the_plan(
 
 
 def test_clips_of_a_step_are_those_of_all_passes_devices_and_machines() -> None:
-    config = TrainingConfig(batch_size=3, accumulate_grad_batches=5, devices=2, num_nodes=7)
+    config = TrainingConfig(
+        batch_size=3, accumulate_grad_batches=5, machine=MachineConfig(devices=2, num_nodes=7)
+    )
     assert config.clips_per_step == 210
 
 
@@ -202,4 +205,4 @@ def test_a_launch_of_the_size_that_is_set_is_taken(
     variables: dict[str, str], devices: int, num_nodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched(monkeypatch, variables)
-    require_processes_as_set(TrainingConfig(devices=devices, num_nodes=num_nodes))
+    require_processes_as_set(MachineConfig(devices=devices, num_nodes=num_nodes))

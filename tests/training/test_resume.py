@@ -133,7 +133,7 @@ def same_result(one: Path, other: Path) -> None:
         [("step", 27), ("step", 4)],
         [("validation", 2)],
         [("checkpoint", 1), ("checkpoint", 2)],
-        [("twin", 2), ("rename", 3)],
+        [("twin", 2), ("rename", 6)],
     ],
     ids=lambda kills: "+".join(f"{moment}{number}" for moment, number in kills),
 )

@@ -12,7 +12,6 @@ from visioncore.model import Clip, Twin, TwinConfig
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
-from visioncore.training.optim import parameter_groups
 from visioncore.training.run import train
 
 MODEL: dict[str, Any] = {
@@ -120,7 +119,9 @@ def test_spatial_filters_stay_as_they_were_set_where_asked_for(
     experiment = Experiment(raw, "test", tiny_config[1])
     store = prepare(*tiny_config)
     LitTwin(twin, experiment.training, None, store, "none")  # type: ignore[arg-type]
-    trained = {id(p) for group in parameter_groups(twin, experiment.training) for p in group["params"]}
+    trained = {
+        id(p) for group in experiment.training.optimiser.parameter_groups(twin) for p in group["params"]
+    }
     for name, parameter in twin.named_parameters():
         is_fixed = fixed and name.endswith("linear.spatial")
         assert (id(parameter) in trained) is not is_fixed, name

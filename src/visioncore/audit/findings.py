@@ -8,14 +8,14 @@ from visioncore.audit.controls import Role
 from visioncore.config import Config, Record, read_record
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation import Estimate, TestEvaluations, write_atomically
+from visioncore.evaluation import Estimate, TestEvaluations
+from visioncore.files import write_text
 from visioncore.predictor import Predictor
 from visioncore.spec import ResponseKind
 
 Json = dict[str, Any]
 Level = Literal["pass", "note", "fail"]
 
-AUDIT_FILE = "audit.json"
 AUDIT_VERSION: Literal[1] = 1
 
 
@@ -120,7 +120,7 @@ class AuditResult(Config):
             ) from None
 
     def write_json(self, path: Path) -> None:
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
 
 def load_audit(path: Path, twin: Predictor, store: RecordingStore) -> AuditResult | None:

@@ -4,7 +4,6 @@ A run is finished when its record says so and its folder holds an evaluation of 
 training starts, so that an entry of the suite that has changed since is noticed and refused.
 """
 
-import csv
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -16,16 +15,16 @@ from typing import Literal
 from visioncore.benchmark.commands import command, only_here
 from visioncore.benchmark.suite import PlannedRun, RunSettings
 from visioncore.checkpoint import load_twin
-from visioncore.comparison import ScoredRun, compare
+from visioncore.comparison import ScoredRun, compare, read_run
 from visioncore.config import Record, differing_keys
 from visioncore.data import prepare
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.evaluation import load_evaluation
-from visioncore.provenance import Epoch
+from visioncore.files import write_record
 from visioncore.report import write_comparison
-from visioncore.run_folders import read_run
+from visioncore.run_folder import RunFolder
 from visioncore.training.identity import identity
-from visioncore.training.plan import PLAN_FILE, read_plan, write_record
+from visioncore.training.plan import read_plan
 
 State = Literal["waiting", "begun", "training", "evaluating", "finished", "failed"]
 
@@ -86,7 +85,7 @@ class Benchmark:
         except CheckpointError:
             return False
         store = prepare(run.experiment.data, run.experiment.data_dir)
-        found = load_evaluation(run.folder / f"evaluation_{run.split}.json", twin, store)
+        found = load_evaluation(RunFolder(run.folder).evaluation(run.split), twin, store)
         return found is not None and bool(found.sums)
 
     def execute(self, chosen: Sequence[PlannedRun], watch: Watch) -> list[PlannedRun]:
@@ -169,12 +168,9 @@ def last_words(run: PlannedRun) -> str:
 
 def _trained(run_dir: Path) -> float:
     """The share of its planned steps that a run has taken, as far as its folder tells."""
-    plan, history = read_plan(run_dir / PLAN_FILE), run_dir / "logs" / "metrics.csv"
-    if plan is None or not history.exists():
-        return 0.0
-    with history.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return min(Epoch.from_row(rows[-1]).step / plan.max_steps, 1.0) if rows else 0.0
+    folder = RunFolder(run_dir)
+    plan, (steps, _) = read_plan(folder.plan), folder.training_so_far()
+    return 0.0 if plan is None or steps is None else min(steps / plan.max_steps, 1.0)
 
 
 def _read_record(run: PlannedRun) -> RunRecord | None:

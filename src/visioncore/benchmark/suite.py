@@ -11,11 +11,20 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from visioncore.config import Config, Record, load_config
 from visioncore.errors import ConfigError
 from visioncore.recording import Split
-from visioncore.run_folders import SEED_FOLDER
+from visioncore.run_folder import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_DECIDED_HERE = ("training.seed", "training.train_share", "training.max_passes", "training.max_steps", "data")
+_DECIDED_HERE = (
+    *(
+        "training.seed",
+        "training.train_share",
+        "training.length",
+        "training.max_passes",
+        "training.max_steps",
+    ),
+    "data",
+)
 """Keys that a model of a suite may not set: they must be the same for all models, or are the suite's own."""
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -230,9 +239,9 @@ def _planned(
     entry = suite.models[name]
     overrides = [*entry.overrides, f"training.seed={seed}", f"training.train_share={share!r}"]
     if suite.passes is not None:
-        overrides.append(f"training.max_passes={suite.passes!r}")
+        overrides.append(f"training.length={{type: passes, params: {{number: {suite.passes!r}}}}}")
     if entry.steps is not None:
-        overrides += [f"training.max_steps={entry.steps}", "training.max_passes=null"]
+        overrides.append(f"training.length={{type: steps, params: {{number: {entry.steps}}}}}")
     model, recording = base / entry.model, base / suite.data[data]
     training = None if entry.training is None else base / entry.training
     shown = suite.shown_name(name, share, minutes)

@@ -1,10 +1,8 @@
 """What a comparison found, and its way to files."""
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from visioncore.comparison.records import (
     ModelFacts,
 )
 from visioncore.config import Config, read_record
-from visioncore.evaluation import write_atomically
+from visioncore.files import write_csv, write_text
 
 Json = dict[str, Any]
 
@@ -59,15 +57,15 @@ class Comparison(Config):
         return sorted(known, key=lambda name: known[name], reverse=True)
 
     def write_json(self, path: Path) -> None:
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
     def write_table(self, path: Path) -> None:
         """A CSV with a row for each model on each cut of the data; an empty field means all, or not defined."""
-        _write_csv(path, self._rows())
+        write_csv(path, self._rows())
 
     def write_units(self, path: Path) -> None:
         """A CSV with a row for each unit and a column for each model."""
-        _write_csv(path, [dict(_flat(unit.to_json())) for unit in self.units])
+        write_csv(path, [dict(_flat(unit.to_json())) for unit in self.units])
 
     def _rows(self) -> list[Json]:
         cuts: list[tuple[dict[str, str], ComparedSection]] = [({}, self.overall)]
@@ -96,11 +94,3 @@ def _flat(values: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         elif not isinstance(value, list):
             yield f"{prefix}{key}", value
-
-
-def _write_csv(path: Path, rows: Sequence[Json]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())

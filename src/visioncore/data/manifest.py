@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from visioncore.config import Config
 from visioncore.errors import DataError
+from visioncore.files import write_bytes
 
 C = TypeVar("C", bound=Config)
 STORE_VERSION = 2
@@ -22,12 +23,9 @@ def write_manifest(path: Path, manifest: Config) -> None:
     """Write a record with its digest, atomically, and have it on the disk before returning."""
     content = manifest.model_dump(mode="json")
     document = {"version": STORE_VERSION, "sha256": _digest(content), "manifest": content}
+    # The next preparation removes it, as it does what a killed one left of a session.
     partial = path.with_name(f".building-{path.name}-{socket.gethostname()}-{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_bytes(path, json.dumps(document, indent=1, allow_nan=False).encode(), partial)
 
 
 def read_manifest(path: Path, kind: type[C], what: str) -> C:

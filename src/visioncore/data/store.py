@@ -215,6 +215,12 @@ class RecordingStore:
         """Bytes of all signals of all sessions in memory."""
         return sum(session.nbytes for session in self.sessions.values())
 
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes that `load_into_memory` reads: all, or none."""
+        fits = self.nbytes <= _physical_memory_bytes() // 4
+        return self.nbytes if self._cache == "memory" and fits else 0
+
     def load_into_memory(self) -> None:
         """With `cache: memory`, read everything once where it fits into a quarter of this machine's memory.
 

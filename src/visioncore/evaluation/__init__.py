@@ -4,6 +4,7 @@ A block of the split is predicted from a fresh state. Its burn-in, bins that are
 are not valid leave every score, the ceiling's included. One block's video is in memory at a time.
 """
 
+from visioncore.evaluation.of_run import count_evaluation, count_test_evaluation, evaluation_of
 from visioncore.evaluation.prediction import (
     BlockPrediction,
     BlockPredictor,
@@ -20,7 +21,7 @@ from visioncore.evaluation.record import (
     record_test_evaluation,
 )
 from visioncore.evaluation.records import Estimate, EvaluationSettings, Metric, Section, UnitRow
-from visioncore.evaluation.result import EvaluationResult, load_evaluation, write_atomically
+from visioncore.evaluation.result import EvaluationResult, load_evaluation
 from visioncore.evaluation.scoring import evaluate, selection_metric
 from visioncore.evaluation.session_sums import SessionSums
 
@@ -39,12 +40,14 @@ __all__ = [
     "UnitRow",
     "check_fit",
     "code_commit",
+    "count_evaluation",
+    "count_test_evaluation",
     "evaluate",
+    "evaluation_of",
     "load_evaluation",
     "read_test_evaluations",
     "record_test_evaluation",
     "require_scale_of",
     "selection_metric",
     "trained_on",
-    "write_atomically",
 ]

@@ -20,9 +20,9 @@ from pydantic import JsonValue
 import visioncore
 from visioncore.config import Record
 from visioncore.errors import DataError
-from visioncore.evaluation.result import write_atomically
+from visioncore.files import write_text
+from visioncore.run_folder import RunFolder
 
-RECORD_FILE = "test_evaluations.json"
 Purpose = Literal["evaluate", "report", "audit"]
 
 
@@ -90,8 +90,9 @@ def record_test_evaluation(
             purpose=purpose,
         )
         after = TestEvaluations((*before.entries, entry))
-        write_atomically(
-            run_dir / RECORD_FILE, json.dumps([e.to_json() for e in after.entries], indent=1, allow_nan=False)
+        write_text(
+            RunFolder(run_dir).test_evaluations,
+            json.dumps([e.to_json() for e in after.entries], indent=1, allow_nan=False),
         )
     return after
 
@@ -102,7 +103,7 @@ def read_test_evaluations(run_dir: Path) -> TestEvaluations:
     Raises:
         DataError: it is damaged.
     """
-    path = run_dir / RECORD_FILE
+    path = RunFolder(run_dir).test_evaluations
     if not path.exists():
         return TestEvaluations(())
     try:

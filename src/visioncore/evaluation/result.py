@@ -1,21 +1,19 @@
 """What an evaluation found, and its way to files and back."""
 
-import csv
-import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, InstanceOf
 
-from visioncore.checkpoint import replace_durably
 from visioncore.config import Config, read_record
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation.records import EvaluationSettings, Section, UnitRow
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
+from visioncore.files import write_csv, write_text
 from visioncore.predictor import Predictor
+from visioncore.run_folder import RunFolder
 
 
 class EvaluationResult(Config):
@@ -52,20 +50,16 @@ class EvaluationResult(Config):
 
     def write_to(self, run_dir: Path) -> None:
         """Write evaluation_SPLIT.npz and then evaluation_SPLIT.json into a run folder."""
-        path = run_dir / f"evaluation_{self.settings.split}.json"
+        path = RunFolder(run_dir).evaluation(self.settings.split)
         write_sums(path.with_suffix(".npz"), self.sums, self.settings)
         self.write_json(path)
 
     def write_json(self, path: Path) -> None:
-        write_atomically(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False))
 
     def write_table(self, path: Path) -> None:
         """The table as CSV; an undefined score is an empty field."""
-        text, rows = io.StringIO(), [unit.to_json() for unit in self.units]
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(path, text.getvalue())
+        write_csv(path, [unit.to_json() for unit in self.units])
 
 
 def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> EvaluationResult | None:
@@ -84,11 +78,3 @@ def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> Evalu
         return None
     sums = read_sums(path.with_suffix(".npz"), result.settings)
     return result.model_copy(update={"sums": sums or ()})
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """`text` under `path`, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    replace_durably(partial, path)

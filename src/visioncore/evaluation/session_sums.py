@@ -5,7 +5,6 @@ They stand beside the evaluation's JSON, under the same settings, which hold the
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from visioncore.checkpoint import replace_durably
 from visioncore.evaluation.records import EvaluationSettings
+from visioncore.files import write_bytes
 from visioncore.metrics import Sums
 
 _HEADER = "header"
@@ -55,10 +54,7 @@ def write_sums(path: Path, sessions: Sequence[SessionSums], settings: Evaluation
     arrays[_HEADER] = np.frombuffer(header, np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(buffer.getvalue())
-    replace_durably(partial, path)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_sums(path: Path, settings: EvaluationSettings) -> tuple[SessionSums, ...] | None:

@@ -1,12 +1,12 @@
 """The page of a comparison: pictures first, the conditions beside the numbers, tables last."""
 
+import io
 from pathlib import Path
 
 from matplotlib import rc_context
 
-from visioncore.checkpoint import replace_durably
 from visioncore.comparison import Comparison
-from visioncore.evaluation import write_atomically
+from visioncore.files import write_bytes, write_text
 from visioncore.report.comparison_figures import SCORE_LABELS, all_figures
 from visioncore.report.environment import page_environment
 from visioncore.report.figures import as_png, png_uri
@@ -21,17 +21,14 @@ def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:
     comparison.write_table(out / "comparison.csv")
     comparison.write_units(out / "comparison_units.csv")
     images = {}
-    (out / "figures").mkdir(parents=True, exist_ok=True)
     for name, figure in all_figures(comparison).items():
         png = as_png(figure)
         images[name] = png_uri(png)
-        partial = out / "figures" / f".{name}.png.partial"
-        partial.write_bytes(png)
-        replace_durably(partial, out / "figures" / f"{name}.png")
-        partial = out / "figures" / f".{name}.svg.partial"
+        write_bytes(out / "figures" / f"{name}.png", png)
+        svg = io.BytesIO()
         with rc_context({"svg.hashsalt": "visioncore"}):
-            figure.savefig(partial, format="svg", metadata={"Date": None})
-        replace_durably(partial, out / "figures" / f"{name}.svg")
+            figure.savefig(svg, format="svg", metadata={"Date": None})
+        write_bytes(out / "figures" / f"{name}.svg", svg.getvalue())
     metric = comparison.settings.selection_metric
     page = (
         page_environment()
@@ -51,5 +48,5 @@ def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:
             },
         )
     )
-    write_atomically(out / "comparison.html", page)
+    write_text(out / "comparison.html", page)
     return out / "comparison.html"

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visioncore.data.store import RecordingStore
-from visioncore.evaluation import EvaluationResult, check_fit, write_atomically
+from visioncore.evaluation import EvaluationResult, check_fit
+from visioncore.files import write_text
 from visioncore.model import Twin
 from visioncore.predictor import Predictor
 from visioncore.report.environment import page_environment
 from visioncore.report.sections import SECTIONS, MakeSection, Shown
+from visioncore.run_folder import RunFolder
 
 
 def write_report(
@@ -46,6 +48,6 @@ def write_report(
             sections=made,
         )
     )
-    target = path or run_dir / "report.html"
-    write_atomically(target, page)
+    target = path or RunFolder(run_dir).report
+    write_text(target, page)
     return target

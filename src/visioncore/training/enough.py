@@ -12,9 +12,12 @@ import logging
 import math
 
 import lightning
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
+from visioncore.data import RecordingStore
 from visioncore.training.experiment import TrainingConfig
+from visioncore.training.plan import Plan
+from visioncore.training.planning import steps_per_pass, train_bins
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,14 @@ class Enough(EarlyStopping):
                 trainer.global_step / self._steps_per_pass,
                 self._recorded_minutes,
             )
+
+
+def stopping(config: TrainingConfig, plan: Plan, store: RecordingStore) -> list[Callback]:
+    """What stops a run early: nothing, or one callback."""
+    per_pass = steps_per_pass(config, store)
+    validations = patience(config, plan.steps_per_epoch, per_pass)
+    minutes = train_bins(store) / store.spec.rate_hz / 60
+    return [] if validations is None else [Enough(validations, per_pass, minutes)]
 
 
 def patience(config: TrainingConfig, steps_per_epoch: int, steps_per_pass: float) -> int | None:

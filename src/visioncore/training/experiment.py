@@ -1,18 +1,21 @@
 """One experiment: model, data, training. What `visioncore train` resolves, records and resumes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from visioncore.config import Config, apply_overrides, build_config, dump_config, read_yaml
+from visioncore.config import Config, build_config, dump_config, read_yaml
 from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
-
-EXPERIMENT_FILE = "experiment.yaml"
-"""In a run folder: every setting, and where the data's relative paths start."""
+from visioncore.run_folder import RunFolder
+from visioncore.training.lengths import EpochsConfig, LengthConfig
+from visioncore.training.loggers import LoggerConfig, TensorBoardConfig
+from visioncore.training.machine import MachineConfig
+from visioncore.training.optimisers import AdamWConfig, OptimiserConfig
+from visioncore.training.spelling import SPELT_BEFORE, as_spelt_now, with_overrides
 
 
 class InitialiseConfig(Config):
@@ -30,14 +33,8 @@ class TrainingConfig(Config):
     """The training YAML."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    max_epochs: PositiveInt = 50
-    max_passes: PositiveFloat | None = None
-    """Passes over the training bins (clips · clip_frames = passes · bins); counts in place of `max_epochs`.
-
-    `--max-minutes` decides before all three.
-    """
-    max_steps: PositiveInt | None = None
-    """Optimiser steps, to the step; counts in place of `max_epochs`."""
+    length: LengthConfig = EpochsConfig()
+    """How long; `--max-minutes` decides before it."""
     steps_per_epoch: PositiveInt | None = None
     """Optimiser steps between two validations; one pass over the training bins when left out."""
     train_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -56,21 +53,12 @@ class TrainingConfig(Config):
     holds at any place of the tubelets' grid."""
     fixed_filters: bool = False
     """Leave the linear path's spatial filters as they were set from the data; their time courses are trained."""
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    """`muon` steers the core's matrices and kernels, and AdamW the rest."""
-    learning_rate: PositiveFloat = 1e-3
-    muon_learning_rate: PositiveFloat | None = None
-    """Of Muon's matrices; `learning_rate` when left out, as both make updates of the same size."""
-    session_learning_rate: PositiveFloat = 1.0
-    """Of readouts, linear paths and outputs, as a multiple of `learning_rate`."""
+    optimiser: OptimiserConfig = AdamWConfig()
     warmup_steps: NonNegativeInt = 200
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How every learning rate falls after the warm-up; `constant` does not."""
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
-    """Where `cosine` and `linear` end, as a share of the rates above."""
-    weight_decay: NonNegativeFloat = 0.05
-    session_weight_decay: NonNegativeFloat | None = None
-    """Of readouts, linear paths and outputs; `weight_decay` when left out."""
+    """Where `cosine` and `linear` end, as a share of the optimiser's rates."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Validate, select and save the moving average of the weights with this decay per step (0.999, say)."""
     gradient_clip: PositiveFloat | None = 1.0
@@ -80,45 +68,29 @@ class TrainingConfig(Config):
     """Validations without a better score before training stops; decides before `patience_passes`."""
     patience_passes: PositiveFloat | None = None
     """Passes over the training bins without a better score before training stops; see `training/enough.py`."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """No float16: its range is too small for the gradients of rare spikes."""
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: PositiveInt = 1
-    """GPUs, or processes on CPUs, of each machine."""
-    num_nodes: PositiveInt = 1
-    """Machines; each starts its own processes, as `srun` and `torchrun` do."""
-    num_workers: NonNegativeInt = 0
-    """Processes that read clips while the model computes."""
     pretrained_core: str | None = None
     """A twin file or run folder whose core's weights are the start; relative to the working directory."""
     initialise: InitialiseConfig = InitialiseConfig()
+    machine: MachineConfig = MachineConfig()
+    """What it is computed on: no part of what makes it this run."""
+    loggers: tuple[LoggerConfig, ...] = (TensorBoardConfig(),)
+    """Where numbers go besides `logs/metrics.csv`; no part of it either."""
 
-    @property
-    def processes(self) -> int:
-        """Processes that train together, on all machines."""
-        return self.devices * self.num_nodes
+    spelt_before = SPELT_BEFORE
+
+    @classmethod
+    def as_spelt_now(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        return as_spelt_now(raw)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _put_keys_of_before_in_their_places(cls, raw: Any) -> Any:
+        return as_spelt_now(raw) if isinstance(raw, Mapping) else raw
 
     @property
     def clips_per_step(self) -> int:
         """Clips of one optimiser step, over all forward passes, devices and machines."""
-        return self.batch_size * self.accumulate_grad_batches * self.processes
-
-    @model_validator(mode="after")
-    def _has_one_length(self) -> "TrainingConfig":
-        if self.max_passes is not None and self.max_steps is not None:
-            raise ValueError(
-                f"max_passes is {self.max_passes:g} and max_steps {self.max_steps}; give one of them, and null for the "
-                "other"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _muon_is_there_for_its_learning_rate(self) -> "TrainingConfig":
-        if self.muon_learning_rate is not None and self.optimiser != "muon":
-            raise ValueError(
-                "muon_learning_rate is set and optimiser is not 'muon'; choose it, or leave the rate out"
-            )
-        return self
+        return self.batch_size * self.accumulate_grad_batches * self.machine.processes
 
 
 class ExperimentConfig(Config):
@@ -126,6 +98,12 @@ class ExperimentConfig(Config):
 
     model: TwinConfig
     training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def as_spelt_now(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(raw.get("training"), Mapping):
+            return raw
+        return {**raw, "training": as_spelt_now(raw["training"])}
 
 
 class Experiment:
@@ -164,7 +142,7 @@ def read_experiment(
     if training:
         build_config(TrainingConfig, raw["training"], str(training))
     return Experiment(
-        apply_overrides(raw, overrides), "with --set" if overrides else "experiment", data.parent
+        with_overrides(raw, overrides), "with --set" if overrides else "experiment", data.parent
     )
 
 
@@ -174,12 +152,10 @@ def recorded_data(run_dir: Path) -> tuple[DataConfig, Path]:
     Raises:
         ConfigError: the folder holds no experiment.
     """
-    path = run_dir / EXPERIMENT_FILE
-    if not path.exists():
-        raise ConfigError(
-            f"{run_dir} holds no {EXPERIMENT_FILE}, so its data are not known; name them with --data"
-        )
-    raw = read_yaml(path)
+    folder = RunFolder(run_dir)
+    path, raw = folder.experiment, folder.claimed_by()
+    if raw is None:
+        raise ConfigError(f"{run_dir} holds no {path.name}, so its data are not known; name them with --data")
     if not isinstance(raw.get("data"), dict) or not isinstance(raw.get("data_dir"), str):
         raise ConfigError(f"{path}: expected the keys 'data' and 'data_dir'; name the data with --data")
     return build_data_config(raw["data"], str(path)), run_dir / raw["data_dir"]

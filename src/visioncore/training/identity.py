@@ -4,30 +4,33 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from visioncore.config import differing_keys, dump_config
+from visioncore.config import build_config, differing_keys, dump_config
 from visioncore.training.experiment import TrainingConfig
 
-MACHINE = ("num_workers", "accelerator")
-"""Keys of `training` that say what a run is computed with."""
-CUT = ("batch_size", "accumulate_grad_batches", "devices", "num_nodes")
-"""Keys of `training` that say how the clips of a step are dealt out; only their product is part of the experiment."""
+APART = ("machine", "loggers")
+"""Keys of `training` that say what a run is computed with, and where its numbers are shown."""
+CUT = ("batch_size", "accumulate_grad_batches")
+"""Keys of `training` that say how the clips of a step are dealt out, with the devices and machines that they are dealt
+to; only their product is part of the experiment."""
 PRODUCT = "training.clips_per_step"
 
 
 def identity(resolved: dict[str, Any]) -> dict[str, Any]:
     """The part of a resolved experiment (`model`, `data`, `training`; any may be missing) that makes it this one.
 
-    Records of before a key existed are read as its default, which changed nothing.
+    Records of before a key existed are read as its default, which changed nothing; those of before a key had its place,
+    as if it stood there.
+
+    Raises:
+        ConfigError: the training is none that this version knows.
     """
     kept = copy.deepcopy(resolved)
     if "training" in kept:
-        training = kept["training"] = {**dump_config(TrainingConfig()), **kept["training"]}
-        for key in MACHINE:
-            training.pop(key, None)
-        product = 1
-        for key in CUT:
-            product *= training.pop(key, 1)
-        training["clips_per_step"] = product
+        config = build_config(TrainingConfig, kept["training"], "training as recorded")
+        kept["training"] = {
+            **{key: value for key, value in dump_config(config).items() if key not in (*APART, *CUT)},
+            "clips_per_step": config.clips_per_step,
+        }
     if "data" in kept:
         for key in ("cache", "store"):
             kept["data"].pop(key, None)
@@ -44,7 +47,7 @@ def differences(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         if key == PRODUCT:
             yield (
                 f"{key}: {one['training']['clips_per_step']} there and {other['training']['clips_per_step']} now, the "
-                f"product of {', '.join(CUT)}"
+                f"product of {', '.join(CUT)} and the machine's devices and num_nodes"
             )
         else:
             yield key

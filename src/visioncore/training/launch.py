@@ -6,13 +6,13 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from visioncore.errors import ConfigError
-from visioncore.training.experiment import TrainingConfig
+from visioncore.training.machine import MachineConfig
 
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Processes that mpirun or mpiexec has started: Open MPI, and MPICH with its relatives."""
 
 
-def require_processes_as_set(config: TrainingConfig) -> None:
+def require_processes_as_set(config: MachineConfig) -> None:
     """Refuse a launch of another size than the settings: each process would train alone, and all in one run folder.
 
     Raises:
@@ -31,11 +31,11 @@ def require_processes_as_set(config: TrainingConfig) -> None:
     elif any((_number(name) or 1) > 1 for name in _MPI):
         raise ConfigError(
             "MPI started several processes, and each would train alone; start them with srun or torchrun, or start "
-            "one, and training.devices starts the others of this machine"
+            "one, and training.machine.devices starts the others of this machine"
         )
 
 
-def _require_slurm_as_set(config: TrainingConfig) -> None:
+def _require_slurm_as_set(config: MachineConfig) -> None:
     tasks, per_node, nodes = (_number(f"SLURM_{name}") for name in ("NTASKS", "NTASKS_PER_NODE", "NNODES"))
     agree = (
         tasks == config.processes and per_node in (None, config.devices) and nodes in (None, config.num_nodes)
@@ -51,9 +51,10 @@ def _require_slurm_as_set(config: TrainingConfig) -> None:
     )
 
 
-def _settings(config: TrainingConfig) -> str:
+def _settings(config: MachineConfig) -> str:
     return (
-        f"training.devices={config.devices} on training.num_nodes={config.num_nodes} makes {config.processes}"
+        f"training.machine.devices={config.devices} on training.machine.num_nodes={config.num_nodes} makes "
+        f"{config.processes}"
     )
 
 

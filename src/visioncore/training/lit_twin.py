@@ -31,8 +31,8 @@ from visioncore.provenance import Epoch
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.optim import learning_rate_factor, optimiser
 from visioncore.training.plan import Plan
+from visioncore.training.schedule import learning_rate_factor
 
 CUTMIX = 1
 """Keeps the draws of CutMix apart from those that chose the batch's clips from the same (seed, number)."""
@@ -84,8 +84,8 @@ class LitTwin(lightning.LightningModule):
             ),
             batch_size=None,
             sampler=sampler,
-            num_workers=config.num_workers,
-            persistent_workers=config.num_workers > 0,
+            num_workers=config.machine.num_workers,
+            persistent_workers=config.machine.num_workers > 0,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -223,7 +223,7 @@ class LitTwin(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         config = self.config
-        optimizer = optimiser(self.twin, config)
+        optimizer = config.optimiser.build(self.twin)
         factor = learning_rate_factor(
             config.schedule, config.warmup_steps, self.plan.scheduled_steps, config.final_learning_rate
         )
@@ -269,8 +269,8 @@ class LitTwin(lightning.LightningModule):
 
 
 NOT_FINITE_REMEDIES = (
-    "The last good checkpoint is kept. Lower training.learning_rate, set training.gradient_clip, use 32-true rather "
-    "than bf16-mixed, and check the clip's data; 'model.convnet.params.flash_attention=false' rules the "
+    "The last good checkpoint is kept. Lower training.optimiser.params.learning_rate, set training.gradient_clip, use "
+    "32-true rather than bf16-mixed, and check the clip's data; 'model.convnet.params.flash_attention=false' rules the "
     "attention kernel out."
 )
 

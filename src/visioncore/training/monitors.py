@@ -57,9 +57,9 @@ class FlatFit(Callback):
         if trainer.current_epoch + 1 == FLAT_AFTER_EPOCHS and self._best <= 0.005:
             logger.warning(
                 "After %d epochs the validation score is %.3f: the model knows little more than the mean rates. Try "
-                "training.learning_rate between 1e-4 and 5e-4, more training.warmup_steps, weight decay between 0.01 "
-                "and 0.1, another patch_size, or 'model.linear={type: low_rank}'; look at the data first: are video "
-                "and responses aligned?",
+                "training.optimiser.params.learning_rate between 1e-4 and 5e-4, more training.warmup_steps, weight "
+                "decay between 0.01 and 0.1, another patch_size, or 'model.linear={type: low_rank}'; look at the data "
+                "first: are video and responses aligned?",
                 FLAT_AFTER_EPOCHS,
                 self._best,
             )

@@ -2,19 +2,16 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from visioncore.checkpoint import replace_durably
 from visioncore.config import Config, build_config, dump_config
 from visioncore.errors import CheckpointError, ConfigError
+from visioncore.files import write_record
 
 logger = logging.getLogger(__name__)
 
-PLAN_FILE = "plan.json"
-"""In a run folder."""
 PLAN_VERSION = 3
 """Raised when runs of before cannot go on: recordings are fingerprinted, or tensors are named, otherwise."""
 REHEARSED_SHARE = 0.05
@@ -152,13 +149,6 @@ def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
         minutes,
     )
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": steps_per_epoch, "minutes": minutes})
-
-
-def write_record(path: Path, record: dict) -> None:
-    """Write a small JSON file atomically."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    replace_durably(partial, path)
 
 
 def read_plan(path: Path) -> Plan | None:

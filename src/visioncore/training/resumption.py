@@ -10,8 +10,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from visioncore.errors import CheckpointError
-
-LAST = "last.ckpt"
+from visioncore.run_folder import LAST
 
 
 class TensorsOnly(TorchCheckpointIO):

@@ -1,9 +1,7 @@
 """What a run leaves in its folder while it goes on."""
 
-import csv
 import logging
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,14 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from visioncore.checkpoint import replace_durably, save_twin
+from visioncore import files
+from visioncore.checkpoint import save_twin
 from visioncore.data import RecordingStore
 from visioncore.provenance import Epoch, Machine
+from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.provenance import provenance
-from visioncore.training.resumption import LAST
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +25,9 @@ class Saving(Checkpoint):
     """After every epoch: the best twin, the history, and last of all the point to resume from; each atomically."""
 
     def __init__(
-        self, experiment: Experiment, store: RecordingStore, run_dir: Path, *, initialise_s: float
+        self, experiment: Experiment, store: RecordingStore, folder: RunFolder, *, initialise_s: float
     ) -> None:
-        self._experiment, self._store, self._run_dir = experiment, store, run_dir
+        self._experiment, self._store, self._folder = experiment, store, folder
         self._initialise_s = initialise_s
         self._best = (float("-inf"), float("-inf"))
         self._machines: list[Machine] = []
@@ -51,7 +50,7 @@ class Saving(Checkpoint):
     def on_sanity_check_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         here = _machine(trainer, pl_module.global_step)
         before = self._machines[-1] if self._machines else None
-        if before is None or before.model_copy(update={"from_step": here.from_step}) != here:
+        if before is None or not before.same_as(here):
             self._machines = [*self._machines, here]
             if before is not None:
                 logger.warning(
@@ -86,17 +85,18 @@ class Saving(Checkpoint):
         if trainer.is_global_zero:
             if is_best:
                 self._save(pl_module, newest.without_nan())
-            _write_history(self._run_dir / "logs" / "metrics.csv", pl_module.history)
-        partial = self._run_dir / f".{LAST}.partial"
+            self._folder.write_history(pl_module.history)
+        # One name for all processes and all starts, as it is large: a killed start's is written over.
+        partial = self._folder.last.with_name(f".{self._folder.last.name}.partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            replace_durably(partial, self._run_dir / LAST)
+            files.replace_durably(partial, self._folder.last)
 
     def _save(self, module: LitTwin, metrics: Epoch) -> None:
         record = provenance(
             self._experiment, self._store, module.plan, metrics, self._initialise_s, self._machines
         )
-        save_twin(module.evaluated, self._run_dir / "twin.safetensors", record)
+        save_twin(module.evaluated, self._folder.twin, record)
 
 
 def _machine(trainer: lightning.Trainer, from_step: int) -> Machine:
@@ -107,6 +107,7 @@ def _machine(trainer: lightning.Trainer, from_step: int) -> Machine:
         device=torch.cuda.get_device_name(trainer.strategy.root_device) if on_gpu else _processor(),
         devices=trainer.num_devices,
         num_nodes=trainer.num_nodes,
+        precision=trainer.precision,
     )
 
 
@@ -117,14 +118,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _write_history(path: Path, history: Sequence[Epoch]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        rows = [epoch.to_json() for epoch in history]
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    replace_durably(partial, path)

@@ -1,12 +1,11 @@
 """A section of the report, and what every section is made from."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from visioncore.audit import AUDIT_FILE, AuditResult, load_audit
+from visioncore.audit import AuditResult, load_audit
 from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
 from visioncore.evaluation import (
@@ -21,6 +20,7 @@ from visioncore.provenance import Epoch
 from visioncore.recording import Split
 from visioncore.report.environment import page_environment
 from visioncore.report.figures import CURVES
+from visioncore.run_folder import RunFolder
 
 SCORE_LABELS: dict[Metric, str] = {"bits_per_spike": "bits/spike", "correlation": "correlation"}
 
@@ -70,8 +70,8 @@ class Shown:
             result=result,
             run_dir=run_dir,
             scored=tuple(sorted(scored, key=lambda row: row.score(metric) or 0.0, reverse=True)),
-            history=read_history(run_dir / "logs" / "metrics.csv"),
-            audit=load_audit(run_dir / AUDIT_FILE, twin, store),
+            history=read_history(RunFolder(run_dir)),
+            audit=load_audit(RunFolder(run_dir).audit, twin, store),
             evaluations=read_test_evaluations(run_dir),
         )
 
@@ -105,25 +105,16 @@ def rendered(template: str, shown: Shown, **content: Any) -> str:
     )
 
 
-def read_history(path: Path) -> tuple[Epoch, ...]:
+def read_history(folder: RunFolder) -> tuple[Epoch, ...]:
     """The epochs of a training; none where there is no such file.
 
     Raises:
         DataError: the file is damaged, or lacks what the curves are drawn from.
     """
-    if not path.exists():
-        return ()
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        if any(None in row for row in rows):
-            raise ValueError("a row has more fields than the header")
-        epochs = tuple(Epoch.from_row(row) for row in rows)
-        if missing := {key for epoch in epochs for key in CURVES if key not in epoch.model_fields_set}:
-            raise ValueError(f"no value of {', '.join(sorted(missing))}")
-        return epochs
-    except (TypeError, ValueError, csv.Error) as error:
+    epochs = folder.history()
+    if missing := {key for epoch in epochs for key in CURVES if key not in epoch.model_fields_set}:
         raise DataError(
-            f"{path}: is no history of a training ({type(error).__name__}: {error}); expected numbers under "
-            f"{', '.join(CURVES)}. Delete it, or train again"
-        ) from None
+            f"{folder.metrics}: is no history of a training (no value of {', '.join(sorted(missing))}); expected "
+            f"numbers under {', '.join(CURVES)}. Delete it, or train again"
+        )
+    return epochs

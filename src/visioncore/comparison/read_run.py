@@ -1,0 +1,75 @@
+"""Run folders as a comparison needs them: what they are called, their data, their scores, what they cost."""
+
+from pathlib import Path
+
+from visioncore.checkpoint import load_twin
+from visioncore.comparison.scored_run import ScoredRun
+from visioncore.config import build_config, dump_config
+from visioncore.data import prepare
+from visioncore.describe import describe
+from visioncore.errors import CheckpointError, ConfigError
+from visioncore.evaluation import evaluation_of
+from visioncore.recording import Split
+from visioncore.run_folder import RunFolder
+from visioncore.training.experiment import TrainingConfig, recorded_data
+from visioncore.training.identity import identity
+from visioncore.training.plan import read_plan
+
+WHERE_AND_HOW = {"store", "cache", "balance"}
+"""Settings of data that change nothing of what is scored."""
+
+
+def named_run(argument: str) -> tuple[str, Path]:
+    """The model's name and the run folder that RUN or NAME=RUN means."""
+    # A folder whose name holds '=' is itself.
+    name, equals, path = argument.partition("=")
+    if not equals or Path(argument).is_dir():
+        return RunFolder(Path(argument)).model_name, Path(argument)
+    if not name:
+        raise ConfigError(f"'{argument}': expected RUN or NAME=RUN")
+    return name, Path(path)
+
+
+def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
+    """The run as a comparison needs it, scored first where its folder holds no evaluation that fits.
+
+    Raises:
+        ConfigError: the folder does not exist, or holds no experiment.
+        CheckpointError: its twin is missing or does not say how it was trained.
+    """
+    folder = RunFolder(run_dir)
+    folder.require()
+    twin = load_twin(run_dir)
+    data, base = recorded_data(run_dir)
+    store = prepare(data, base)
+    made = twin.provenance.experiment
+    if made is None:
+        raise CheckpointError(
+            f"{run_dir}: its twin does not say how it was trained; expected one that `train` made"
+        )
+    training = build_config(TrainingConfig, made.training.to_json(), f"{run_dir} (training)")
+    steps, wall_s = folder.training_so_far()
+    flops = None
+    if steps is not None:
+        cost = describe(twin.config, twin.spec, training.clip_frames).training_flops_per_clip
+        flops = float(cost) * training.clips_per_step * steps
+    same = identity(made.to_json())
+    return ScoredRun(
+        model=name,
+        where=str(run_dir),
+        seed=training.seed,
+        data={key: value for key, value in dump_config(data).items() if key not in WHERE_AND_HOW},
+        config={
+            "model": same["model"],
+            "training": {
+                key: value for key, value in same["training"].items() if key not in ("seed", "train_share")
+            },
+            "balance": made.data.balance,
+            "minutes": None if (plan := read_plan(folder.plan)) is None else plan.minutes,
+        },
+        train_share=training.train_share,
+        result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),
+        parameters=sum(p.numel() for p in twin.parameters()),
+        training_flops=flops,
+        wall_s=None if wall_s is None else wall_s + twin.provenance.initialise_s,
+    )

@@ -1,0 +1,161 @@
+"""The run folder: what stands where in it, how its history is read, and which experiment claims it.
+
+RUN/experiment.yaml         every setting, resolved, and where the data's relative paths start
+RUN/plan.json               how many steps the run takes
+RUN/twin.safetensors        the best twin by validation so far
+RUN/last.ckpt               where to resume
+RUN/logs/                   metrics.csv (the history), and what loggers write
+RUN/evaluation_SPLIT.json   the scores on a split, and the sums they are made of as .npz
+RUN/audit.json              what the audit found
+RUN/test_evaluations.json   how often the test split was looked at
+RUN/report.html             the page
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visioncore.config import dump_yaml, read_yaml
+from visioncore.errors import ConfigError, DataError
+from visioncore.files import write_csv, write_text
+from visioncore.provenance import Epoch
+
+EXPERIMENT, PLAN, TWIN, LAST = "experiment.yaml", "plan.json", "twin.safetensors", "last.ckpt"
+SEED_FOLDER = re.compile(r"seed-\d+")
+"""A folder that is one seed of the model that the folder around it is named after."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that `train` makes; whether it is there, and what of it, is for the reader to see."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, run_or_twin: Path) -> "RunFolder":
+        """The run folder that is meant by a folder, or by a file in it."""
+        return cls(run_or_twin if run_or_twin.is_dir() else run_or_twin.parent)
+
+    @property
+    def experiment(self) -> Path:
+        """Every setting, resolved."""
+        return self.path / EXPERIMENT
+
+    @property
+    def plan(self) -> Path:
+        """How many steps the run takes."""
+        return self.path / PLAN
+
+    @property
+    def twin(self) -> Path:
+        """The best twin so far."""
+        return self.path / TWIN
+
+    @property
+    def last(self) -> Path:
+        """Where to resume."""
+        return self.path / LAST
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the history and of loggers."""
+        return self.path / "logs"
+
+    @property
+    def metrics(self) -> Path:
+        """The history: a row per epoch."""
+        return self.logs / "metrics.csv"
+
+    def evaluation(self, split: str) -> Path:
+        """The scores on a split; the sums they are made of stand beside them as .npz."""
+        return self.path / f"evaluation_{split}.json"
+
+    @property
+    def audit(self) -> Path:
+        """What the audit found."""
+        return self.path / "audit.json"
+
+    @property
+    def test_evaluations(self) -> Path:
+        """How often the test split was looked at."""
+        return self.path / "test_evaluations.json"
+
+    @property
+    def report(self) -> Path:
+        """The page about the twin."""
+        return self.path / "report.html"
+
+    @property
+    def model_name(self) -> str:
+        """What a run is called unless the user says otherwise: its folder, or the one around a folder `seed-N`."""
+        folder = self.path.resolve()
+        return folder.parent.name if SEED_FOLDER.fullmatch(folder.name) else folder.name
+
+    def require(self) -> None:
+        """Refuse a folder that is not there.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if not self.path.is_dir():
+            raise ConfigError(f"{self.path}: no such run folder")
+
+    # --- The history ----------------------------------------------------------------------------------------------
+
+    def history(self) -> tuple[Epoch, ...]:
+        """How the training stood after each epoch; none where nothing was written yet.
+
+        Raises:
+            DataError: the file is damaged, or is no such table.
+        """
+        path = self.metrics
+        if not path.exists():
+            return ()
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file, strict=True))
+            if any(None in row for row in rows):
+                raise ValueError("a row has more fields than the header")
+            return tuple(Epoch.from_row(row) for row in rows)
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise DataError(
+                f"{path}: is no history of a training ({type(error).__name__}: {error}); expected a row of numbers for "
+                "each epoch. Delete it, or train again"
+            ) from None
+
+    def write_history(self, epochs: Sequence[Epoch]) -> None:
+        """Write the whole history anew; there is at least one epoch."""
+        write_csv(self.metrics, [epoch.to_json() for epoch in epochs])
+
+    def training_so_far(self) -> tuple[int | None, float | None]:
+        """Optimiser steps and seconds, as the last row of the history has them."""
+        epochs = self.history()
+        return (epochs[-1].step, epochs[-1].seconds) if epochs else (None, None)
+
+    # --- The experiment that claims it ----------------------------------------------------------------------------
+
+    def claimed_by(self) -> dict[str, Any] | None:
+        """The settings that the folder was made with, and `data_dir`; None where no experiment stands in it.
+
+        Raises:
+            ConfigError: the record is damaged.
+        """
+        return read_yaml(self.experiment) if self.experiment.exists() else None
+
+    def claim(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that the folder was made with, which are `settings` where it is made here and now.
+
+        Raises:
+            ConfigError: there is such a folder, and it is no run folder; or the record in it is damaged.
+        """
+        # Another process of the same run may have made the folder, and be about to record the experiment.
+        ours = f".{EXPERIMENT}."
+        foreign = self.path.exists() and any(not p.name.startswith(ours) for p in self.path.iterdir())
+        if not self.experiment.exists():
+            if foreign:
+                raise ConfigError(f"{self.path} exists and is no run folder of ours; choose another --out")
+            write_text(self.experiment, dump_yaml(settings))
+        return read_yaml(self.experiment)

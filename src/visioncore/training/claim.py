@@ -1,0 +1,56 @@
+"""Whether a run folder is this experiment's to train in: its settings, its version, its data."""
+
+import os
+
+from visioncore.data import RecordingStore
+from visioncore.errors import ConfigError
+from visioncore.run_folder import RunFolder
+from visioncore.training.experiment import Experiment
+from visioncore.training.identity import differences
+from visioncore.training.plan import PLAN_VERSION, Plan, read_plan
+
+
+def claim(folder: RunFolder, experiment: Experiment) -> None:
+    """Record the experiment, or make sure that the folder was made by the same one.
+
+    Raises:
+        ConfigError: it was made by another, or is no run folder.
+    """
+    resolved = experiment.resolved()
+    recorded = folder.claim({"data_dir": os.path.relpath(experiment.data_dir, folder.path), **resolved})
+    recorded.pop("data_dir", None)
+    if different := list(differences(recorded, resolved)):
+        raise ConfigError(
+            f"{folder.path} holds another experiment (different: {', '.join(different[:5])}); choose another --out, "
+            "or run the same command as before to resume"
+        )
+
+
+def own_plan(folder: RunFolder) -> Plan | None:
+    """The plan of a run that this version has begun; None where none has.
+
+    Raises:
+        ConfigError: an older version has begun it.
+    """
+    plan = read_plan(folder.plan)
+    if plan is not None and plan.version != PLAN_VERSION:
+        raise ConfigError(
+            f"{folder.path} was begun with an older version of VisionCore, which named recordings and tensors "
+            "otherwise, and cannot go on with this one; choose another --out (its twin can still be used and "
+            "evaluated), or go on with that version"
+        )
+    return plan
+
+
+def require_same_data(plan: Plan, store: RecordingStore, folder: RunFolder) -> None:
+    """Refuse to go on with other data than the run began on.
+
+    Raises:
+        ConfigError: they are others.
+    """
+    if plan.data_fingerprint != store.fingerprint:
+        raise ConfigError(
+            f"{folder.path} was begun on other data (fingerprint {plan.data_fingerprint[:16]}, now "
+            f"{store.fingerprint[:16]}): the recording, its split or its preparation has changed, and what was "
+            "test data may have been trained on. Choose another --out, or bring the old data back"
+        )
