@@ -36,6 +36,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         "src/visioncore/model/outputs/square.py",
         "src/visioncore/model/readouts/factorised.py",
         "src/visioncore/data/sources/npy_folder.py",
+        "src/visioncore/training/loggers/lines.py",
     }
     for name in NAMED_FILE.findall(prose(page)):
         assert (ROOT / name).exists() or name in to_be_written, name
