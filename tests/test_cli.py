@@ -167,13 +167,6 @@ def test_every_command_and_every_option_says_what_it_does() -> None:
             "exists and is no run folder of ours; choose another --out",
         ),
         (["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/typo.yaml"], "Not a directory"),
-        (
-            [
-                *["train", "--model", "{model}", "--data", "{data}", "--out", "{folder}/run"],
-                *["--set", "training.max_passes=2", "--set", "training.max_steps=7"],
-            ],
-            "max_passes is 2 and max_steps 7; give one of them",
-        ),
         (["compare", "{folder}/nothing"], "nothing: no such run folder"),
         (["benchmark", "{folder}/nothing.yaml", "--out", "{folder}/run"], "nothing.yaml: no such file"),
         (["evaluate", "{folder}/nothing"], "nothing: no such file"),

@@ -43,6 +43,11 @@ def as_spelt_now(training: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if "length" in training:
             raise ConfigError(f"'{key}' and 'length' both stand here; keep {_length(kind, training[key])}")
+        if key == "max_steps" and training.get("max_passes") is not None:
+            raise ConfigError(
+                f"max_passes is {training['max_passes']} and max_steps {training[key]}; give one of them, as "
+                f"{_length(kind, training[key])}"
+            )
         found["length"] = {"type": kind, "params": {"number": training[key]}}
     for key, place in PLACES.items():
         if key not in training or (key == "muon_learning_rate" and training[key] is None):
