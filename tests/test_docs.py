@@ -38,12 +38,9 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         "src/visioncore/model/outputs/square.py",
         "src/visioncore/model/readouts/factorised.py",
         "src/visioncore/data/sources/npy_folder.py",
-<<<<<<< HEAD
         "src/visioncore/simulation/flicker.py",
         "src/visioncore/report/sections/depths.py",
-=======
         "src/visioncore/training/loggers/lines.py",
->>>>>>> h-folder
     }
     for name in NAMED_FILE.findall(prose(page)):
         assert (ROOT / name).exists() or name in to_be_written, name

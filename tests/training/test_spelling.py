@@ -112,6 +112,8 @@ def test_an_optimiser_that_a_suite_changes_takes_its_settings_along(tmp_path: Pa
         ({"max_epochs": 3}, ["training.max_epochs=9"], EpochsConfig(number=9)),
         ({"max_epochs": 3}, ["training.max_passes=2"], PassesConfig(number=2.0)),
         ({"max_epochs": 3}, ["training.max_passes=null"], EpochsConfig(number=3)),
+        ({"max_epochs": 3, "max_steps": 9}, [], StepsConfig(number=9)),
+        ({"max_passes": 2}, ["training.max_steps=7"], StepsConfig(number=7)),
         ({"length": {"type": "steps", "params": {"number": 3}}}, ["training.max_passes=2"], PassesConfig(number=2)),
     ],
 )  # fmt: skip
@@ -200,3 +202,8 @@ def test_a_logger_whose_package_is_missing_says_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("visioncore.training.loggers.wandb.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="'wandb', and its package is not installed"):
         WandbConfig(project="p").build(RunFolder(tmp_path))
+
+
+def test_two_lengths_in_one_yaml_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"max_passes is 2 and max_steps 7; give one of them"):
+        read({"max_passes": 2, "max_steps": 7})
