@@ -31,6 +31,7 @@ install_import_hook(
 
 from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
 
+pytest_plugins = ["audit_fixtures"]
 Arrays = dict[str, Any]
 N_BINS = 2400
 RATE_HZ = 60.0

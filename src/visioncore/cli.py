@@ -303,6 +303,24 @@ def benchmark(
         )
 
 
+@app.command()
+def recipes(
+    copy: Annotated[
+        Path | None, typer.Option("--copy", help="Copy all of them into this folder, to change them there.")
+    ] = None,
+) -> None:
+    """List the shipped YAMLs of models, data, training and benchmarks, or copy them."""
+    from visioncore.recipes import copy_recipes, recipes
+
+    if copy is not None:
+        typer.echo(f"{len(copy_recipes(copy))} files copied to {copy}")
+        return
+    for kind, files in recipes().items():
+        typer.echo(f"{files[0].parent if files else kind}:")
+        for file in files:
+            typer.echo(f"  {file.name}")
+
+
 def _seeds(text: str | None) -> list[int] | None:
     if text is None:
         return None

@@ -37,18 +37,7 @@ def as_spelt_now(training: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in training.items() if key not in SPELT_BEFORE}
     if isinstance(found.get("optimiser"), str):
         found["optimiser"] = {"type": found["optimiser"]}
-    for key, kind in LENGTHS.items():
-        # Passes counted in place of epochs.
-        if key not in training or (key != "max_epochs" and training[key] is None):
-            continue
-        if "length" in training:
-            raise ConfigError(f"'{key}' and 'length' both stand here; keep {_length(kind, training[key])}")
-        if key == "max_steps" and training.get("max_passes") is not None:
-            raise ConfigError(
-                f"max_passes is {training['max_passes']} and max_steps {training[key]}; give one of them, as "
-                f"{_length(kind, training[key])}"
-            )
-        found["length"] = {"type": kind, "params": {"number": training[key]}}
+    found |= _length_of(training)
     for key, place in PLACES.items():
         if key not in training or (key == "muon_learning_rate" and training[key] is None):
             continue
@@ -61,6 +50,24 @@ def as_spelt_now(training: Mapping[str, Any]) -> dict[str, Any]:
     for slot, kind in USUAL.items():
         if isinstance(found.get(slot), Mapping) and found[slot].keys() == {"params"}:
             found[slot] = {"type": kind, **found[slot]}
+    return found
+
+
+def _length_of(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The length of a flat spelling, under its key; nothing where none is said."""
+    found: dict[str, Any] = {}
+    for key, kind in LENGTHS.items():
+        # Passes counted in place of epochs.
+        if key not in training or (key != "max_epochs" and training[key] is None):
+            continue
+        if "length" in training:
+            raise ConfigError(f"'{key}' and 'length' both stand here; keep {_length(kind, training[key])}")
+        if key == "max_steps" and training.get("max_passes") is not None:
+            raise ConfigError(
+                f"max_passes is {training['max_passes']} and max_steps {training[key]}; give one of them, as "
+                f"{_length(kind, training[key])}"
+            )
+        found["length"] = {"type": kind, "params": {"number": training[key]}}
     return found
 
 
