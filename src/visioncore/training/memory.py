@@ -23,7 +23,7 @@ from visioncore.training.experiment import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
-PROCESS_BYTES = 700e6
+PROCESS_BYTES = 550e6
 """Of Python with PyTorch and Lightning, before any tensor."""
 
 
