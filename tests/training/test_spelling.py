@@ -8,10 +8,8 @@ import pytest
 
 from visioncore.config import build_config, dump_config, read_yaml
 from visioncore.errors import ConfigError
-from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig, read_experiment
 from visioncore.training.lengths import EpochsConfig, MinutesConfig, PassesConfig, StepsConfig
-from visioncore.training.loggers import WandbConfig
 from visioncore.training.machine import MachineConfig
 from visioncore.training.optimisers import AdamWConfig, MuonConfig
 from visioncore.training.plan import Plan
@@ -157,7 +155,7 @@ def test_the_length_may_be_set_in_either_spelling(
             "my.yaml: 'optimiser.params.learning_rate': input should be a valid number (got 'fast')",
         ),
         ({"learning_rat": 1e-3}, "my.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'?"),
-        ({"loggers": [{"type": "csv"}]}, "my.yaml: 'loggers.0.type' is 'csv'; expected tensorboard | wandb"),
+        ({"loggers": [{"type": "csv"}]}, "my.yaml: 'loggers.0.type' is 'csv'; expected tensorboard"),
         ({"length": {"type": "passes"}}, "my.yaml: missing key 'length.number'"),
     ],
 )  # fmt: skip
@@ -196,12 +194,6 @@ def test_every_suite_is_still_read(file: Path, tmp_path: Path) -> None:
 
     for run in planned_runs(read_suite(file), file.parent, tmp_path):
         assert run.experiment.training.clips_per_step > 0
-
-
-def test_a_logger_whose_package_is_missing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visioncore.training.loggers.wandb.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="'wandb', and its package is not installed"):
-        WandbConfig(project="p").build(RunFolder(tmp_path))
 
 
 def test_two_lengths_in_one_yaml_are_refused() -> None:

@@ -107,17 +107,9 @@ def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
 
 
 def plan_for_steps(plan: Plan, steps: int) -> Plan:
-    """The plan, with exactly `steps` steps in epochs of the usual length; the last one takes what is left."""
-    per_epoch = min(plan.steps_per_epoch, steps)
-    epochs = -(-steps // per_epoch)
-    last = steps - (epochs - 1) * per_epoch
-    return plan.model_copy(
-        update={
-            "epochs": epochs,
-            "steps_per_epoch": per_epoch,
-            "last_epoch_steps": None if last == per_epoch else last,
-        }
-    )
+    """The plan, with exactly `steps` steps; the last epoch is shorter where they do not divide."""
+    whole, rest = divmod(steps, plan.steps_per_epoch)
+    return plan.model_copy(update={"epochs": whole + (rest > 0), "last_epoch_steps": rest or None})
 
 
 class Pace(Config):

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from visioncore.training.loggers.base import BaseLoggerConfig
 from visioncore.training.loggers.tensorboard import TensorBoardConfig
-from visioncore.training.loggers.wandb import WandbConfig
 
-LoggerConfig = Annotated[TensorBoardConfig | WandbConfig, Field(discriminator="type")]
+LoggerConfig = Annotated[TensorBoardConfig, Field(discriminator="type")]
 
-__all__ = ["BaseLoggerConfig", "LoggerConfig", "TensorBoardConfig", "WandbConfig"]
+__all__ = ["BaseLoggerConfig", "LoggerConfig", "TensorBoardConfig"]
