@@ -246,7 +246,7 @@ def test_steps_take_what_such_runs_took_and_before_that_the_minutes(folder: Path
 def test_other_steps_are_another_run(folder: Path) -> None:
     begin(planned(folder, passes=None, models=STATED)[0])
     other = STATED | {"ln": STATED["ln"] | {"steps": 8}}
-    with pytest.raises(ConfigError, match=r"different: experiment\.training\.max_steps"):
+    with pytest.raises(ConfigError, match=r"different: experiment\.training\.length"):
         Benchmark(planned(folder, passes=None, models=other), None)
 
 

@@ -195,7 +195,7 @@ def test_a_run_goes_on_with_no_other_data_and_no_other_settings(
     files = (other / "model.yaml", other / "data.yaml", other / "training.yaml")
     with pytest.raises(ConfigError, match="begun on other data"):
         train(read_experiment(*files), left_alone)
-    with pytest.raises(ConfigError, match=r"different: training\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"different: training\.optimiser\.params\.learning_rate"):
         train(read_experiment(*files, ["training.learning_rate=0.5"]), left_alone)
 
 

@@ -57,7 +57,7 @@ def with_set(tmp_path: Path, raw: dict[str, Any], *overrides: str) -> TrainingCo
 
 
 def test_every_key_of_before_finds_its_place() -> None:
-    assert set(FLAT) - {"optimiser"} == SPELT_BEFORE == PLACES.keys() | LENGTHS.keys()
+    assert {*FLAT, "max_steps"} - {"optimiser"} == SPELT_BEFORE == PLACES.keys() | LENGTHS.keys()
     assert read(FLAT) == NOW
     assert TrainingConfig.model_validate(FLAT) == NOW
     assert read(dump_config(NOW)) == NOW
