@@ -288,5 +288,5 @@ def test_passes_become_steps(passes: float, steps_per_pass: float) -> None:
 def test_steps_are_taken_to_the_step_in_epochs_of_the_usual_length(steps: int) -> None:
     plan = plan_for_steps(PLAN, steps)
     assert plan.max_steps == steps
-    assert plan.steps_per_epoch == min(PLAN.steps_per_epoch, steps)
+    assert plan.steps_per_epoch == PLAN.steps_per_epoch
     assert 1 <= (plan.last_epoch_steps or plan.steps_per_epoch) <= plan.steps_per_epoch
