@@ -61,7 +61,7 @@ def test_predict_walks_through_a_long_video_in_bounded_pieces(monkeypatch: pytes
     monkeypatch.setattr("visioncore.model.twin.FRAMES_AT_ONCE", 7)
     np.testing.assert_allclose(twin.predict(video, session="two/β"), whole, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(
-        twin.predict(video, session="two/β", unit="hz"), whole * 120, rtol=1e-4, atol=1e-4
+        twin.predict(video, session="two/β", rate="hz"), whole * 120, rtol=1e-4, atol=1e-4
     )
     assert np.isnan(whole[: twin.stride - 1]).all()
 

@@ -1,6 +1,7 @@
-"""What users hand to a twin, checked: video, behaviour, the unit of rates; and what only the whole video shows."""
+"""What users hand to a twin, checked: video, behaviour, the kind of rate; and what only the whole video shows."""
 
 import warnings
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -148,14 +149,18 @@ class PixelScale:
             )
 
 
+Rate = Literal["per_bin", "hz"]
+"""Expected counts per bin (or a trace in its own units), or spikes per second."""
+
+
 def bins_per_rate(rate: object, spec: DataSpec) -> float:
-    """What expected counts per bin are multiplied by, for `count` or `hz`.
+    """What expected counts per bin are multiplied by, for `per_bin` or `hz`.
 
     Raises:
         DataError: neither of them, or `hz` of a twin that predicts traces.
     """
-    if rate not in ("count", "hz"):
-        raise DataError(f"unit is {rate!r}; expected 'count' or 'hz'")
+    if rate not in ("per_bin", "hz"):
+        raise DataError(f"rate is {rate!r}; expected 'per_bin' or 'hz'")
     if rate == "hz" and spec.response_kind != "counts":
-        raise DataError("unit='hz' is for spike counts; this twin predicts traces (use unit='count')")
+        raise DataError("rate='hz' is for spike counts; this twin predicts traces (use rate='per_bin')")
     return spec.rate_hz if rate == "hz" else 1.0

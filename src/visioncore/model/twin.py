@@ -25,6 +25,7 @@ from visioncore.errors import ConfigError, DataError
 from visioncore.model.adapters import AdapterConfig, NoAdapterConfig
 from visioncore.model.arguments import (
     PixelScale,
+    Rate,
     bins_per_rate,
     checked_behaviour,
     checked_video,
@@ -326,11 +327,11 @@ class Twin(nn.Module):
         behaviour: Float[Tensor, "batch time behaviours"] | None = None,
         *,
         session: str,
-        unit: Literal["count", "hz"] = "count",
+        rate: Rate = "per_bin",
     ) -> Float[Tensor, "batch time units"]:
         """What `predict` gives, as a tensor with gradient; the whole video is held in memory."""
         rates, _ = self.advance(None, video, behaviour, session=session)
-        return rates * bins_per_rate(unit, self.spec)
+        return rates * bins_per_rate(rate, self.spec)
 
     def predict(
         self,
@@ -338,14 +339,14 @@ class Twin(nn.Module):
         behaviour: np.ndarray | Literal["mean"] | None = None,
         *,
         session: str,
-        unit: Literal["count", "hz"] = "count",
+        rate: Rate = "per_bin",
     ) -> Float[np.ndarray, "time units"]:
         """Predicted responses of every unit of `session` to a video of any length, in bounded memory.
 
         Args:
             video: (T, H, W) or (T, C, H, W), raw pixels on the scale of the training data.
             behaviour: (T, K), raw; "mean" stands for the training data's mean.
-            unit: expected counts per bin, or spikes per second (counts only).
+            rate: expected counts per bin, or spikes per second (counts only).
 
         Raises:
             DataError: video or behaviour do not fit the data the twin was trained on, are not finite, or behaviour
@@ -354,7 +355,7 @@ class Twin(nn.Module):
         Warns:
             UserWarning: the video cannot be on the scale of the training data.
         """
-        per = bins_per_rate(unit, self.spec)
+        per = bins_per_rate(rate, self.spec)
         n_units, own = len(self.unit_ids(session)), self.spec.session(session)
         frames = checked_video(video, self.spec)
         signals = checked_behaviour(behaviour, len(frames), own) if self.uses_behaviour else None
