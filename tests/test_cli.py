@@ -23,7 +23,7 @@ EXPERIMENTS = ROOT / "experiments"
 MODEL = EXPERIMENTS / "model_configs" / "vivit_tiny.yaml"
 DATA = EXPERIMENTS / "data_configs" / "simulated.yaml"
 TRAIN_SCRIPT = EXPERIMENTS / "train_vivit.sh"
-COMMANDS = {"prepare", "describe", "train", "evaluate", "audit", "report", "compare", "benchmark"}
+COMMANDS = {"prepare", "describe", "train", "evaluate", "audit", "report", "compare", "benchmark", "recipes"}
 
 TINY_DATA: dict[str, Any] = {
     "type": "simulated",

@@ -57,16 +57,16 @@ def test_a_model_of_the_guides_values_builds_and_takes_a_step(values: dict[str, 
     torch.manual_seed(0)
     core = (
         build_config(ViViTConfig, {"type": "vivit", "params": params}, "guide")
-        .build(VideoShape(1, 10, 12))
+        .build(VideoShape(1, 8, 8))
         .train()
     )
-    before = [parameter.detach().clone() for parameter in core.parameters()]
-    optimiser = torch.optim.AdamW(core.parameters(), lr=1e-3)
-    features, _ = core.advance(None, torch.randn(2, 1, 16, 10, 12))
+    weight = core.tokenizer.convolution.weight
+    before = weight.detach().clone()
+    features, _ = core.advance(None, torch.randn(1, 1, 16, 8, 8))
     features.square().mean().backward()
-    optimiser.step()
-    assert all(parameter.isfinite().all() for parameter in core.parameters())
-    assert any(not torch.equal(*pair) for pair in zip(before, core.parameters(), strict=True))
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in core.parameters() if p.numel())
+    torch.optim.SGD(core.parameters(), lr=1.0).step()
+    assert not torch.equal(weight, before)
 
 
 def test_every_value_of_every_range_is_drawn() -> None:
