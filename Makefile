@@ -34,11 +34,11 @@ recipe: install
 
 # Everything CI checks.
 test: install lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 # The same without the slow tests.
 check: install lint
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 .PHONY: lint
 lint: install
