@@ -41,8 +41,8 @@ class KernelMuon(Muon):
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
         # PyTorch's refuses all but matrices, and asks only at the door.
-        doors = [{**group, "params": [torch.zeros(1, 1)]} for group in groups]
-        super().__init__(doors, **settings)
+        matrices = [{**group, "params": [torch.zeros(1, 1)]} for group in groups]
+        super().__init__(matrices, **settings)
         for own, group in zip(self.param_groups, groups, strict=True):
             own["params"] = group["params"]
 
