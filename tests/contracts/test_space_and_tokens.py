@@ -26,7 +26,7 @@ from visioncore.model.cores import CoreConfig, NoCoreConfig, ViViTConfig
 from visioncore.model.cores.vivit import ViViT
 from visioncore.model.grid_layers.space import SpaceLayer
 from visioncore.model.layers.attention import recorded_weights
-from visioncore.model.layers.block import Block
+from visioncore.model.layers.block import TransformerBlock
 from visioncore.model.modulators import (
     ModulatorConfig,
 )
@@ -88,8 +88,8 @@ def test_a_stride_longer_than_the_patch_is_refused_when_the_file_is_read(stride:
     assert "\n" not in str(caught.value)
 
 
-def blocks_of(module: torch.nn.Module) -> list[Block]:
-    return [part for part in module.modules() if isinstance(part, Block)]
+def blocks_of(module: torch.nn.Module) -> list[TransformerBlock]:
+    return [part for part in module.modules() if isinstance(part, TransformerBlock)]
 
 
 def space_layer(vivit: ViViT) -> SpaceLayer:

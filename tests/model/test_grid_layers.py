@@ -15,7 +15,7 @@ from visioncore.model import TwinConfig
 from visioncore.model.cores.vivit import SHORTHAND, ViViT, ViViTConfig
 from visioncore.model.grid_layers import GridLayer, GridLayerConfig, SpaceLayerConfig, TimeLayerConfig
 from visioncore.model.grid_layers.base import BaseGridLayerConfig
-from visioncore.model.layers.block import Block, BlockForm
+from visioncore.model.layers.block import BlockForm, TransformerBlock
 from visioncore.shapes import FeatureShape, VideoShape
 
 VIDEO = VideoShape(1, 14, 22)
@@ -103,7 +103,11 @@ INTERLEAVED = layered(
 
 
 def test_drop_path_grows_over_the_blocks_of_all_layers() -> None:
-    rates = [part.drop_path.probability for part in built(INTERLEAVED).modules() if isinstance(part, Block)]
+    rates = [
+        part.drop_path.probability
+        for part in built(INTERLEAVED).modules()
+        if isinstance(part, TransformerBlock)
+    ]
     assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 

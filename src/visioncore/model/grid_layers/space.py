@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from visioncore.model.grid_layers.base import BaseGridLayerConfig, GridLayer
 from visioncore.model.layers.attention import Everywhere
-from visioncore.model.layers.block import Block, BlockForm
+from visioncore.model.layers.block import BlockForm, TransformerBlock
 from visioncore.model.layers.rope import Rotation, axial_rotation, raster_rotation, rotate
 from visioncore.model.stage import Stage, count
 from visioncore.shapes import FeatureShape
@@ -52,7 +52,7 @@ class SpaceLayer(GridLayer[None]):
         self.rotation = ROTATIONS[config.rope]
         self.registers = nn.Parameter(torch.randn(config.registers, form.dim) * 0.02)
         self.attention = form.attention(Everywhere())
-        self.blocks = cast("Sequence[Block]", nn.ModuleList(form.blocks()))
+        self.blocks = cast("Sequence[TransformerBlock]", nn.ModuleList(form.blocks()))
 
     def advance(
         self, state: None, tokens: Float[Tensor, "batch tokens rows columns dim"]
@@ -80,7 +80,7 @@ class SpaceLayer(GridLayer[None]):
         )
 
     def _step(
-        self, block: Block, x: Float[Tensor, "sequences places dim"], rotation: Rotation
+        self, block: TransformerBlock, x: Float[Tensor, "sequences places dim"], rotation: Rotation
     ) -> Float[Tensor, "sequences places dim"]:
         query, key, value, hidden = block.project(x)
         query, key = (self._rotated(t.transpose(1, 2), rotation) for t in (query, key))

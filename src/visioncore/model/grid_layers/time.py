@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from visioncore.model.grid_layers.base import BaseGridLayerConfig, GridLayer
 from visioncore.model.layers.attention import CausalWindow
-from visioncore.model.layers.block import Block, BlockForm
+from visioncore.model.layers.block import BlockForm, TransformerBlock
 from visioncore.model.layers.rope import rotate, temporal_rotation
 from visioncore.model.stage import Stage, count
 from visioncore.model.state import last_steps
@@ -52,7 +52,7 @@ class TimeLayer(GridLayer[tuple[KeyValueCache, ...]]):
         self.form = form
         self.window = config.window
         self.attention = form.attention(CausalWindow(config.window))
-        self.blocks = cast("Sequence[Block]", nn.ModuleList(form.blocks()))
+        self.blocks = cast("Sequence[TransformerBlock]", nn.ModuleList(form.blocks()))
 
     def advance(
         self,
@@ -82,7 +82,7 @@ class TimeLayer(GridLayer[tuple[KeyValueCache, ...]]):
         )
 
     def _step(
-        self, block: Block, cache: KeyValueCache | None, x: Float[Tensor, "sequences tokens dim"]
+        self, block: TransformerBlock, cache: KeyValueCache | None, x: Float[Tensor, "sequences tokens dim"]
     ) -> tuple[Float[Tensor, "sequences tokens dim"], KeyValueCache]:
         """Positions count from the oldest token in the cache, so the same history gives the same angles at any time."""
         query, key, value, hidden = block.project(x)

@@ -50,7 +50,7 @@ class BlockForm:
         """What runs between the halves of the blocks."""
         return Attention(pattern, self.kernel, self.mha_dropout)
 
-    def blocks(self) -> "list[Block]":
+    def blocks(self) -> "list[TransformerBlock]":
         """New blocks, one for each `drop_path`."""
         block = ParallelBlock if self.arrangement == "parallel" else SerialBlock
         return [block(self, probability) for probability in self.drop_path]
@@ -71,7 +71,7 @@ class Projected(NamedTuple):
     hidden: Float[Tensor, "sequences positions ff_in"] | None
 
 
-class Block(nn.Module, ABC):
+class TransformerBlock(nn.Module, ABC):
     """Base of the blocks: two halves, between which a layer lets its positions see each other.
 
     Must provide what comes before attention (`_before`) and after (`_after`).
@@ -126,7 +126,7 @@ class Block(nn.Module, ABC):
         return self.ff_dropout(functional.gelu(hidden))
 
 
-class ParallelBlock(Block):
+class ParallelBlock(TransformerBlock):
     """One norm, one fused input projection, one fused output projection.
 
     Source: Dehghani et al. 2023 (ViT-22B, eq. 1-2): y = x + W_out [attention(q, k, v), gelu(h)] with q, k, v and h from
@@ -152,7 +152,7 @@ class ParallelBlock(Block):
         return x + self.drop_path(projected)
 
 
-class SerialBlock(Block):
+class SerialBlock(TransformerBlock):
     """Attention, then feedforward, each behind a norm and with a residual of its own.
 
     Source: Vaswani et al. 2017, with the norms in front (Xiong et al. 2020).
