@@ -26,7 +26,7 @@ from visioncore.report.sections import Shown
 from visioncore.run_folder import RunFolder
 from visioncore.shapes import VideoShape
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 from visioncore.training.trainer import build_trainer
 
 HOW_TOS = ROOT / "docs" / "how_to"
@@ -203,7 +203,7 @@ def test_the_logger_of_the_how_to_gets_the_numbers_of_a_run(tmp_path: Path) -> N
     example = run_example(HOW_TOS / "add_a_logger.md")
     config = build_config(example.LinesConfig, {"type": "lines", "params": {"file": "here.jsonl"}}, "test")
     training = TrainingConfig().model_copy(update={"loggers": (config,)})
-    plan = Plan(epochs=1, steps_per_epoch=1, batches_per_step=1, data_fingerprint="")
+    plan = RunPlan(epochs=1, steps_per_epoch=1, batches_per_step=1, data_fingerprint="")
     (logger,) = build_trainer(training, plan, RunFolder(tmp_path), []).loggers
     logger.log_metrics({"score": 0.5}, step=3)
     assert json.loads((tmp_path / "logs" / "here.jsonl").read_text()) == {"step": 3, "score": 0.5}

@@ -14,7 +14,7 @@ from visioncore.training.clock import Clock
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.plan import (
     Pace,
-    Plan,
+    RunPlan,
     corrected,
     plan_for_minutes,
     plan_for_passes,
@@ -25,7 +25,7 @@ from visioncore.training.plan import (
 from visioncore.training.rehearsal import Rehearsal
 from visioncore.training.schedule import learning_rate_factor
 
-PLAN = Plan(epochs=50, steps_per_epoch=100, batches_per_step=1, data_fingerprint="")
+PLAN = RunPlan(epochs=50, steps_per_epoch=100, batches_per_step=1, data_fingerprint="")
 
 
 @pytest.mark.parametrize(("minutes", "step_s"), [(10.0, 0.1), (10.0, 0.37), (3.0, 0.002), (0.1, 0.1)])
@@ -132,7 +132,7 @@ class Run:
         self,
         machine: Machine,
         folder: Path,
-        plan: Plan,
+        plan: RunPlan,
         step_s: Callable[[float], float],
         epoch_end_s: float,
     ) -> None:
@@ -237,7 +237,7 @@ def test_a_load_that_changes_afterwards_is_said(
 def test_the_plan_is_put_right_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     plan = plan_for_minutes(PLAN, 8.0, Pace(step_s=0.1, epoch_end_s=3.0))
-    writes: list[Plan] = []
+    writes: list[RunPlan] = []
     monkeypatch.setattr("visioncore.training.clock.write_plan", lambda _, plan: writes.append(plan))
     Run(machine, tmp_path, plan, lambda _: 0.2, 3.0).to_the_end(monkeypatch)
     assert len(writes) == 1

@@ -12,7 +12,7 @@ from visioncore.training.experiment import TrainingConfig, read_experiment
 from visioncore.training.lengths import EpochsConfig, MinutesConfig, PassesConfig, StepsConfig
 from visioncore.training.machine import MachineConfig
 from visioncore.training.optimisers import AdamWConfig, MuonConfig
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 from visioncore.training.spelling import LENGTHS, PLACES, SPELT_BEFORE
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def test_epochs_are_not_set_beside_passes(override: str, expected: str, tmp_path
 
 
 def test_a_length_in_steps_is_that_many() -> None:
-    plan = Plan(epochs=1, steps_per_epoch=20, batches_per_step=1, data_fingerprint="")
+    plan = RunPlan(epochs=1, steps_per_epoch=20, batches_per_step=1, data_fingerprint="")
     for steps in (1, 19, 20, 21, 40, 45):
         planned = StepsConfig(number=steps).planned(plan, steps_per_pass=3.0)
         assert planned.max_steps == steps

@@ -7,7 +7,7 @@ from visioncore.errors import ConfigError
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import Experiment
 from visioncore.training.identity import differences
-from visioncore.training.plan import PLAN_VERSION, Plan, read_plan
+from visioncore.training.plan import PLAN_VERSION, RunPlan, read_plan
 
 
 def claim(folder: RunFolder, experiment: Experiment) -> None:
@@ -26,7 +26,7 @@ def claim(folder: RunFolder, experiment: Experiment) -> None:
         )
 
 
-def own_plan(folder: RunFolder) -> Plan | None:
+def own_plan(folder: RunFolder) -> RunPlan | None:
     """The plan of a run that this version has begun; None where none has.
 
     Raises:
@@ -42,7 +42,7 @@ def own_plan(folder: RunFolder) -> Plan | None:
     return plan
 
 
-def require_same_data(plan: Plan, store: RecordingStore, folder: RunFolder) -> None:
+def require_same_data(plan: RunPlan, store: RecordingStore, folder: RunFolder) -> None:
     """Refuse to go on with other data than the run began on.
 
     Raises:

@@ -15,7 +15,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from visioncore.training.lit_twin import LitTwin
-from visioncore.training.plan import Plan, corrected, write_plan
+from visioncore.training.plan import RunPlan, corrected, write_plan
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Clock(Callback):
             logger.info("training took %.1f of %g minutes", took, minutes)
 
 
-def follow(trainer: lightning.Trainer, module: LitTwin, plan: Plan) -> None:
+def follow(trainer: lightning.Trainer, module: LitTwin, plan: RunPlan) -> None:
     """Train to the end of this plan."""
     module.plan = plan
     trainer.fit_loop.max_epochs = plan.epochs

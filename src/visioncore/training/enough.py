@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from visioncore.data import RecordingStore
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 from visioncore.training.planning import steps_per_pass, train_bins
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Enough(EarlyStopping):
             )
 
 
-def stopping(config: TrainingConfig, plan: Plan, store: RecordingStore) -> list[Callback]:
+def stopping(config: TrainingConfig, plan: RunPlan, store: RecordingStore) -> list[Callback]:
     """What stops a run early: nothing, or one callback."""
     per_pass = steps_per_pass(config, store)
     validations = patience(config, plan.steps_per_epoch, per_pass)

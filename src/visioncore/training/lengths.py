@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from visioncore.config import ComponentConfig
-from visioncore.training.plan import Plan, plan_for_passes, plan_for_steps
+from visioncore.training.plan import RunPlan, plan_for_passes, plan_for_steps
 
 
 class BaseLengthConfig(ComponentConfig, ABC):
@@ -18,7 +18,7 @@ class BaseLengthConfig(ComponentConfig, ABC):
         return None
 
     @abstractmethod
-    def planned(self, plan: Plan, steps_per_pass: float) -> Plan:
+    def planned(self, plan: RunPlan, steps_per_pass: float) -> RunPlan:
         """`plan`, whose epochs have the wanted length, with as many as this says.
 
         Args:
@@ -32,7 +32,7 @@ class EpochsConfig(BaseLengthConfig):
     type: Literal["epochs"] = "epochs"
     number: PositiveInt = 50
 
-    def planned(self, plan: Plan, steps_per_pass: float) -> Plan:
+    def planned(self, plan: RunPlan, steps_per_pass: float) -> RunPlan:
         return plan.model_copy(update={"epochs": self.number})
 
 
@@ -42,7 +42,7 @@ class PassesConfig(BaseLengthConfig):
     type: Literal["passes"] = "passes"
     number: PositiveFloat
 
-    def planned(self, plan: Plan, steps_per_pass: float) -> Plan:
+    def planned(self, plan: RunPlan, steps_per_pass: float) -> RunPlan:
         return plan_for_passes(plan, self.number, steps_per_pass)
 
 
@@ -52,7 +52,7 @@ class StepsConfig(BaseLengthConfig):
     type: Literal["steps"] = "steps"
     number: PositiveInt
 
-    def planned(self, plan: Plan, steps_per_pass: float) -> Plan:
+    def planned(self, plan: RunPlan, steps_per_pass: float) -> RunPlan:
         return plan_for_steps(plan, self.number)
 
 
@@ -66,7 +66,7 @@ class MinutesConfig(BaseLengthConfig):
     def minutes(self) -> float:
         return self.number
 
-    def planned(self, plan: Plan, steps_per_pass: float) -> Plan:
+    def planned(self, plan: RunPlan, steps_per_pass: float) -> RunPlan:
         raise AssertionError("the length in minutes is planned by `plan_for_minutes`, which knows the pace")
 
 

@@ -31,7 +31,7 @@ from visioncore.provenance import Epoch
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 from visioncore.training.schedule import learning_rate_factor
 
 CUTMIX = 1
@@ -42,7 +42,7 @@ class LitTwin(lightning.LightningModule):
     """Trains a twin. Every random draw of a step is a function of (seed, step), so a resumed run repeats none of it."""
 
     def __init__(
-        self, twin: Twin, config: TrainingConfig, plan: Plan, store: RecordingStore, balance: Balance
+        self, twin: Twin, config: TrainingConfig, plan: RunPlan, store: RecordingStore, balance: Balance
     ) -> None:
         super().__init__()
         self.twin, self.config, self.plan = twin, config, plan

@@ -12,13 +12,15 @@ from visioncore.model import Twin
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
-from visioncore.training.plan import Pace, Plan
+from visioncore.training.plan import Pace, RunPlan
 from visioncore.training.rehearsal import Rehearsal
 from visioncore.training.saving import Saving
 from visioncore.training.trainer import build_trainer, fit, watching
 
 
-def rehearsed(twin: Twin, experiment: Experiment, store: RecordingStore, plan: Plan, seconds: float) -> Pace:
+def rehearsed(
+    twin: Twin, experiment: Experiment, store: RecordingStore, plan: RunPlan, seconds: float
+) -> Pace:
     """How fast the run goes: a copy of it is trained for a while, in a folder that is thrown away."""
     config = experiment.training
     endless = plan.model_copy(update={"epochs": 1, "steps_per_epoch": 10**9})

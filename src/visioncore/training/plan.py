@@ -23,7 +23,7 @@ MOST_SPENT_ON_EPOCH_ENDS = 0.25
 """Of the minutes, to have as many epochs."""
 
 
-class Plan(Config):
+class RunPlan(Config):
     """Epochs are stretches of `steps_per_epoch` optimiser steps, each followed by a validation and a checkpoint."""
 
     version: PositiveInt = 1
@@ -72,7 +72,7 @@ class Plan(Config):
         )
 
 
-def corrected(plan: Plan, *, step: int, taken_s: float, epochs: int, epoch_end_s: float) -> Plan:
+def corrected(plan: RunPlan, *, step: int, taken_s: float, epochs: int, epoch_end_s: float) -> RunPlan:
     """The plan with as many steps after `step` as fill what is left of its minutes.
 
     Args:
@@ -99,14 +99,14 @@ def corrected(plan: Plan, *, step: int, taken_s: float, epochs: int, epoch_end_s
     )
 
 
-def plan_for_passes(plan: Plan, passes: float, steps_per_pass: float) -> Plan:
+def plan_for_passes(plan: RunPlan, passes: float, steps_per_pass: float) -> RunPlan:
     """The plan, with the steps of `passes` passes over the training bins; epochs change in length to divide them."""
     steps = max(round(passes * steps_per_pass), 1)
     epochs = max(round(steps / plan.steps_per_epoch), 1)
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": max(round(steps / epochs), 1)})
 
 
-def plan_for_steps(plan: Plan, steps: int) -> Plan:
+def plan_for_steps(plan: RunPlan, steps: int) -> RunPlan:
     """The plan, with exactly `steps` steps; the last epoch is shorter where they do not divide."""
     whole, rest = divmod(steps, plan.steps_per_epoch)
     return plan.model_copy(update={"epochs": whole + (rest > 0), "last_epoch_steps": rest or None})
@@ -126,7 +126,7 @@ def rehearsal_s(minutes: float) -> float:
     return max(REHEARSED_SHARE * 60 * minutes, SHORTEST_REHEARSAL_S)
 
 
-def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
+def plan_for_minutes(plan: RunPlan, minutes: float, pace: Pace) -> RunPlan:
     """The plan, with the steps that fill `minutes` at this pace; epochs change in length to divide them."""
     budget_s = minutes * 60
     usual = round(budget_s / (plan.steps_per_epoch * pace.step_s + pace.epoch_end_s))
@@ -143,7 +143,7 @@ def plan_for_minutes(plan: Plan, minutes: float, pace: Pace) -> Plan:
     return plan.model_copy(update={"epochs": epochs, "steps_per_epoch": steps_per_epoch, "minutes": minutes})
 
 
-def read_plan(path: Path) -> Plan | None:
+def read_plan(path: Path) -> RunPlan | None:
     """The plan that a run folder recorded, or None before it did.
 
     Raises:
@@ -152,13 +152,13 @@ def read_plan(path: Path) -> Plan | None:
     if not path.exists():
         return None
     try:
-        return build_config(Plan, json.loads(path.read_text(encoding="utf-8")), str(path))
+        return build_config(RunPlan, json.loads(path.read_text(encoding="utf-8")), str(path))
     except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise CheckpointError(
             f"{path}: is damaged ({error}); delete the run folder and train again"
         ) from None
 
 
-def write_plan(path: Path, plan: Plan) -> None:
+def write_plan(path: Path, plan: RunPlan) -> None:
     """Record the plan for every later start in the same run folder."""
     write_record(path, dump_config(plan))

@@ -4,10 +4,10 @@ from visioncore.data import RecordingStore, clip_length
 from visioncore.model import TwinConfig
 from visioncore.model.linear import LowRankLinearConfig
 from visioncore.training.experiment import Experiment, TrainingConfig
-from visioncore.training.plan import PLAN_VERSION, Plan
+from visioncore.training.plan import PLAN_VERSION, RunPlan
 
 
-def first_plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> Plan:
+def first_plan(experiment: Experiment, store: RecordingStore, model: TwinConfig) -> RunPlan:
     """Of one epoch; the experiment's length, or the minutes that a user gives, then say how many there are.
 
     Args:
@@ -15,7 +15,7 @@ def first_plan(experiment: Experiment, store: RecordingStore, model: TwinConfig)
     """
     config = experiment.training
     window_s = model.linear.window_s if isinstance(model.linear, LowRankLinearConfig) else "auto"
-    return Plan(
+    return RunPlan(
         version=PLAN_VERSION,
         epochs=1,
         steps_per_epoch=config.steps_per_epoch or max(int(steps_per_pass(config, store)), 1),

@@ -9,13 +9,13 @@ from visioncore.data import RecordingStore
 from visioncore.evaluation import code_commit
 from visioncore.provenance import Epoch, Machine, Provenance, RecordedExperiment
 from visioncore.training.experiment import Experiment
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 
 
 def provenance(
     experiment: Experiment,
     store: RecordingStore,
-    plan: Plan,
+    plan: RunPlan,
     metrics: Epoch,
     initialise_s: float,
     machines: Sequence[Machine],

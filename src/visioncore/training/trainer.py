@@ -14,12 +14,12 @@ from visioncore.training.experiment import TrainingConfig
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.machine import MachineConfig
 from visioncore.training.monitors import FlatFit, Throughput
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 from visioncore.training.resumption import TensorsOnly
 
 
 def build_trainer(
-    config: TrainingConfig, plan: Plan, folder: RunFolder, callbacks: list[Callback]
+    config: TrainingConfig, plan: RunPlan, folder: RunFolder, callbacks: list[Callback]
 ) -> lightning.Trainer:
     """A trainer that follows `plan` and logs into `folder`.
 

@@ -11,7 +11,7 @@ from visioncore.model.cores import NoCoreConfig
 from visioncore.model.linear import SHORTEST_WINDOW_S, LowRankLinearConfig
 from visioncore.model.modulators import NoModulatorConfig
 from visioncore.training.experiment import Experiment, InitialiseConfig
-from visioncore.training.plan import Plan
+from visioncore.training.plan import RunPlan
 from visioncore.training.ridge import cuts
 from visioncore.training.sample import take_sample
 
@@ -29,7 +29,7 @@ LEAST_GAIN = 0.01
 """By what share a longer window must raise it, in the mean of these units: of twenty, one always gains by chance."""
 
 
-def with_window(experiment: Experiment, store: RecordingStore, plan: Plan | None) -> TwinConfig:
+def with_window(experiment: Experiment, store: RecordingStore, plan: RunPlan | None) -> TwinConfig:
     """The model with its linear path's window: as the YAML says, as the run began, or from the data."""
     if plan is not None and plan.window_s is not None:
         return experiment.model.with_window(plan.window_s)
