@@ -1,12 +1,12 @@
 """Several models on several recordings under one budget: trained, scored on test once, and compared."""
 
-from visioncore.benchmark.execution import Benchmark, Progress, last_words
+from visioncore.benchmark.execution import Benchmark, RunProgress, last_words
 from visioncore.benchmark.suite import PlannedRun, SuiteConfig, planned_runs, read_suite
 
 __all__ = [
     "Benchmark",
     "PlannedRun",
-    "Progress",
+    "RunProgress",
     "SuiteConfig",
     "last_words",
     "planned_runs",

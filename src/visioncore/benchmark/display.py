@@ -5,12 +5,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from visioncore.benchmark.execution import Benchmark, Progress, Watch
+from visioncore.benchmark.execution import Benchmark, RunProgress, Watch
 from visioncore.benchmark.suite import PlannedRun
 from visioncore.tables import table as fitting_table
 
@@ -27,14 +26,14 @@ def bars(work: Benchmark, chosen: Sequence[PlannedRun]) -> Iterator[Watch]:
         for what in ("description", "fields[note]")
     )
     columns = (name, BarColumn(bar_width=BAR_WIDTH), TextColumn("{task.percentage:>3.0f} %"), note)
-    with Bars(*columns, console=Console(stderr=True)) as shown:
+    with Progress(*columns, console=Console(stderr=True)) as shown:
         everything = shown.add_task("all runs", total=len(chosen), note="")
         lines = {
             run.folder: shown.add_task(run.name, total=1.0, note=_note(state))
             for run, state in zip(chosen, states.values(), strict=True)
         }
 
-        def show(run: PlannedRun, state: Progress) -> None:
+        def show(run: PlannedRun, state: RunProgress) -> None:
             states[run.folder] = state
             shown.update(lines[run.folder], completed=state.fraction, note=_note(state))
             done = sum(state.state in ("finished", "failed") for state in states.values())
@@ -57,13 +56,13 @@ def table(work: Benchmark, chosen: Sequence[PlannedRun]) -> RenderableType:
     return Group(rows, summary)
 
 
-def _note(state: Progress) -> str:
+def _note(state: RunProgress) -> str:
     if state.state in ("finished", "failed"):
         return state.state
     return f"{state.state}, {_duration(state.remaining_s)} left"
 
 
-def _all_that_remains(states: list[Progress]) -> str:
+def _all_that_remains(states: list[RunProgress]) -> str:
     left = [state.remaining_s for state in states if state.state not in ("finished", "failed")]
     known = [seconds for seconds in left if seconds is not None]
     if not left:

@@ -39,7 +39,7 @@ class RunRecord(Record):
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is."""
 
     state: State
@@ -49,7 +49,7 @@ class Progress:
     """Expected; None where nothing is known to go by."""
 
 
-Watch = Callable[[PlannedRun, Progress], None]
+Watch = Callable[[PlannedRun, RunProgress], None]
 
 
 class Benchmark:
@@ -65,13 +65,13 @@ class Benchmark:
             _require_same_settings(run)
         self._scored: dict[Path, ScoredRun] = {}
 
-    def progress(self, run: PlannedRun) -> Progress:
+    def progress(self, run: PlannedRun) -> RunProgress:
         """How far a run is that is not being worked on."""
         if self.is_finished(run):
-            return Progress("finished", 1.0, 0.0)
+            return RunProgress("finished", 1.0, 0.0)
         fraction, expected = _trained(run.folder), self._expected_s(run)
         remaining = None if expected is None else expected * (1 - fraction)
-        return Progress("begun" if run.record.exists() else "waiting", fraction, remaining)
+        return RunProgress("begun" if run.record.exists() else "waiting", fraction, remaining)
 
     def is_finished(self, run: PlannedRun) -> bool:
         """Whether the run was trained to its end, and scored as it now stands."""
@@ -126,18 +126,18 @@ class Benchmark:
                 spent_s = record.wall_s + time.monotonic() - started
                 after = record.model_copy(update={"wall_s": spent_s, "finished": sound})
                 write_record(run.record, after.to_json())
-            watch(run, Progress("finished" if sound else "failed", _trained(run.folder), 0.0))
+            watch(run, RunProgress("finished" if sound else "failed", _trained(run.folder), 0.0))
             return sound
 
-    def _now(self, run: PlannedRun, state: State, elapsed_s: float, trained_before: float) -> Progress:
+    def _now(self, run: PlannedRun, state: State, elapsed_s: float, trained_before: float) -> RunProgress:
         """By this start's own speed once it is known, by what such runs have taken before that."""
         fraction = _trained(run.folder)
         done = fraction - trained_before
         if done > 0:
-            return Progress(state, fraction, elapsed_s * (1 - fraction) / done)
+            return RunProgress(state, fraction, elapsed_s * (1 - fraction) / done)
         expected = self._expected_s(run)
         remaining = None if expected is None else max(expected * (1 - fraction) - elapsed_s, 0.0)
-        return Progress(state, fraction, remaining)
+        return RunProgress(state, fraction, remaining)
 
     def _expected_s(self, run: PlannedRun) -> float | None:
         if run.minutes is not None and run.steps is None:
