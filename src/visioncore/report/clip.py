@@ -67,7 +67,7 @@ class ClipData(Config):
 
 
 @dataclass(frozen=True)
-class Clip:
+class ShownClip:
     """What is shown: the sheet of frames as a data URI, and everything else."""
 
     sheet: str
@@ -80,7 +80,7 @@ def make_clip(
     session: SessionStore,
     repeats: tuple[Block, ...],
     unit_labels: dict[int, str],
-) -> Clip:
+) -> ShownClip:
     """The first seconds of a block; where it has repeats, the responses to all of them.
 
     `unit_labels` are the units on offer, by their position in the store.
@@ -96,7 +96,7 @@ def make_clip(
     found = gaussians_of(twin, session)
     counts = store.spec.response_kind == "counts"
     per_s = rate_hz if counts else 1.0
-    return Clip(
+    return ShownClip(
         sheet=png_uri(_sheet(frames)),
         data=ClipData(
             height=store.spec.sampling.height,

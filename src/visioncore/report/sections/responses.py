@@ -10,7 +10,7 @@ from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import BlockPredictor, Repeats
 from visioncore.recording import Split
 from visioncore.report import figures
-from visioncore.report.clip import REPEATS_SHOWN, Clip, make_clip
+from visioncore.report.clip import REPEATS_SHOWN, ShownClip, make_clip
 from visioncore.report.figures import Psth
 from visioncore.report.sections.base import SCORE_LABELS, Section, Shown, rendered
 
@@ -100,7 +100,7 @@ def _psths_of(stimuli: Sequence[Repeats], store: RecordingStore, unit: int, titl
     ]
 
 
-def _clip(shown: Shown) -> Clip | None:
+def _clip(shown: Shown) -> ShownClip | None:
     scored = shown.scored
     if not scored:
         return None
