@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visioncore.errors import DataError
-from visioncore.model.linear import BaseLinearConfig, LinearPath, gain
+from visioncore.model.linear import BaseLinearConfig, LinearPath, gain_factor
 from visioncore.model.outputs import BaseOutputConfig, RateOutput, TraceOutput
 from visioncore.model.readouts import BaseReadoutConfig, Readout
 from visioncore.shapes import FeatureShape, VideoShape
@@ -74,7 +74,7 @@ class Head(nn.Module):
         linear_state = None
         if self.linear is not None:
             direct, linear_state = self.linear.advance(state.linear if state else None, video)
-            drive = drive + self.linear.bent(direct * gain(due[:, :, 1]) if self.gain else direct)
+            drive = drive + self.linear.bent(direct * gain_factor(due[:, :, 1]) if self.gain else direct)
         # Not softplus(NaN): its gradient would be NaN too, even where the loss masks it out.
         unpredicted = drive.isnan()
         rates = self.output(drive.masked_fill(unpredicted, 0.0)).masked_fill(unpredicted, float("nan"))

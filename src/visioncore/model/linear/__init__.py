@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from visioncore.model.linear.base import BaseLinearConfig, LinearPath, gain
+from visioncore.model.linear.base import BaseLinearConfig, LinearPath, gain_factor
 from visioncore.model.linear.low_rank import SHORTEST_WINDOW_S, LowRankLinear, LowRankLinearConfig
 from visioncore.model.linear.none import NoLinearConfig
 
@@ -21,5 +21,5 @@ __all__ = [
     "LowRankLinear",
     "LowRankLinearConfig",
     "NoLinearConfig",
-    "gain",
+    "gain_factor",
 ]

@@ -54,7 +54,7 @@ class LinearPath(nn.Module, ABC):
         return drive
 
 
-def gain(signal: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+def gain_factor(signal: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """What a drive is multiplied by: 1 where the signal is 0, and never negative.
 
     A linear drive under such a gain is the usual form of contrast normalisation (Heeger 1992) and gain control.
