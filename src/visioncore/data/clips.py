@@ -13,12 +13,10 @@ from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from visioncore.data.splits import Block
+from visioncore.data.splits import GOLDEN, Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
 from visioncore.recording import Split
-
-_GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ class ClipDataset(Dataset[Batch]):
         So each batch holds each session's share to within one clip, and so does any run of batches, nearly.
         """
         first = np.random.default_rng(self._seed).random()
-        offset = (first + index * _GOLDEN) % 1.0
+        offset = (first + index * GOLDEN) % 1.0
         points = (offset + np.arange(self._clips_per_batch)) / self._clips_per_batch
         edges = np.cumsum(self.weights)
         chosen = np.minimum(np.searchsorted(edges, points, side="right"), len(edges) - 1)

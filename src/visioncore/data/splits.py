@@ -26,7 +26,7 @@ from visioncore.data.split_groups import (
 from visioncore.errors import DataError
 from visioncore.recording import Split, Trial
 
-__all__ = ["SPLITS", "Block", "SplitConfig", "assign_blocks", "spread_share"]
+__all__ = ["GOLDEN", "SPLITS", "Block", "SplitConfig", "assign_blocks", "spread_share"]
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class Block:
         return self.stop - self.start
 
 
-_GOLDEN = (5**0.5 - 1) / 2
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of the golden ratio, each modulo 1, spread evenly over 0 to 1, however many are taken."""
 
 
 def spread_share(blocks: Sequence[Block], share: float) -> tuple[Block, ...]:
@@ -74,7 +75,7 @@ def spread_share(blocks: Sequence[Block], share: float) -> tuple[Block, ...]:
 
     Blocks are taken in one order whatever the share, so that a smaller share is part of a larger one.
     """
-    order = sorted(range(len(blocks)), key=lambda i: (i + 1) * _GOLDEN % 1.0)
+    order = sorted(range(len(blocks)), key=lambda i: (i + 1) * GOLDEN % 1.0)
     wanted = share * sum(block.n_bins for block in blocks)
     kept: list[int] = []
     n_bins = 0
