@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.signal import lfilter
 
-from visioncore.behaviour import raised_cosine_basis
+from visioncore.behaviour import cosine_basis_over_time
 from visioncore.recording import ArrayRecording
 from visioncore.simulation.cells import CELL_CLASSES
 from visioncore.simulation.simulated import SimulatedConfig
@@ -58,7 +58,7 @@ class Task:
         left = int(np.clip(round(self.truth["rf_column_px"][unit]) - half, 0, width - 2 * half))
         crop = self.video[self.trials[split], :, top : top + 2 * half, left : left + 2 * half]
         contrast = (crop.astype(np.float32) - 127) / 50
-        basis = raised_cosine_basis(8, 0.2, 240.0).astype(np.float32)
+        basis = cosine_basis_over_time(8, 0.2, 240.0).astype(np.float32)
         first = BURN_IN_BINS + BINS_PER_SAMPLE // 2
         past = [lfilter(kernel, [1.0], contrast, axis=1)[:, first::BINS_PER_SAMPLE] for kernel in basis]
         return torch.from_numpy(np.stack(past, 2).astype(np.float32)).flatten(0, 1).flatten(1)

@@ -22,12 +22,13 @@ class EyeBasisConfig(Config):
     """Velocity v enters as arcsinh(v / this), so that drift and saccades are both visible."""
 
 
-def raised_cosine_basis(
+def cosine_basis_over_time(
     n_basis: int, window_s: float, sampling_rate_hz: float
 ) -> Float64[np.ndarray, "basis lags"]:
     """Raised cosines on a logarithmic axis of time past; lag 0 is the present sample, each sums to 1.
 
-    Each function is averaged over every sample's duration: one narrower than a sample keeps its mass.
+    Each function is averaged over every sample's duration: one narrower than a sample keeps its mass. The linear path's
+    filters have a basis of their own (`cosine_basis_over_lags`), in frames and taken at the lags themselves.
     Source: Pillow et al. 2008, supplementary methods.
     """
     n_lags = max(1, round(window_s * sampling_rate_hz))
@@ -59,7 +60,7 @@ def eye_features(
     config = config or EyeBasisConfig()
     velocity = eye_velocity(position_deg, sampling_rate_hz)
     compressed = np.arcsinh(velocity / config.compression_deg_s)
-    basis = raised_cosine_basis(config.n_basis, config.window_s, sampling_rate_hz)
+    basis = cosine_basis_over_time(config.n_basis, config.window_s, sampling_rate_hz)
     features = np.empty((*velocity.shape[:-1], 2 * config.n_basis + 2), np.float32)
     for axis in range(2):
         for index, kernel in enumerate(basis):

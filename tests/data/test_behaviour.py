@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from visioncore.behaviour import EyeBasisConfig, eye_feature_names, eye_features, raised_cosine_basis
+from visioncore.behaviour import EyeBasisConfig, cosine_basis_over_time, eye_feature_names, eye_features
 
 
 def _trace(n_samples: int = 200) -> np.ndarray:
@@ -25,13 +25,13 @@ def test_a_later_eye_sample_never_changes_an_earlier_feature(changed: int) -> No
 
 @pytest.mark.parametrize("rate_hz", [30.0, 60.0, 120.0, 240.0, 1000.0])
 def test_every_basis_function_has_unit_mass_at_every_sampling_rate(rate_hz: float) -> None:
-    basis = raised_cosine_basis(20, 0.3, rate_hz)
+    basis = cosine_basis_over_time(20, 0.3, rate_hz)
     np.testing.assert_allclose(basis.sum(1), 1)
     assert (basis >= 0).all()
 
 
 def test_basis_functions_reach_further_into_the_past_one_after_the_other_up_to_the_window() -> None:
-    basis = raised_cosine_basis(20, 0.3, 240.0)
+    basis = cosine_basis_over_time(20, 0.3, 240.0)
     mean_lag = basis @ np.arange(basis.shape[1])
     assert (np.diff(mean_lag) > 0).all()
     assert mean_lag[0] < 2

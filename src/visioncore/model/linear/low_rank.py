@@ -49,7 +49,7 @@ class LowRankLinearConfig(BaseLinearConfig):
         )
 
 
-def raised_cosine_basis(lags: int, num_basis: int) -> Float[Tensor, "basis lags"]:
+def cosine_basis_over_lags(lags: int, num_basis: int) -> Float[Tensor, "basis lags"]:
     """Bumps that tile `lags` frames into the past on a logarithmic axis, finest near lag 0; each sums to one.
 
     Source: Pillow et al. 2008, supplementary methods.
@@ -82,7 +82,7 @@ class LowRankLinear(LinearPath):
         self.window_s = window_s
         self.n_units, self.rank = n_units, rank
         self.basis: Tensor
-        self.register_buffer("basis", raised_cosine_basis(lags, num_basis), persistent=False)
+        self.register_buffer("basis", cosine_basis_over_lags(lags, num_basis), persistent=False)
         n_pixels = video.channels * video.height * video.width
         # Stored at unit scale: a step of the optimiser moves thousands of pixels at once, and would drown a filter
         # of the size that acts.
