@@ -66,10 +66,10 @@ def exact_duplicates(found: Scan) -> Finding:
             at = np.flatnonzero(shared)
             chosen = at[np.unique(np.linspace(0, len(at) - 1, min(len(at), EXAMPLES)).astype(int))]
             order = np.argsort(theirs.hashes, kind="stable")
-            twins = order[np.searchsorted(theirs.hashes, mine.hashes[chosen], sorter=order)]
+            duplicates = order[np.searchsorted(theirs.hashes, mine.hashes[chosen], sorter=order)]
             examples = [
                 {split: _place(found, *mine.place(i)), other: _place(found, *theirs.place(j))}
-                for i, j in zip(chosen.tolist(), twins.tolist(), strict=True)
+                for i, j in zip(chosen.tolist(), duplicates.tolist(), strict=True)
             ]
             pairs.append(
                 SharedFrames(
@@ -120,11 +120,11 @@ def _look_alikes(found: Scan, split: str, other: str) -> SharedFrames:
         if queries is mine:
             best = sorted(np.flatnonzero(same), key=lambda i: -alike[i].max())[:EXAMPLES]
             for i in best:
-                twin = nearest[i, alike[i].argmax()]
+                most_alike = nearest[i, alike[i].argmax()]
                 examples.append(
                     {
                         split: _place(found, *found.sampled_at[split][i]),
-                        other: _place(found, *found.sampled_at[other][twin]),
+                        other: _place(found, *found.sampled_at[other][most_alike]),
                         "correlation": round(float(alike[i].max()), 3),
                     }
                 )
