@@ -20,7 +20,7 @@ CONTROL_MINUTES = 2.0
 """Test recording per session that controls are run on at most: whole stimuli with all their repeats, spread over
 the session. On the embedded recording all controls together then cost about two evaluations."""
 MAX_VALUES = 30_000_000
-"""Bins times units of one session at most, for the same reason: each prediction is held in memory once.""" """Multiples of it spread evenly over the field, however many there are."""
+"""Bins times units of one session at most, for the same reason: each prediction is held in memory once."""
 LEAST_SHIFT_S = 1.0
 """A block that is alone is shifted against itself; by less than this, neighbouring frames are alike."""
 ONSET_SMOOTHED_S = 0.05
