@@ -43,7 +43,7 @@ def test_bits_per_spike_pooled_with_the_evaluation_mean_is_the_neural_latents_be
 
     expected = (negative_log_likelihood(null) - negative_log_likelihood(rates)) / counts.sum() / np.log(2)
     sums = Sums.measure(rates, counts, counts.mean(0), np.ones(counts.shape, bool))
-    assert sums.gain.sum() / sums.spikes.sum() / np.log(2) == pytest.approx(expected, abs=1e-12)
+    assert sums.nats_over_null.sum() / sums.spikes.sum() / np.log(2) == pytest.approx(expected, abs=1e-12)
 
 
 def test_bins_that_are_not_valid_leave_every_score_whatever_they_hold() -> None:

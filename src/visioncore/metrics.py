@@ -28,7 +28,7 @@ class Sums:
 
     bins: Float64[np.ndarray, "*rows units"]
     spikes: Float64[np.ndarray, "*rows units"]
-    gain: Float64[np.ndarray, "*rows units"]
+    nats_over_null: Float64[np.ndarray, "*rows units"]
     """Poisson log-likelihood of the prediction less that of the training mean, in nats."""
     x: Float64[np.ndarray, "*rows units"]
     y: Float64[np.ndarray, "*rows units"]
@@ -53,8 +53,10 @@ class Sums:
         count = np.where(valid, recorded, null)
         x, y = count - null, rate - null
         floored, null_floored = np.maximum(rate, RATE_FLOOR), np.maximum(null, RATE_FLOOR)
-        gain = np.where(valid, count * np.log(floored / null_floored) - (floored - null_floored), 0.0)
-        columns = (valid * 1.0, count * valid, gain, x, y, x * x, y * y, x * y)
+        nats_over_null = np.where(
+            valid, count * np.log(floored / null_floored) - (floored - null_floored), 0.0
+        )
+        columns = (valid * 1.0, count * valid, nats_over_null, x, y, x * x, y * y, x * y)
         return cls(*(column.sum(0) for column in columns))
 
     @classmethod
@@ -77,7 +79,7 @@ class Sums:
 
         Source: Brenner et al. 2000, the Poisson single-spike information.
         """
-        return _ratio(self.gain, self.spikes * np.log(2))
+        return _ratio(self.nats_over_null, self.spikes * np.log(2))
 
     @property
     def constant_recording(self) -> Bool[np.ndarray, "*rows units"]:

@@ -44,7 +44,7 @@ def section_of(parts: list[Part], counts: bool) -> Section:
         if any(part.model.bins.shape[1] for part in parts) and (counts or name == "correlation")
     }
     spikes = sum(float(total.spikes.sum()) for total in totals)
-    gain = sum(float(total.gain.sum()) for total in totals)
+    nats_over_null = sum(float(total.nats_over_null.sum()) for total in totals)
     fraction, interval, ceiling = _ceiling(parts if counts else [])
     reliable = [part.repeats["snr"] > 1 for part in parts]
     on_repeats: dict[str, Any] = {}
@@ -57,7 +57,7 @@ def section_of(parts: list[Part], counts: bool) -> Section:
     return Section(
         bits_per_spike=BitsPerSpike(
             **scored.get("bits_per_spike", _NOT_DEFINED),
-            pooled=float(gain / (spikes * np.log(2))) if counts and spikes else None,
+            pooled=float(nats_over_null / (spikes * np.log(2))) if counts and spikes else None,
         ),
         correlation=Correlation(
             **scored.get("correlation", _NOT_DEFINED),

@@ -18,8 +18,10 @@ from visioncore.files import write_bytes
 from visioncore.metrics import Sums
 
 _HEADER = "header"
-_OF_THE_PREDICTION = ("gain", "y", "yy", "xy")
+_OF_THE_PREDICTION = ("nats_over_null", "y", "yy", "xy")
 """The other sums are of the recording alone, so the truth shares them with the model."""
+_IN_FILE = {f.name: f.name for f in fields(Sums)} | {"nats_over_null": "gain"}
+"""What each sum is called in the file, and has been since the first that was written."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,11 @@ def write_sums(path: Path, sessions: Sequence[SessionSums], settings: Evaluation
         names.append(
             {name: getattr(session, name) for name in named} | {"truth": session.ceiling is not None}
         )
-        arrays |= {f"{i}.model.{f.name}": getattr(session.model, f.name) for f in fields(Sums)}
+        arrays |= {f"{i}.model.{key}": getattr(session.model, name) for name, key in _IN_FILE.items()}
         if session.ceiling is not None:
-            arrays |= {f"{i}.ceiling.{name}": getattr(session.ceiling, name) for name in _OF_THE_PREDICTION}
+            arrays |= {
+                f"{i}.ceiling.{_IN_FILE[name]}": getattr(session.ceiling, name) for name in _OF_THE_PREDICTION
+            }
     header = json.dumps({"settings": settings.to_json(), "sessions": names}).encode()
     arrays[_HEADER] = np.frombuffer(header, np.uint8)
     buffer = io.BytesIO()
@@ -71,10 +75,11 @@ def read_sums(path: Path, settings: EvaluationSettings) -> tuple[SessionSums, ..
 
 
 def _session(arrays: Any, number: int, names: dict[str, Any]) -> SessionSums:
-    model = {f.name: arrays[f"{number}.model.{f.name}"] for f in fields(Sums)}
+    model = {name: arrays[f"{number}.model.{key}"] for name, key in _IN_FILE.items()}
     ceiling = None
     if names["truth"]:
-        ceiling = Sums(**(model | {name: arrays[f"{number}.ceiling.{name}"] for name in _OF_THE_PREDICTION}))
+        own = {name: arrays[f"{number}.ceiling.{_IN_FILE[name]}"] for name in _OF_THE_PREDICTION}
+        ceiling = Sums(**(model | own))
     sums = SessionSums(
         session=names["session"],
         unit_ids=tuple(names["unit_ids"]),
