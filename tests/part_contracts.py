@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from specs import data_spec
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.cores import ViViTConfig
 from visioncore.model.outputs import BaseOutputConfig, CountOutput
 from visioncore.spec import Normalisation, SessionSpec
@@ -108,7 +108,7 @@ def _streams(twin: Twin) -> None:
 
 def _learns(twin: Twin) -> None:
     video, behaviour = inputs()
-    rates = twin.train()([Clip(name, video, behaviour) for name in SESSIONS])
+    rates = twin.train()([InputClips(name, video, behaviour) for name in SESSIONS])
     torch.stack([(own[:, twin.stride :] - 0.3).square().sum() for own in rates]).sum().backward()
     dead = [
         n for n, p in twin.named_parameters() if p.numel() and (p.grad is None or not (p.grad != 0).any())

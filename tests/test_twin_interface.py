@@ -14,7 +14,7 @@ from specs import data_spec
 from visioncore.checkpoint import load_twin, save_twin
 from visioncore.config import build_config
 from visioncore.errors import ConfigError, DataError
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.arguments import PixelScale, checked_behaviour
 from visioncore.model.cores.vivit import ViViT
 from visioncore.provenance import Provenance
@@ -242,7 +242,7 @@ def test_a_video_of_truth_values_is_refused(twin: Twin) -> None:
 @pytest.mark.parametrize("sessions", [["b"], ["a", "b"], ["b", "a"]])
 def test_an_unknown_session_is_one_error_alone_and_in_company(sessions: list[str], twin: Twin) -> None:
     clips = [
-        Clip(name, torch.zeros(1, 1, 4, HEIGHT, WIDTH, dtype=torch.uint8), torch.zeros(1, 4, 2))
+        InputClips(name, torch.zeros(1, 1, 4, HEIGHT, WIDTH, dtype=torch.uint8), torch.zeros(1, 4, 2))
         for name in sessions
     ]
     with pytest.raises(DataError, match="no session 'b' in this twin; it has a"):

@@ -25,7 +25,7 @@ import torch
 
 from visioncore.config import load_config
 from visioncore.describe import guide_spec
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.cores.vivit import ViViT, ViViTConfig
 from visioncore.model.grid_layers.space import SpaceLayer
 from visioncore.model.grid_layers.time import TimeLayer
@@ -100,7 +100,7 @@ def test_the_baseline_flows_through_the_guides_shapes() -> None:
     readout = twin.heads["session"].readout
     assert readout is not None
     assert readout(modulated).shape == (batch, n_units)
-    assert twin([Clip("session", video, behaviour)])[0].shape == (batch, 300, n_units)
+    assert twin([InputClips("session", video, behaviour)])[0].shape == (batch, 300, n_units)
 
 
 def test_small_pads_what_does_not_tile_and_drops_no_row() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from visioncore.config import apply_overrides, build_config, read_yaml
 from visioncore.describe import guide_spec
-from visioncore.model import Clip, TwinConfig
+from visioncore.model import InputClips, TwinConfig
 from visioncore.model.readouts import GaussianReadoutConfig
 from visioncore.shapes import FeatureShape, VideoShape
 from visioncore.spec import Normalisation
@@ -36,7 +36,7 @@ def training_step(checkpointing: str) -> None:
     video = torch.randint(0, 256, (1, 1, 300, 36, 64), dtype=torch.uint8)
     start_gb = peak_gb()
     start = time.perf_counter()
-    (rates,) = twin([Clip("session", video, torch.randn(1, 300, 42))])
+    (rates,) = twin([InputClips("session", video, torch.randn(1, 300, 42))])
     predicted = rates[:, twin.stride - 1 :]
     (predicted - 0.1 * predicted.log()).mean().backward()
     optimizer.step()

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from visioncore.behaviour import eye_feature_names
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec
 from visioncore.training.experiment import TrainingConfig
@@ -130,7 +130,7 @@ def _training_flops(twin: Twin, clip_frames: int) -> int:
     behaviour = torch.zeros(1, clip_frames, n_behaviours) if n_behaviours else None
     counts = {torch.ops.aten.convolution_backward: _convolution_backward_flop}
     with FlopCounterMode(display=False, custom_mapping=counts) as counter:
-        (rates,) = twin([Clip(session.id, video, behaviour)])
+        (rates,) = twin([InputClips(session.id, video, behaviour)])
         rates.sum().backward()
     return int(counter.get_total_flops())
 

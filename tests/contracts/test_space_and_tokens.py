@@ -21,7 +21,7 @@ from twins import (
 )
 from visioncore.config import build_config, dump_config
 from visioncore.errors import ConfigError
-from visioncore.model import Clip
+from visioncore.model import InputClips
 from visioncore.model.cores import CoreConfig, NoCoreConfig, ViViTConfig
 from visioncore.model.cores.vivit import ViViT
 from visioncore.model.grid_layers.space import SpaceLayer
@@ -278,7 +278,7 @@ def test_modulators_take_the_mixed_dtypes_of_autocast_on_a_gpu(config: Modulatin
 def test_every_parameter_gets_a_gradient(core: CoreConfig, modulator: ModulatorConfig) -> None:
     twin = make_twin(core, modulator).train()
     video, behaviour = make_inputs()
-    rates = twin([Clip("one", video, behaviour), Clip("two/β", video[:1], behaviour[:1])])
+    rates = twin([InputClips("one", video, behaviour), InputClips("two/β", video[:1], behaviour[:1])])
     # A target, so that the loss is not flat in any direction.
     loss = sum((r[:, twin.stride :] - 0.3).square().sum() for r in rates)
     assert isinstance(loss, Tensor)
@@ -299,6 +299,6 @@ def test_sessions_in_one_batch_do_not_touch_each_other() -> None:
     twin = make_twin()
     video, behaviour = make_inputs()
     with torch.no_grad():
-        together = twin([Clip("one", video, behaviour), Clip("two/β", 255 - video, behaviour)])
+        together = twin([InputClips("one", video, behaviour), InputClips("two/β", 255 - video, behaviour)])
         alone = twin.rates(video, behaviour, session="one")
     torch.testing.assert_close(together[0], alone, equal_nan=True)

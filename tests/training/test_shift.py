@@ -8,7 +8,7 @@ import torch
 
 from visioncore.config import build_config, dump_config
 from visioncore.data import DataConfig, prepare
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.readouts import DynamicGaussianReadout
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
@@ -45,14 +45,14 @@ def twin(tiny_config: tuple[DataConfig, Path]) -> Twin:
     return built
 
 
-def clip_of(twin: Twin) -> Clip:
+def clip_of(twin: Twin) -> InputClips:
     spec = twin.spec
     video = torch.full((1, 1, 24, spec.sampling.height, spec.sampling.width), 127.0)
     middle_row, middle_column = spec.sampling.height // 2, spec.sampling.width // 2
     video[..., middle_row - 1 : middle_row + 1, middle_column - 1 : middle_column + 1] = torch.randint(
         0, 255, (24, 2, 2)
     ).float()
-    return Clip(twin.sessions[0], video, None)
+    return InputClips(twin.sessions[0], video, None)
 
 
 def test_where_the_grid_has_a_place_for_every_pixel_a_move_changes_no_rate(twin: Twin) -> None:

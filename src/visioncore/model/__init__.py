@@ -1,5 +1,5 @@
 """The model: `Twin` and the parts it is made of. Layers know no config; each part's config stands beside it."""
 
-from visioncore.model.twin import Clip, Twin, TwinConfig, TwinState
+from visioncore.model.twin import InputClips, Twin, TwinConfig, TwinState
 
-__all__ = ["Clip", "Twin", "TwinConfig", "TwinState"]
+__all__ = ["InputClips", "Twin", "TwinConfig", "TwinState"]

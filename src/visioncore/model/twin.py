@@ -120,8 +120,8 @@ class TwinState(NamedTuple):
     head: HeadState
 
 
-class Clip(NamedTuple):
-    """A chunk of one session's video and behaviour, as the model takes it."""
+class InputClips(NamedTuple):
+    """Clips of one session as a twin takes them: their video and behaviour, without what is to be predicted."""
 
     session: str
     video: Shaped[Tensor, "batch channels time height width"]
@@ -289,7 +289,7 @@ class Twin(nn.Module):
             yield rates
 
     def forward(
-        self, clips: Sequence[Clip], moved_px: tuple[int, int] = (0, 0)
+        self, clips: Sequence[InputClips], moved_px: tuple[int, int] = (0, 0)
     ) -> list[Float[Tensor, "batch time units"]]:
         """Rates of whole clips of several sessions, from fresh states; the core sees them as one batch.
 
@@ -300,7 +300,7 @@ class Twin(nn.Module):
         return self.forward_with_extras(clips, moved_px)[0]
 
     def forward_with_extras(
-        self, clips: Sequence[Clip], moved_px: tuple[int, int] = (0, 0)
+        self, clips: Sequence[InputClips], moved_px: tuple[int, int] = (0, 0)
     ) -> tuple[list[Float[Tensor, "batch time units"]], Extras]:
         """`forward`, and what the trunk says beside it (`visioncore.model.extras`): what training calls."""
         heads = [self.heads[clip.session] for clip in clips]

@@ -25,7 +25,7 @@ from visioncore.data import (
 from visioncore.errors import TrainingError
 from visioncore.losses import masked_loss
 from visioncore.metrics import PopulationScore
-from visioncore.model import Clip, Twin
+from visioncore.model import InputClips, Twin
 from visioncore.model.extras import Extras, auxiliary_loss
 from visioncore.provenance import Epoch
 from visioncore.training.averaging import AveragedTwin
@@ -124,7 +124,7 @@ class LitTwin(lightning.LightningModule):
         """Mean over the sessions of a batch, each weighed by its share of the clips, and what the trunk adds to it; see
         `Twin.forward_with_extras`.
         """
-        clips = [Clip(part.session, part.video, part.behaviour) for part in batch]
+        clips = [InputClips(part.session, part.video, part.behaviour) for part in batch]
         predictions, extras = self.twin.forward_with_extras(clips, moved_px)
         losses = [
             len(part.starts)

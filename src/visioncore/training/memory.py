@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from visioncore.data import RecordingStore
 from visioncore.losses import masked_loss
-from visioncore.model import Clip, Twin, TwinConfig
+from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.spec import DataSpec
 from visioncore.training.experiment import TrainingConfig
 
@@ -109,7 +109,7 @@ def _loss(twin: Twin, config: TrainingConfig) -> Tensor:
     n_behaviours = len(session.behaviour_names)
     behaviour = torch.zeros(clips, frames, n_behaviours) if n_behaviours else None
     responses = torch.zeros(clips, frames, len(session.unit_ids))
-    (rates,), _ = twin.forward_with_extras([Clip(session.id, video, behaviour)], (0, 0))
+    (rates,), _ = twin.forward_with_extras([InputClips(session.id, video, behaviour)], (0, 0))
     scale = twin.heads[session.id].output.response_scale
     return masked_loss(spec.response_kind, rates, responses, responses == 0, scale)
 
