@@ -20,7 +20,7 @@ KINDS = (
 """Dealt out in turn within each split, so that any number of trials is at least half natural images."""
 
 
-class Shown(NamedTuple):
+class ShownTrial(NamedTuple):
     """A trial's frames, the name of the picture in them, and what is known of a grating."""
 
     frames: Float32[np.ndarray, "time height width"]
@@ -45,15 +45,15 @@ class Screen:
         right_px: Float64[np.ndarray, " time"],
         library: PictureLibrary,
         generator: np.random.Generator,
-    ) -> Shown:
+    ) -> ShownTrial:
         """A trial's frames, shifted by so many pixels (down, right)."""
         size = (self.height, self.width)
         if kind in ("photograph", "dead_leaves"):
             picture = library.draw(kind, split, generator)
             frames = window(picture.contrast, down_px, right_px, *size) * generator.uniform(0.6, 1.0)
-            return Shown(frames, picture.name)
+            return ShownTrial(frames, picture.name)
         if kind == "gabor_noise":
-            return Shown(_gabor_noise(self, down_px, right_px, generator))
+            return ShownTrial(_gabor_noise(self, down_px, right_px, generator))
         facts = {
             name: generator.uniform(*between)
             for name, between in (
@@ -73,7 +73,7 @@ class Screen:
             phase=2 * np.pi * cycles,
             contrast=facts["contrast"],
         )
-        return Shown(grating, facts=facts)
+        return ShownTrial(grating, facts=facts)
 
 
 def window(

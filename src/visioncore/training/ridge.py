@@ -25,7 +25,7 @@ RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass
-class Moments:
+class LagMoments:
     """What regressions on the last `n_lags` frames need of the data, and the bins that they are tested on."""
 
     grid: tuple[int, int, int]
@@ -51,7 +51,7 @@ class Moments:
         responses: Float[Tensor, "time units"],
         fitted: Float[Tensor, "time some"],
         tested: Float[Tensor, "time some"],
-    ) -> "Moments | None":
+    ) -> "LagMoments | None":
         """None where no feature ever changes: there is nothing to tell responses by.
 
         Args:
@@ -126,7 +126,7 @@ class Regression:
 
     @classmethod
     def fit(
-        cls, moments: Moments, rank: int, windows: Sequence[float] = WINDOWS, places: int = PLACES
+        cls, moments: LagMoments, rank: int, windows: Sequence[float] = WINDOWS, places: int = PLACES
     ) -> "Regression":
         """Penalty, and where and how narrowly a filter is cut out, are chosen per unit on the bins that are tested."""
         best: Regression | None = None

@@ -16,7 +16,7 @@ from visioncore.data import SessionStore
 from visioncore.data.trace_statistics import TraceStatistics
 from visioncore.model import Twin
 from visioncore.model.linear import SHORTEST_WINDOW_S
-from visioncore.training.ridge import Moments
+from visioncore.training.ridge import LagMoments
 
 ESTIMATE_RATE_HZ = 60.0
 """Frames are averaged, and responses summed, down to about this rate for the estimates."""
@@ -45,15 +45,17 @@ class Sample:
     lags: int
     minutes: float
 
-    def of_pixels(self) -> Moments | None:
+    def of_pixels(self) -> LagMoments | None:
         """What regressions of the responses on the pixels need of the data."""
-        return Moments.of(self.pixels, self.pixel_grid, self.lags, self.responses, self.fitted, self.tested)
+        return LagMoments.of(
+            self.pixels, self.pixel_grid, self.lags, self.responses, self.fitted, self.tested
+        )
 
-    def of_energy(self) -> Moments | None:
+    def of_energy(self) -> LagMoments | None:
         """The same for contrast energy, which tells where units look, and for no more lags than that takes."""
         lags = min(self.lags, round(SHORTEST_WINDOW_S * ESTIMATE_RATE_HZ))
         grid = (1, *self.energy_grid)
-        return Moments.of(self.energy, grid, lags, self.responses, self.fitted, self.tested)
+        return LagMoments.of(self.energy, grid, lags, self.responses, self.fitted, self.tested)
 
 
 def take_sample(
