@@ -15,7 +15,7 @@ from visioncore.evaluation import (
     EvaluationResult,
     EvaluationSettings,
     Metric,
-    Section,
+    ScoredSection,
     SessionSums,
     UnitRow,
 )
@@ -92,7 +92,7 @@ def run(model: str, predict: Predict, *, seed: int = 0, n_units: int = N_UNITS, 
     result = EvaluationResult(
         settings=EvaluationSettings.from_json(SETTINGS | changes),
         # A comparison reads its bins alone.
-        overall=Section.model_construct(n_bins=2 * N_ROWS * N_BINS),
+        overall=ScoredSection.model_construct(n_bins=2 * N_ROWS * N_BINS),
         sessions={},
         by_kind={},
         by_class={},

@@ -20,7 +20,7 @@ from visioncore.comparison.records import (
     ModelScores,
     PairedDifference,
 )
-from visioncore.evaluation import EvaluationResult, EvaluationSettings, Section, UnitRow
+from visioncore.evaluation import EvaluationResult, EvaluationSettings, ScoredSection, UnitRow
 
 LONG = [f"vivit-of-the-year-with-a-name-as-long-as-a-path-{k}" for k in range(4)]
 SHORT = ["vivit", "resnet", "x3d", "ln"]
@@ -131,7 +131,7 @@ def test_no_number_of_a_comparison_is_divided_at_80_columns(width: int) -> None:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_sessions_with_long_names_are_told_in_full(width: int) -> None:
     on_repeats = dict.fromkeys(("cc_norm", "feve", "correlation_to_average", "oracle"))
-    section = Section.from_json(
+    section = ScoredSection.from_json(
         {
             "bits_per_spike": {"mean": 1.234, "ci95": (1.101, 1.302)},
             "correlation": {"mean": 0.3},

@@ -20,7 +20,7 @@ from visioncore.evaluation.record import (
     read_test_evaluations,
     record_test_evaluation,
 )
-from visioncore.evaluation.records import Estimate, EvaluationSettings, Metric, Section, UnitRow
+from visioncore.evaluation.records import Estimate, EvaluationSettings, Metric, ScoredSection, UnitRow
 from visioncore.evaluation.result import EvaluationResult, load_evaluation
 from visioncore.evaluation.scoring import evaluate, selection_metric
 from visioncore.evaluation.session_sums import SessionSums
@@ -34,7 +34,7 @@ __all__ = [
     "Metric",
     "Purpose",
     "Repeats",
-    "Section",
+    "ScoredSection",
     "SessionSums",
     "TestEvaluations",
     "UnitRow",

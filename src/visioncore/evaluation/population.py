@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visioncore import metrics
-from visioncore.evaluation.records import BitsPerSpike, Ceiling, Correlation, Interval, Section
+from visioncore.evaluation.records import BitsPerSpike, Ceiling, Correlation, Interval, ScoredSection
 from visioncore.metrics import Sums
 
 _NOT_DEFINED: dict[str, Any] = {"mean": None, "median": None, "ci95": None}
@@ -32,7 +32,7 @@ class Part:
         return Part(self.model.map(lambda a: a[:, units]), ceiling, repeats, self.n_repeats, self.n_bins)
 
 
-def section_of(parts: list[Part], counts: bool) -> Section:
+def section_of(parts: list[Part], counts: bool) -> ScoredSection:
     """The scores of a population."""
     included = [exclusion_reasons(part.model, counts) == "" for part in parts]
     n_units = sum(len(chosen) for chosen in included)
@@ -54,7 +54,7 @@ def section_of(parts: list[Part], counts: bool) -> Section:
         on_repeats[f"{name}_n_units"] = int(sum(np.isfinite(v).sum() for v in values))
     repeated = [part.n_repeats for part in parts if part.n_repeats]
     n_included = sum(int(chosen.sum()) for chosen in included)
-    return Section(
+    return ScoredSection(
         bits_per_spike=BitsPerSpike(
             **scored.get("bits_per_spike", _NOT_DEFINED),
             pooled=float(nats_over_null / (spikes * np.log(2))) if counts and spikes else None,

@@ -52,8 +52,8 @@ class Ceiling(Record):
     """Of bits/spike."""
 
 
-class Section(Record):
-    """The scores of a population. Scores on repeats are means over the units whose signal is reliable."""
+class ScoredSection(Record):
+    """A section of an evaluation: the scores of a population. Scores on repeats are means over the units whose signal is reliable."""
 
     bits_per_spike: BitsPerSpike
     correlation: Correlation

@@ -9,7 +9,7 @@ from pydantic import Field, InstanceOf
 from visioncore.config import Config, read_record
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation.records import EvaluationSettings, Section, UnitRow
+from visioncore.evaluation.records import EvaluationSettings, ScoredSection, UnitRow
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
 from visioncore.files import write_csv, write_text
 from visioncore.predictor import Predictor
@@ -20,11 +20,11 @@ class EvaluationResult(Config):
     """Everything that `visioncore evaluate` tells; None stands where a score is not defined."""
 
     settings: EvaluationSettings
-    overall: Section
-    sessions: dict[str, Section]
-    by_kind: dict[str, Section]
-    by_class: dict[str, Section]
-    by_phase: dict[str, Section]
+    overall: ScoredSection
+    sessions: dict[str, ScoredSection]
+    by_kind: dict[str, ScoredSection]
+    by_class: dict[str, ScoredSection]
+    by_phase: dict[str, ScoredSection]
     units: tuple[UnitRow, ...] = Field(min_length=1, repr=False)
     sums: tuple[InstanceOf[SessionSums], ...] = Field(default=(), repr=False, exclude=True)
     """What a paired comparison resamples; not part of the JSON, and empty where it was not kept."""

@@ -25,7 +25,7 @@ from visioncore.evaluation.prediction import (
     repeats_together,
     trained_on,
 )
-from visioncore.evaluation.records import EvaluationSettings, Metric, Section, UnitRow
+from visioncore.evaluation.records import EvaluationSettings, Metric, ScoredSection, UnitRow
 from visioncore.evaluation.result import EvaluationResult
 from visioncore.evaluation.session_sums import SessionSums
 from visioncore.metrics import Sums
@@ -303,7 +303,7 @@ def selection_metric(response_kind: ResponseKind) -> Metric:
 def _result(sessions: list[_Session], settings: EvaluationSettings) -> EvaluationResult:
     counts = settings.counts
 
-    def section(parts: list[Part]) -> Section:
+    def section(parts: list[Part]) -> ScoredSection:
         return section_of(parts, counts)
 
     by_class: dict[str, list[Part]] = {}
