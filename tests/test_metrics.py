@@ -136,7 +136,7 @@ def test_signal_power_recovers_the_variance_of_a_known_process() -> None:
 def test_the_error_of_signal_power_is_its_spread_over_recordings() -> None:
     powers = [metrics.signal_power(poisson_cells(200, 400, 6, 0.3, seed)[1]) for seed in range(2)]
     _, responses = poisson_cells(200, 400, 6, 0.3)
-    error = metrics.signal_power_error(responses, segment_bins=10)
+    error = metrics.signal_power_error(responses, stretch_bins=10)
     assert error.mean() == pytest.approx(np.concatenate(powers).std(), rel=0.2)
 
 

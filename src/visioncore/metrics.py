@@ -218,21 +218,21 @@ def signal_power(responses: Real[np.ndarray, "repeats time units"]) -> Float64[n
 
 def signal_power_error(
     responses: Real[np.ndarray, "repeats time units"],
-    segment_bins: int,
+    stretch_bins: int,
     n_resamples: int = 200,
     seed: int = 0,
 ) -> Float64[np.ndarray, " units"]:
-    """Standard error of `signal_power`, from a bootstrap over segments of time.
+    """Standard error of `signal_power`, from a bootstrap over stretches of time.
 
     Not over repeats: a repeat that is drawn twice shares its noise with itself, which would count as signal.
     """
     n_repeats, n_bins, n_units = responses.shape
-    n_segments = max(n_bins // max(segment_bins, 1), min(n_bins, 10))
-    if n_repeats < 2 or n_segments < 2:
+    n_stretches = max(n_bins // max(stretch_bins, 1), min(n_bins, 10))
+    if n_repeats < 2 or n_stretches < 2:
         return np.full(n_units, np.nan)
-    parts = [_Power.sums(part) for part in np.array_split(responses, n_segments, axis=1)]
+    parts = [_Power.sums(part) for part in np.array_split(responses, n_stretches, axis=1)]
     stacked = [np.stack(column) for column in zip(*parts, strict=True)]
-    weights = _draw(np.random.default_rng(seed), n_resamples, n_segments)
+    weights = _draw(np.random.default_rng(seed), n_resamples, n_stretches)
     error = np.empty(n_units)
     for start in range(0, n_units, 256):
         some = [column[..., start : start + 256] for column in stacked]

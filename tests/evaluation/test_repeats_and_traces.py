@@ -39,12 +39,12 @@ def test_units_without_reliable_signal_stay_out_of_the_mean_over_repeats() -> No
     assert result.overall.cc_norm == pytest.approx(np.mean(reliable), rel=1e-12)
 
 
-@pytest.mark.parametrize("segment_s", [20.0, 0.5])
+@pytest.mark.parametrize("stretch_s", [20.0, 0.5])
 @pytest.mark.parametrize("cut", [0, 3])
 def test_showing_every_stimulus_twice_with_the_same_outcome_makes_no_interval_narrower(
-    segment_s: float, cut: int, monkeypatch: pytest.MonkeyPatch
+    stretch_s: float, cut: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "INTERVAL_BLOCK_S", segment_s)
+    monkeypatch.setattr(scoring, "STRETCH_S", stretch_s)
     found = []
     for shown in (1, 2):
         s = setting(factor=0.6)

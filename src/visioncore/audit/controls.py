@@ -276,20 +276,20 @@ def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:
     )
 
 
-def segments_of(blocks: Sequence[AuditedBlock], segment_bins: int) -> list[list[tuple[int, slice]]]:
+def stretches_of(blocks: Sequence[AuditedBlock], stretch_bins: int) -> list[list[tuple[int, slice]]]:
     """What is resampled as one, as in an evaluation: a stretch of a block, the same of all repeats of a stimulus."""
     rows: dict[tuple[object, ...], list[tuple[int, slice]]] = {}
     for i, audited in enumerate(blocks):
-        for key, part in _stretches(audited, segment_bins):
+        for key, part in _stretches(audited, stretch_bins):
             rows.setdefault(key, []).append((i, part))
     return list(rows.values())
 
 
-def _stretches(audited: AuditedBlock, segment_bins: int) -> Iterator[tuple[tuple[object, ...], slice]]:
+def _stretches(audited: AuditedBlock, stretch_bins: int) -> Iterator[tuple[tuple[object, ...], slice]]:
     n = len(audited.recorded)
     named = audited.block.stimulus_id
-    for number, start in enumerate(range(0, n, segment_bins)):
-        yield (named or audited.block.start, number), slice(start, min(start + segment_bins, n))
+    for number, start in enumerate(range(0, n, stretch_bins)):
+        yield (named or audited.block.start, number), slice(start, min(start + stretch_bins, n))
 
 
 def _summed_around(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from visioncore import metrics
-from visioncore.audit.controls import ROLES, AuditedBlock, Predictions, Role, segments_of
+from visioncore.audit.controls import ROLES, AuditedBlock, Predictions, Role, stretches_of
 from visioncore.audit.findings import ControlLine, ControlScores
 from visioncore.audit.recalibration import recalibrated
 from visioncore.evaluation import Estimate
@@ -64,13 +64,13 @@ class LineScores:
         blocks: Sequence[AuditedBlock],
         predictions: Predictions,
         train_mean: Float64[np.ndarray, " units"],
-        segment_bins: int,
+        stretch_bins: int,
     ) -> None:
         """Take in one session's predictions, one per block."""
         recorded, prediction = np.concatenate([b.recorded for b in blocks]), np.concatenate(predictions)
         # Where a control has no prediction (the other trial was shorter), its bins are left out.
         valid = np.concatenate([b.valid for b in blocks]) & np.isfinite(prediction)
-        rows = segments_of(blocks, segment_bins)
+        rows = stretches_of(blocks, stretch_bins)
         starts = np.cumsum([0, *(len(b.recorded) for b in blocks)])
         self.raw.append(_sums(rows, starts, prediction, recorded, train_mean, valid))
         if self.counts:

@@ -17,7 +17,7 @@ from visioncore.data.store import RecordingStore
 from visioncore.errors import DataError
 from visioncore.evaluation import check_fit
 from visioncore.evaluation.population import exclusion_reasons
-from visioncore.evaluation.scoring import INTERVAL_BLOCK_S
+from visioncore.evaluation.scoring import STRETCH_S
 from visioncore.predictor import Predictor
 
 
@@ -87,7 +87,7 @@ def control_lines(
     """Score every prediction of `ROLES` that can be made in every session, on the same bins and units."""
     counts = store.spec.response_kind == "counts"
     gathered = {name: LineScores(name, counts) for name in ROLES}
-    segment_bins = max(round(INTERVAL_BLOCK_S * store.spec.rate_hz), 1)
+    stretch_bins = max(round(STRETCH_S * store.spec.rate_hz), 1)
     for session in store.sessions.values():
         if not audited_blocks(store, session):
             continue
@@ -96,7 +96,7 @@ def control_lines(
             if predictions is None:
                 gathered.pop(name, None)
             elif name in gathered:
-                gathered[name].add(own.blocks, predictions, session.train_mean, segment_bins)
+                gathered[name].add(own.blocks, predictions, session.train_mean, stretch_bins)
             advance()
     units = [exclusion_reasons(sums, counts) == "" for sums in gathered["intact"].raw]
     return {name: scores.line(units) for name, scores in gathered.items()}

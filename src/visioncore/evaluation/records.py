@@ -53,7 +53,10 @@ class Ceiling(Record):
 
 
 class ScoredSection(Record):
-    """A section of an evaluation: the scores of a population. Scores on repeats are means over the units whose signal is reliable."""
+    """A section of an evaluation: the scores of a population.
+
+    Scores on repeats are means over the units whose signal is reliable.
+    """
 
     bits_per_spike: BitsPerSpike
     correlation: Correlation

@@ -33,9 +33,9 @@ from visioncore.predictor import Predictor
 from visioncore.recording import Split
 from visioncore.spec import ResponseKind
 
-INTERVAL_BLOCK_S = 20.0
-"""A longer block counts as several when blocks are resampled for an interval."""
-ERROR_SEGMENT_S = 1.0
+STRETCH_S = 20.0
+"""The length of a stretch, about: a longer block counts as several when stretches are resampled for an interval."""
+ERROR_STRETCH_S = 1.0
 """Stretches of time that are resampled for the error of the signal power."""
 
 _logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class _SessionScores:
         if not n_bins:
             return
         phase = (scored.start - block.start + np.arange(n_bins) - (self.stride - 1)) % self.stride
-        for segment, bins in enumerate(self._segments(block, n_bins)):
+        for number_in_block, bins in enumerate(self._stretches(block, n_bins)):
             model, ceiling, counts = [], [], []
             for p in range(self.stride):
                 some = bins[phase[bins] == p]
@@ -164,15 +164,15 @@ class _SessionScores:
             # Repeats share their stimulus, so an interval that drew them one by one would be too narrow.
             shared = block.stimulus_id is not None
             owner = f"{block.kind} {block.stimulus_id}" if shared else f"block at {block.start}"
-            key = f"{owner}, stretch {segment}"
+            key = f"{owner}, stretch {number_in_block}"
             self.rows[key] = self.rows[key] + row if key in self.rows else row
         if block.stimulus_id is not None:
             self.repeated.setdefault(block.stimulus_id, []).append(scored)
 
-    def _segments(self, block: Block, n_bins: int) -> list[np.ndarray]:
+    def _stretches(self, block: Block, n_bins: int) -> list[np.ndarray]:
         """The bins of a block in stretches to resample; those of a repeat end where the first one's end."""
-        n_segments = math.ceil(n_bins / max(round(INTERVAL_BLOCK_S * self.rate_hz), 1))
-        stretches = np.array_split(np.arange(n_bins), n_segments)
+        n_stretches = math.ceil(n_bins / max(round(STRETCH_S * self.rate_hz), 1))
+        stretches = np.array_split(np.arange(n_bins), n_stretches)
         if block.stimulus_id is None:
             return stretches
         ends = np.cumsum([len(stretch) for stretch in stretches])[:-1]
@@ -228,7 +228,7 @@ class _SessionScores:
         ]
         feve, fev = metrics.feve(np.concatenate(padded, axis=1), every_prediction)
         power = metrics.signal_power(responses)
-        error = metrics.signal_power_error(responses, round(ERROR_SEGMENT_S * self.rate_hz))
+        error = metrics.signal_power_error(responses, round(ERROR_STRETCH_S * self.rate_hz))
         return {
             "cc_norm": metrics.cc_norm(responses, prediction),
             "feve": feve,

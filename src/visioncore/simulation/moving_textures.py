@@ -25,7 +25,7 @@ LEAVES: dict[Split, int] = {"train": 40, "validation": 5, "test": 15}
 """How many dead-leaves pictures each split draws from."""
 
 _PICTURE_PX = 220
-_SEGMENT_S = 0.5
+_STRETCH_S = 0.5
 """Bars and dots live this long."""
 
 
@@ -127,12 +127,12 @@ class MovingScreen:
         self, gaze_px: Float64[np.ndarray, "time 2"], generator: np.random.Generator
     ) -> Float32[np.ndarray, "time height width"]:
         """Light and dark bars and dots, each on a straight way of its own, all redrawn every half second."""
-        n_segment = max(1, round(_SEGMENT_S * self.sampling_rate_hz))
+        stretch_bins = max(1, round(_STRETCH_S * self.sampling_rate_hz))
         frames = np.zeros((len(gaze_px), self.height, self.width), np.float32)
         n_elements = int(generator.integers(8, 18))
         down, right = self._pixels()
-        for start in range(0, len(gaze_px), n_segment):
-            gaze = gaze_px[start : start + n_segment]
+        for start in range(0, len(gaze_px), stretch_bins):
+            gaze = gaze_px[start : start + stretch_bins]
             time_s = (np.arange(len(gaze)) - len(gaze) / 2) / self.sampling_rate_hz
             for _ in range(n_elements):
                 centre = generator.uniform(-0.6, 0.6, 2) * (self.height, self.width) + gaze.mean(0)
@@ -142,7 +142,7 @@ class MovingScreen:
                 y, x = down - at[:, 0, None, None], right - at[:, 1, None, None]
                 across, along = np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
                 shape = np.exp(-(across**2) / (2 * 1.1**2) - along**2 / (2 * length_px**2))
-                frames[start : start + n_segment] += generator.choice([-0.9, 0.9]) * shape
+                frames[start : start + stretch_bins] += generator.choice([-0.9, 0.9]) * shape
         return frames
 
     def _pixels(self) -> tuple[Float64[np.ndarray, "1 height 1"], Float64[np.ndarray, "1 1 width"]]:
