@@ -18,7 +18,7 @@ MOST = 1.5
 
 
 @dataclass(frozen=True)
-class Piece:
+class Stretch:
     """A trial, or one time block of a long trial, on its way to a split."""
 
     session: str
@@ -35,23 +35,23 @@ class Piece:
 class Budget:
     """Bins that each split of each session should have, and has."""
 
-    def __init__(self, pieces: Iterable[Piece], shares: Mapping[Split, float]) -> None:
+    def __init__(self, stretches: Iterable[Stretch], shares: Mapping[Split, float]) -> None:
         self._total: dict[str, int] = defaultdict(int)
         self._has: dict[tuple[str, Split], int] = defaultdict(int)
         self._share: dict[Split, float] = {"train": 1 - sum(shares.values()), **shares}
-        for piece in pieces:
-            self._total[piece.session] += piece.n_bins
-            if piece.split is not None:
-                self.add([piece], piece.split)
+        for stretch in stretches:
+            self._total[stretch.session] += stretch.n_bins
+            if stretch.split is not None:
+                self.add([stretch], stretch.split)
 
-    def add(self, pieces: Iterable[Piece], split: Split) -> None:
-        for piece in pieces:
-            self._has[piece.session, split] += piece.n_bins
+    def add(self, stretches: Iterable[Stretch], split: Split) -> None:
+        for stretch in stretches:
+            self._has[stretch.session, split] += stretch.n_bins
 
-    def move(self, pieces: Iterable[Piece], giver: Split, split: Split) -> None:
-        for piece in pieces:
-            self._has[piece.session, giver] -= piece.n_bins
-            self._has[piece.session, split] += piece.n_bins
+    def move(self, stretches: Iterable[Stretch], giver: Split, split: Split) -> None:
+        for stretch in stretches:
+            self._has[stretch.session, giver] -= stretch.n_bins
+            self._has[stretch.session, split] += stretch.n_bins
 
     def wanted(self, session: str, split: Split) -> float:
         return self._share[split] * self._total[session]
@@ -62,12 +62,12 @@ class Budget:
     def is_empty(self, session: str, split: Split) -> bool:
         return self._has[session, split] == 0
 
-    def has_more_than(self, pieces: Iterable[Piece], split: Split) -> bool:
-        """Whether every session of these pieces, which are in the split, keeps something there without them."""
+    def has_more_than(self, stretches: Iterable[Stretch], split: Split) -> bool:
+        """Whether every session of these stretches, which are in the split, keeps something there without them."""
         without: dict[str, int] = {}
-        for piece in pieces:
-            held = without.setdefault(piece.session, self._has[piece.session, split])
-            without[piece.session] = held - piece.n_bins
+        for stretch in stretches:
+            held = without.setdefault(stretch.session, self._has[stretch.session, split])
+            without[stretch.session] = held - stretch.n_bins
         return all(held > 0 for held in without.values())
 
     def missed(self, session: str) -> dict[Split, tuple[float, float]]:
@@ -81,10 +81,10 @@ class Budget:
         }
 
 
-def fitting_split(group: list[Piece], budget: Budget) -> Split:
+def fitting_split(group: list[Stretch], budget: Budget) -> Split:
     """Test or validation where the group fits what is missing, rounded, and is not far too large; else training."""
-    sessions = {p.session for p in group}
-    size = sum(p.n_bins for p in group)
+    sessions = {s.session for s in group}
+    size = sum(s.n_bins for s in group)
     for split in HELD_OUT:
         missing = sum(budget.missing(session, split) for session in sessions)
         wanted = sum(budget.wanted(session, split) for session in sessions)
@@ -93,39 +93,39 @@ def fitting_split(group: list[Piece], budget: Budget) -> Split:
     return "train"
 
 
-def assign_groups(pieces: list[Piece], budget: Budget, seed: int) -> list[Piece]:
-    """The pieces, those of groups with their splits. A given split decides for its whole group.
+def assign_groups(stretches: list[Stretch], budget: Budget, seed: int) -> list[Stretch]:
+    """The stretches, those of groups with their splits. A given split decides for its whole group.
 
     Raises:
         DataError: a group has two given splits.
     """
-    groups = linked(pieces)
+    groups = linked(stretches)
     given = _given_splits(groups)
     for number, split in given.items():
-        budget.add((p for p in groups[number] if p.split is None), split)
+        budget.add((s for s in groups[number] if s.split is None), split)
     for number in _order(groups, seed):
         if number not in given:
             given[number] = fitting_split(groups[number], budget)
             budget.add(groups[number], given[number])
-    return _with_splits(pieces, {number: (groups[number], split) for number, split in given.items()})
+    return _with_splits(stretches, {number: (groups[number], split) for number, split in given.items()})
 
 
-def fill_empty_splits(pieces: list[Piece], budget: Budget, seed: int) -> list[Piece]:
-    """The pieces, where a split that is empty in a session has taken the group that fits best.
+def fill_empty_splits(stretches: list[Stretch], budget: Budget, seed: int) -> list[Stretch]:
+    """The stretches, where a split that is empty in a session has taken the group that fits best.
 
     Training gives, or else another split, but none its last bins in a session. Every session needs training; test and
     validation go by a group that no session of it has any of.
     """
-    groups = linked(pieces)
-    order = [n for n in _order(groups, seed) if all(p.trial.split is None for p in groups[n])]
-    moved: dict[int, tuple[list[Piece], Split]] = {}
+    groups = linked(stretches)
+    order = [n for n in _order(groups, seed) if all(s.trial.split is None for s in groups[n])]
+    moved: dict[int, tuple[list[Stretch], Split]] = {}
 
     def misfit(number: int, split: Split) -> float:
-        missing = sum(budget.missing(session, split) for session in {p.session for p in groups[number]})
-        return abs(sum(p.n_bins for p in groups[number]) - missing)
+        missing = sum(budget.missing(session, split) for session in {s.session for s in groups[number]})
+        return abs(sum(s.n_bins for s in groups[number]) - missing)
 
     now = {number: groups[number][0].split for number in order}
-    for session in dict.fromkeys(p.session for p in pieces):
+    for session in dict.fromkeys(s.session for s in stretches):
         for split in _FILLED:
             if not budget.is_empty(session, split):
                 continue
@@ -134,8 +134,8 @@ def fill_empty_splits(pieces: list[Piece], budget: Budget, seed: int) -> list[Pi
                     number
                     for number in order
                     if now[number] == giver
-                    and any(p.session == session for p in groups[number])
-                    and (split == "train" or all(budget.is_empty(p.session, split) for p in groups[number]))
+                    and any(s.session == session for s in groups[number])
+                    and (split == "train" or all(budget.is_empty(s.session, split) for s in groups[number]))
                     and budget.has_more_than(groups[number], giver)
                 ]
                 if fit:
@@ -144,13 +144,13 @@ def fill_empty_splits(pieces: list[Piece], budget: Budget, seed: int) -> list[Pi
                     now[best] = split
                     moved[best] = (groups[best], split)
                     break
-    return _with_splits(pieces, moved)
+    return _with_splits(stretches, moved)
 
 
-def _given_splits(groups: list[list[Piece]]) -> dict[int, Split]:
+def _given_splits(groups: list[list[Stretch]]) -> dict[int, Split]:
     given: dict[int, Split] = {}
     for number, group in enumerate(groups):
-        splits = {p.split for p in group if p.split is not None}
+        splits = {s.split for s in group if s.split is not None}
         if len(splits) > 1:
             raise DataError(_straddles(group))
         if splits:
@@ -158,19 +158,21 @@ def _given_splits(groups: list[list[Piece]]) -> dict[int, Split]:
     return given
 
 
-def _order(groups: list[list[Piece]], seed: int) -> list[int]:
+def _order(groups: list[list[Stretch]], seed: int) -> list[int]:
     """Numbers of the groups as they are assigned: by chance, those with repeats first."""
     shuffled = [int(number) for number in np.random.default_rng([seed, 0]).permutation(len(groups))]
     return sorted(shuffled, key=lambda number: not has_repeats(groups[number]))
 
 
-def _with_splits(pieces: list[Piece], chosen: Mapping[int, tuple[list[Piece], Split]]) -> list[Piece]:
-    of_piece = {(p.session, p.start): split for group, split in chosen.values() for p in group}
-    return [replace(p, split=of_piece.get((p.session, p.start), p.split)) for p in pieces]
+def _with_splits(
+    stretches: list[Stretch], chosen: Mapping[int, tuple[list[Stretch], Split]]
+) -> list[Stretch]:
+    of_stretch = {(s.session, s.start): split for group, split in chosen.values() for s in group}
+    return [replace(s, split=of_stretch.get((s.session, s.start), s.split)) for s in stretches]
 
 
-def linked(pieces: list[Piece]) -> list[list[Piece]]:
-    """Pieces that share a stimulus id or a group, directly or through others (union-find)."""
+def linked(stretches: list[Stretch]) -> list[list[Stretch]]:
+    """Stretches that share a stimulus id or a group, directly or through others (union-find)."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def root(name: tuple[str, str]) -> tuple[str, str]:
@@ -179,31 +181,31 @@ def linked(pieces: list[Piece]) -> list[list[Piece]]:
             name = parent[name]
         return name
 
-    for piece in pieces:
-        names = names_of(piece)
+    for stretch in stretches:
+        names = names_of(stretch)
         for other in names[1:]:
             parent[root(other)] = root(names[0])
-    groups: dict[tuple[str, str], list[Piece]] = defaultdict(list)
-    for piece in pieces:
-        if names := names_of(piece):
-            groups[root(names[0])].append(piece)
+    groups: dict[tuple[str, str], list[Stretch]] = defaultdict(list)
+    for stretch in stretches:
+        if names := names_of(stretch):
+            groups[root(names[0])].append(stretch)
     return list(groups.values())
 
 
-def names_of(piece: Piece) -> list[tuple[str, str]]:
-    named = (("stimulus_id", piece.trial.stimulus_id), ("group", piece.trial.group))
+def names_of(stretch: Stretch) -> list[tuple[str, str]]:
+    named = (("stimulus_id", stretch.trial.stimulus_id), ("group", stretch.trial.group))
     return [(what, name) for what, name in named if name is not None]
 
 
-def has_repeats(group: list[Piece]) -> bool:
+def has_repeats(group: list[Stretch]) -> bool:
     """Whether a session shows one of the stimuli more than once."""
-    shown = [(p.session, p.trial.stimulus_id) for p in group if p.trial.stimulus_id is not None]
+    shown = [(s.session, s.trial.stimulus_id) for s in group if s.trial.stimulus_id is not None]
     return len(set(shown)) < len(shown)
 
 
-def _straddles(group: list[Piece]) -> str:
-    first = next(p for p in group if p.split is not None)
-    other = next(p for p in group if p.split not in (None, first.split))
+def _straddles(group: list[Stretch]) -> str:
+    first = next(s for s in group if s.split is not None)
+    other = next(s for s in group if s.split not in (None, first.split))
     shared = [f"{what} '{name}'" for what, name in names_of(first) if (what, name) in names_of(other)]
     link = " and ".join(shared) or "a chain of shared stimulus ids and groups"
     return (

@@ -16,7 +16,7 @@ from visioncore.config import Config
 from visioncore.data.split_groups import (
     SPLITS,
     Budget,
-    Piece,
+    Stretch,
     assign_groups,
     fill_empty_splits,
     has_repeats,
@@ -102,37 +102,39 @@ def assign_blocks(
     """
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
-    pieces = [p for session, own in trials.items() for trial in own for p in _cut(session, trial, block_bins)]
-    assigned, budget = _divided(pieces, config)
+    stretches = [
+        s for session, own in trials.items() for trial in own for s in _cut(session, trial, block_bins)
+    ]
+    assigned, budget = _divided(stretches, config)
     assigned = fill_empty_splits(assigned, budget, config.seed)
     blocks = {
-        session: _with_gaps([p for p in assigned if p.session == session], gap_bins) for session in trials
+        session: _with_gaps([s for s in assigned if s.session == session], gap_bins) for session in trials
     }
-    _require_every_split(blocks, pieces, burn_in_bins)
+    _require_every_split(blocks, stretches, burn_in_bins)
     _say_what_was_missed(assigned, budget)
     return blocks
 
 
-def _divided(pieces: list[Piece], config: SplitConfig) -> tuple[list[Piece], Budget]:
-    """The pieces with their splits, groups first: time blocks fill what groups have left."""
-    budget = Budget(pieces, {"validation": config.validation, "test": config.test})
-    assigned = assign_groups(pieces, budget, config.seed)
-    for number, session in enumerate(dict.fromkeys(p.session for p in pieces)):
-        own_pieces = [p for p in assigned if p.session == session and p.split is None]
-        spread = _spread(own_pieces, budget, np.random.default_rng([config.seed, 1, number]))
-        assigned = [spread.get((p.session, p.start), p) for p in assigned]
+def _divided(stretches: list[Stretch], config: SplitConfig) -> tuple[list[Stretch], Budget]:
+    """The stretches with their splits, groups first: time blocks fill what groups have left."""
+    budget = Budget(stretches, {"validation": config.validation, "test": config.test})
+    assigned = assign_groups(stretches, budget, config.seed)
+    for number, session in enumerate(dict.fromkeys(s.session for s in stretches)):
+        own_stretches = [s for s in assigned if s.session == session and s.split is None]
+        spread = _spread(own_stretches, budget, np.random.default_rng([config.seed, 1, number]))
+        assigned = [spread.get((s.session, s.start), s) for s in assigned]
     return assigned, budget
 
 
-def _say_what_was_missed(assigned: list[Piece], budget: Budget) -> None:
+def _say_what_was_missed(assigned: list[Stretch], budget: Budget) -> None:
     """A warning where a split of ours is far from its share, and where repeats train while the test split has none."""
-    for session in dict.fromkeys(p.session for p in assigned):
-        own = [p for p in assigned if p.session == session]
-        if any(p.trial.split is not None for p in own):
+    for session in dict.fromkeys(s.session for s in assigned):
+        own = [s for s in assigned if s.session == session]
+        if any(s.trial.split is not None for s in own):
             continue
         groups = linked(own)
-        n_blocks = sum(not names_of(p) for p in own)
-        largest = max((sum(p.n_bins for p in group) for group in groups), default=0)
+        n_blocks = sum(not names_of(s) for s in own)
+        largest = max((sum(s.n_bins for s in group) for group in groups), default=0)
         for split, (got, asked) in budget.missed(session).items():
             _logger.warning(
                 "session '%s': %.0f %% of it is in the %s split, and %.0f %% was asked: %s; %s, or change split.%s",
@@ -141,14 +143,14 @@ def _say_what_was_missed(assigned: list[Piece], budget: Budget) -> None:
                 split,
                 100 * asked,
                 f"what shares a stimulus_id or a group stays together, which makes {len(groups)} groups, the largest "
-                f"of {largest / sum(p.n_bins for p in own):.0%}"
+                f"of {largest / sum(s.n_bins for s in own):.0%}"
                 if groups
                 else f"it has {n_blocks} time blocks",
                 "give splits of your own" if groups else "make split.block_s shorter",
                 split,
             )
         repeated = [group for group in groups if has_repeats(group)]
-        if repeated and not any(p.split == "test" for group in repeated for p in group):
+        if repeated and not any(s.split == "test" for group in repeated for s in group):
             _logger.warning(
                 "session '%s': no stimulus of the test split is shown twice, since the repeated ones are far larger "
                 "than its share and train: there will be no noise-corrected scores; raise split.test, or give splits",
@@ -156,72 +158,74 @@ def _say_what_was_missed(assigned: list[Piece], budget: Budget) -> None:
             )
 
 
-def _cut(session: str, trial: Trial, block_bins: int) -> list[Piece]:
+def _cut(session: str, trial: Trial, block_bins: int) -> list[Stretch]:
     """Time blocks of about equal length where the trial is long and nothing holds it together."""
     free = trial.split is None and trial.stimulus_id is None and trial.group is None
-    n_pieces = max(1, round((trial.stop - trial.start) / block_bins)) if free else 1
-    edges = [trial.start + (trial.stop - trial.start) * k // n_pieces for k in range(n_pieces + 1)]
-    return [Piece(session, start, stop, trial, trial.split) for start, stop in pairwise(edges)]
+    n_stretches = max(1, round((trial.stop - trial.start) / block_bins)) if free else 1
+    edges = [trial.start + (trial.stop - trial.start) * k // n_stretches for k in range(n_stretches + 1)]
+    return [Stretch(session, start, stop, trial, trial.split) for start, stop in pairwise(edges)]
 
 
-def _spread(pieces: list[Piece], budget: Budget, rng: np.random.Generator) -> dict[tuple[str, int], Piece]:
-    """Splits for time blocks: a test block somewhere in each of equal stretches, validation alike."""
-    left = sorted(pieces, key=lambda p: p.start)
-    chosen: dict[tuple[str, int], Piece] = {}
+def _spread(
+    stretches: list[Stretch], budget: Budget, rng: np.random.Generator
+) -> dict[tuple[str, int], Stretch]:
+    """Splits for time blocks: a test block somewhere in each of equal parts, validation alike."""
+    left = sorted(stretches, key=lambda s: s.start)
+    chosen: dict[tuple[str, int], Stretch] = {}
     for split in ("test", "validation"):
         if not left:
             break
-        mean_bins = sum(p.n_bins for p in left) / len(left)
+        mean_bins = sum(s.n_bins for s in left) / len(left)
         session = left[0].session
         wanted = max(
             round(budget.missing(session, split) / mean_bins), int(budget.is_empty(session, split)), 0
         )
-        stretches = np.array_split(np.arange(len(left)), wanted) if wanted else []
-        for index in [int(rng.choice(stretch)) for stretch in stretches if len(stretch)]:
-            piece = replace(left[index], split=split)
-            chosen[piece.session, piece.start] = piece
-            budget.add([piece], split)
-        left = [p for p in left if (p.session, p.start) not in chosen]
+        parts = np.array_split(np.arange(len(left)), wanted) if wanted else []
+        for index in [int(rng.choice(part)) for part in parts if len(part)]:
+            stretch = replace(left[index], split=split)
+            chosen[stretch.session, stretch.start] = stretch
+            budget.add([stretch], split)
+        left = [s for s in left if (s.session, s.start) not in chosen]
     budget.add(left, "train")
-    return chosen | {(p.session, p.start): replace(p, split="train") for p in left}
+    return chosen | {(s.session, s.start): replace(s, split="train") for s in left}
 
 
-def _with_gaps(pieces: list[Piece], gap_bins: int) -> tuple[Block, ...]:
-    """Blocks with gaps between a trial's pieces of different splits; neighbours that train are joined.
+def _with_gaps(stretches: list[Stretch], gap_bins: int) -> tuple[Block, ...]:
+    """Blocks with gaps between a trial's stretches of different splits; neighbours that train are joined.
 
     The gap comes out of the training side where there is one: the other splits are scarcer.
     """
     blocks: list[Block] = []
-    before: Piece | None = None
-    for piece in sorted(pieces, key=lambda p: p.start):
-        assert piece.split is not None
-        trial = piece.trial
-        block = Block(piece.start, piece.stop, piece.split, trial.stimulus_id, trial.kind, trial.group)
+    before: Stretch | None = None
+    for stretch in sorted(stretches, key=lambda s: s.start):
+        assert stretch.split is not None
+        trial = stretch.trial
+        block = Block(stretch.start, stretch.stop, stretch.split, trial.stimulus_id, trial.kind, trial.group)
         if before is not None and before.trial is trial:
-            if before.split == piece.split == "train":
+            if before.split == stretch.split == "train":
                 block = replace(block, start=blocks.pop().start)
-            elif before.split != piece.split and before.split == "train":
-                blocks[-1] = replace(blocks[-1], stop=piece.start - gap_bins)
-            elif before.split != piece.split:
-                block = replace(block, start=piece.start + gap_bins)
+            elif before.split != stretch.split and before.split == "train":
+                blocks[-1] = replace(blocks[-1], stop=stretch.start - gap_bins)
+            elif before.split != stretch.split:
+                block = replace(block, start=stretch.start + gap_bins)
         blocks.append(block)
-        before = piece
+        before = stretch
     return tuple(block for block in blocks if block.n_bins > 0)
 
 
 def _require_every_split(
-    blocks: Mapping[str, tuple[Block, ...]], pieces: list[Piece], burn_in_bins: int
+    blocks: Mapping[str, tuple[Block, ...]], stretches: list[Stretch], burn_in_bins: int
 ) -> None:
     """Refuse a division that lacks a split, with the remedy for its case."""
     for session, own in blocks.items():
         if not any(block.split == "train" for block in own):
-            remedy = _remedy([p for p in pieces if p.session == session])
+            remedy = _remedy([s for s in stretches if s.session == session])
             raise DataError(f"session '{session}': nothing is left to train on; {remedy}")
     for split in SPLITS:
         in_split = [block for own in blocks.values() for block in own if block.split == split]
         if not in_split:
             raise DataError(
-                f"no trial or time block of the recording is in the {split} split; {_remedy(pieces)}"
+                f"no trial or time block of the recording is in the {split} split; {_remedy(stretches)}"
             )
         longest = max(block.n_bins for block in in_split)
         if longest <= burn_in_bins:
@@ -231,18 +235,18 @@ def _require_every_split(
             )
 
 
-def _remedy(pieces: list[Piece]) -> str:
-    """What helps where these pieces do not fill every split."""
-    if any(p.split is None and not names_of(p) for p in pieces):
+def _remedy(stretches: list[Stretch]) -> str:
+    """What helps where these stretches do not fill every split."""
+    if any(s.split is None and not names_of(s) for s in stretches):
         return (
             "label more trials, or make split.block_s shorter so that the session has at least three blocks, "
             "or change split.validation and split.test"
         )
-    groups = linked(pieces)
-    free = sum(all(p.split is None for p in group) for group in groups)
+    groups = linked(stretches)
+    free = sum(all(s.split is None for s in group) for group in groups)
     if not free:
         return "give at least one trial to every split: train, validation and test"
-    if any(p.split is not None for p in pieces):
+    if any(s.split is not None for s in stretches):
         return (
             f"the trials without a split of their own show {_stimuli(free)} (by their stimulus_id and group); give at "
             "least one trial to every split: train, validation and test"
