@@ -151,11 +151,11 @@ class ClipDataset(Dataset[Batch]):
             starts=tuple(start for start, _ in windows),
         )
 
-    def _stack(self, pieces: list[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "batch time ..."]:
-        """One array of clips, zeros after the end of a piece that is too short."""
-        stacked = np.zeros((len(pieces), self._clip_frames, *pieces[0].shape[1:]), pieces[0].dtype)
-        for row, piece in zip(stacked, pieces, strict=True):
-            row[: len(piece)] = piece
+    def _stack(self, clips: list[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "batch time ..."]:
+        """One array of clips, zeros after the end of one that is too short."""
+        stacked = np.zeros((len(clips), self._clip_frames, *clips[0].shape[1:]), clips[0].dtype)
+        for row, clip in zip(stacked, clips, strict=True):
+            row[: len(clip)] = clip
         return stacked
 
 

@@ -112,17 +112,17 @@ def _blocks(
 ) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
     """Training blocks as the model sees them, spread over the recording, cut where they are long."""
     rate = twin.spec.rate_hz
-    # Short enough for ten pieces, so that some can be held out however few the blocks are.
+    # Short enough for ten stretches, so that some can be held out however few the blocks are.
     total = sum(block.stop - block.start for block in session.blocks_in("train"))
     longest = max(min(round(20 * rate), total // 10), round(rate))
-    pieces = [
+    stretches = [
         (start, min(start + longest, block.stop))
         for block in session.blocks_in("train")
         for start in range(block.start, block.stop, longest)
     ]
-    allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in pieces])), 1.0)), 5)
-    every = max(-(-len(pieces) // allowed), 1)
-    for start, stop in pieces[::every]:
+    allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in stretches])), 1.0)), 5)
+    every = max(-(-len(stretches) // allowed), 1)
+    for start, stop in stretches[::every]:
         frames = torch.from_numpy(session.video(start, stop))
         with torch.no_grad():
             raw = frames.transpose(0, 1)[None].to(twin.device)
