@@ -23,13 +23,13 @@ _RESAMPLED_UNITS_AT_ONCE = 400_000  # keeps the draws of 8,000 units within a fe
 class Sums:
     """Additive statistics of a prediction against a recording: the last axis is units, those before are free.
 
-    `x` (recorded) and `y` (predicted) are less the unit's training mean, which keeps the variances exact.
+    `x` (recorded) and `y` (predicted) are less the null, which keeps the variances exact.
     """
 
     bins: Float64[np.ndarray, "*rows units"]
     spikes: Float64[np.ndarray, "*rows units"]
     nats_over_null: Float64[np.ndarray, "*rows units"]
-    """Poisson log-likelihood of the prediction less that of the training mean, in nats."""
+    """Poisson log-likelihood of the prediction less that of the null, in nats."""
     x: Float64[np.ndarray, "*rows units"]
     y: Float64[np.ndarray, "*rows units"]
     xx: Float64[np.ndarray, "*rows units"]
@@ -41,14 +41,14 @@ class Sums:
         cls,
         prediction: Real[np.ndarray, "time units"],
         recorded: Real[np.ndarray, "time units"],
-        train_mean: Float[np.ndarray, " units"],
+        null: Float[np.ndarray, " units"],
         valid: Bool[np.ndarray, "time units"],
     ) -> "Sums":
         """The sums over the valid bins of one stretch; entries that are not valid may hold anything.
 
         A prediction that is not finite in a valid bin makes every score of its unit NaN.
         """
-        null = train_mean.astype(np.float64)
+        null = null.astype(np.float64)
         rate = np.where(valid, np.where(np.isfinite(prediction), prediction, np.nan), null)
         count = np.where(valid, recorded, null)
         x, y = count - null, rate - null
@@ -75,7 +75,7 @@ class Sums:
     def bits_per_spike(self) -> Float64[np.ndarray, "*rows units"]:
         """(LL(model) - LL(null)) / (spikes ln 2); NaN for a unit without spikes.
 
-        The null is the *training* mean: the score of predicting it is exactly 0, and a model can do worse.
+        The null is each unit's *training* mean: the score of predicting it is exactly 0, and a model can do worse.
 
         Source: Brenner et al. 2000, the Poisson single-spike information.
         """
@@ -115,14 +115,14 @@ class PopulationScore:
         session: str,
         prediction: Real[np.ndarray, "time units"],
         recorded: Real[np.ndarray, "time units"],
-        train_mean: Float[np.ndarray, " units"],
+        null: Float[np.ndarray, " units"],
         valid: Bool[np.ndarray, "time units"],
     ) -> None:
         """Add one stretch. `valid` alone decides what counts: bins that are not predicted must be False there.
 
         A NaN from the model is no missing bin: it makes the score NaN, however healthy the other bins are.
         """
-        sums = Sums.measure(prediction, recorded, train_mean, valid)
+        sums = Sums.measure(prediction, recorded, null, valid)
         self.sums[session] = self.sums[session] + sums if session in self.sums else sums
 
     def bits_per_spike(self) -> float:
@@ -137,12 +137,12 @@ class PopulationScore:
 def bits_per_spike(
     rates: Real[np.ndarray, "time units"],
     counts: Real[np.ndarray, "time units"],
-    null_rate: Float[np.ndarray, " units"],
+    null: Float[np.ndarray, " units"],
     valid: Bool[np.ndarray, "time units"] | None = None,
 ) -> Float64[np.ndarray, " units"]:
     """Bits per spike of each unit; NaN for one without spikes."""
     everywhere = np.ones(counts.shape, bool) if valid is None else valid
-    return Sums.measure(rates, counts, null_rate, everywhere).bits_per_spike
+    return Sums.measure(rates, counts, null, everywhere).bits_per_spike
 
 
 def correlation(

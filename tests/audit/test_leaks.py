@@ -168,13 +168,13 @@ def test_constants_that_were_fitted_on_all_data_are_named_as_such(build: Build) 
         assert f"{what} (they are those of all data, test bins included)" in finding.sentence
 
 
-def test_null_rates_of_all_data_are_named_as_such(build: Build) -> None:
+def test_training_means_of_all_data_are_named_as_such(build: Build) -> None:
     store = build()
     session = store.sessions["day0"]
     bins = np.concatenate([np.arange(b.start + BURN_IN, b.stop) for b in session.blocks])
     session.train_mean = session.responses(0, session.n_bins)[bins].mean(0, dtype=float)
     finding = leaks(store)["constants"]
-    assert "the null rates of session day0 (they are those of all data" in finding.sentence
+    assert "the training means of session day0 (they are those of all data" in finding.sentence
 
 
 def test_a_twin_of_other_data_and_counts_that_are_not_whole_fail(

@@ -206,7 +206,7 @@ def test_moments_of_pieces_are_the_moments_of_the_whole_even_far_from_zero() -> 
     np.testing.assert_allclose(moments.std, values.std(0, dtype=np.float64), rtol=1e-10)
 
 
-def test_the_null_rate_counts_valid_training_bins_after_burn_in(tiny_store: RecordingStore) -> None:
+def test_the_training_mean_counts_valid_training_bins_after_burn_in(tiny_store: RecordingStore) -> None:
     assert tiny_store.burn_in_bins == 6
     for session in tiny_store.sessions.values():
         spikes, bins = np.zeros(len(session.unit_ids)), np.zeros(len(session.unit_ids))
@@ -217,7 +217,7 @@ def test_the_null_rate_counts_valid_training_bins_after_burn_in(tiny_store: Reco
         np.testing.assert_allclose(session.train_mean, spikes / bins, rtol=1e-12)
 
 
-def test_a_silent_unit_has_a_null_rate_of_half_a_spike(one_session: Prepared) -> None:
+def test_a_silent_unit_has_a_training_mean_of_half_a_spike(one_session: Prepared) -> None:
     spikes = np.zeros((N_BINS, 3), int)
     spikes[::2, 1] = 1
     session = prepare(*one_session({"spikes": spikes, "ok": np.ones(N_BINS, bool)})).sessions["one"]

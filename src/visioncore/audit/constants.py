@@ -24,7 +24,7 @@ _REMEDY = "prepare the recording with this version of VisionCore and train again
 
 
 def constants_from_train(store: RecordingStore, twin: Predictor, found: Scan) -> Finding:
-    """Recompute normalisation and null rates; a mismatch that all data would explain is named."""
+    """Recompute normalisation and training means; a mismatch that all data would explain is named."""
     wrong: list[str] = []
     holders = [("the store's", store.spec, ["train", "spared"], str(store.settings["normalisation"]))]
     if gone := [name for name in twin.sessions if name not in store.sessions]:
@@ -38,16 +38,20 @@ def constants_from_train(store: RecordingStore, twin: Predictor, found: Scan) ->
     for name, session in store.sessions.items():
         # Of silent units no bin counts, so that there is nothing to recompute from.
         heard = ~session.silent_in_training
-        mean, rate, over_all = (rates[heard] for rates in (session.train_mean, *null_rates(session, store)))
+        mean, rate, over_all = (
+            rates[heard] for rates in (session.train_mean, *training_means(session, store))
+        )
         if not np.allclose(mean, rate, rtol=TOLERANCE, atol=0):
             why = np.allclose(mean, over_all, rtol=TOLERANCE, atol=0)
-            wrong.append(f"the null rates of session {name}{_origin(bool(why))}")
+            wrong.append(f"the training means of session {name}{_origin(bool(why))}")
     numbers: Json = {"mismatches": wrong}
     if wrong:
         sentence = f"Not the training split's: {'; '.join(wrong)}.{untold}"
         return Finding(check="constants", level="fail", sentence=sentence, numbers=numbers, remedy=_REMEDY)
     whose = "the store's" if untold else "the store's and the twin's"
-    sentence = f"Normalisation ({whose}) and null rates are those of the training bins, recomputed.{untold}"
+    sentence = (
+        f"Normalisation ({whose}) and training means are those of the training bins, recomputed.{untold}"
+    )
     return Finding(check="constants", level="note" if untold else "pass", sentence=sentence, numbers=numbers)
 
 
@@ -112,7 +116,7 @@ def _fits(moments: Moments, mean: np.ndarray, std: np.ndarray) -> bool:
     return bool((close_mean & (np.abs(expected_std - std) <= TOLERANCE * expected_std)).all())
 
 
-def null_rates(
+def training_means(
     session: SessionStore, store: RecordingStore
 ) -> tuple[Float64[np.ndarray, " units"], Float64[np.ndarray, " units"]]:
     """Mean response per valid bin after burn-in: of train blocks, and of the blocks of all splits."""

@@ -63,7 +63,7 @@ class LineScores:
         self,
         blocks: Sequence[AuditedBlock],
         predictions: Predictions,
-        train_mean: Float64[np.ndarray, " units"],
+        null: Float64[np.ndarray, " units"],
         stretch_bins: int,
     ) -> None:
         """Take in one session's predictions, one per block."""
@@ -72,11 +72,11 @@ class LineScores:
         valid = np.concatenate([b.valid for b in blocks]) & np.isfinite(prediction)
         rows = stretches_of(blocks, stretch_bins)
         starts = np.cumsum([0, *(len(b.recorded) for b in blocks)])
-        self.raw.append(_sums(rows, starts, prediction, recorded, train_mean, valid))
+        self.raw.append(_sums(rows, starts, prediction, recorded, null, valid))
         if self.counts:
             safe = np.where(valid, prediction, np.float32(0))
             fitted = recalibrated(safe, recorded, valid)
-            self.fitted.append(_sums(rows, starts, fitted.astype(np.float32), recorded, train_mean, valid))
+            self.fitted.append(_sums(rows, starts, fitted.astype(np.float32), recorded, null, valid))
 
     def line(self, units: Sequence[Bool[np.ndarray, " _"]]) -> Line:
         """The scores over the chosen units of every session."""
@@ -100,13 +100,13 @@ def _sums(
     starts: np.ndarray,
     prediction: Float32[np.ndarray, "time units"],
     recorded: Float32[np.ndarray, "time units"],
-    train_mean: Float64[np.ndarray, " units"],
+    null: Float64[np.ndarray, " units"],
     valid: Bool[np.ndarray, "time units"],
 ) -> Sums:
     stacked = []
     for row in rows:
         bins = np.concatenate([np.arange(starts[i] + part.start, starts[i] + part.stop) for i, part in row])
-        stacked.append(Sums.measure(prediction[bins], recorded[bins], train_mean, valid[bins]))
+        stacked.append(Sums.measure(prediction[bins], recorded[bins], null, valid[bins]))
     return Sums.stack(stacked)
 
 

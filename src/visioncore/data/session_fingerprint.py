@@ -16,7 +16,7 @@ def session_fingerprint(
     train_mean: Sequence[float],
     arrays: Mapping[str, ArrayManifest],
 ) -> str:
-    """Hex digest of a session's units, splits, null rates, and of the shape and compressed size of all its signals.
+    """Hex digest of a session's units, splits, training means, and of the shape and compressed size of all its signals.
 
     The signals themselves are not read: of two that differ and yet agree in all of this there is hardly a pair.
     """

@@ -1,4 +1,4 @@
-"""Constants fitted on training bins only, piece by piece: normalisation and the null model's mean rates."""
+"""Constants fitted on training bins only, piece by piece: normalisation, and each unit's training mean."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -156,7 +156,7 @@ class TrainResponse(NamedTuple):
     """Of each unit of a session, over its valid training bins after burn-in."""
 
     mean: Float64[np.ndarray, " units"]
-    """The null model of bits per spike. Counts are at least half a spike in total: no test spike is impossible."""
+    """The training mean, which is the null of bits per spike. Counts are at least half a spike in total: no test spike is impossible."""
     silent: Bool[np.ndarray, " units"]
     """Units without a spike, or whose trace never changes: nothing can be learnt of them."""
 

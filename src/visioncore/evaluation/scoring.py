@@ -131,7 +131,7 @@ class _SessionScores:
     def __init__(self, twin: Predictor, session: SessionStore, settings: EvaluationSettings) -> None:
         self.session = session
         self.rate_hz = settings.sampling_rate_hz / settings.bins_summed
-        self.train_mean = _null(session, settings)
+        self.null = _null(session, settings)
         # A summed bin holds several phases.
         self.stride = twin.stride if settings.bins_summed == 1 else 1
         self.predict = BlockPredictor(
@@ -156,9 +156,9 @@ class _SessionScores:
             for p in range(self.stride):
                 some = bins[phase[bins] == p]
                 recorded, valid = scored.recorded[some], scored.valid[some]
-                model.append(Sums.measure(scored.prediction[some], recorded, self.train_mean, valid))
+                model.append(Sums.measure(scored.prediction[some], recorded, self.null, valid))
                 if scored.rates is not None:
-                    ceiling.append(Sums.measure(scored.rates[some], recorded, self.train_mean, valid))
+                    ceiling.append(Sums.measure(scored.rates[some], recorded, self.null, valid))
                 counts.append(int(valid.any(1).sum()))
             row = _Row(block.kind, model, ceiling, counts)
             # Repeats share their stimulus, so an interval that drew them one by one would be too narrow.
@@ -337,9 +337,9 @@ def _rows(session: _Session, settings: EvaluationSettings) -> Iterator[UnitRow]:
     classes = session.store.unit_truth.get("cell_class")
     bins = np.maximum(total.bins, 1)
     per_s = settings.sampling_rate_hz / settings.bins_summed if counts else 1.0
-    train_mean = _null(session.store, settings)
-    predicted = np.where(total.bins > 0, (total.y / bins + train_mean) * per_s, np.nan)
-    recorded = np.where(total.bins > 0, (total.x / bins + train_mean) * per_s, np.nan)
+    null = _null(session.store, settings)
+    predicted = np.where(total.bins > 0, (total.y / bins + null) * per_s, np.nan)
+    recorded = np.where(total.bins > 0, (total.x / bins + null) * per_s, np.nan)
     kind = "rate_hz" if counts else "mean"
     for i, unit in enumerate(session.store.unit_ids):
         scores: dict[str, Any] = {name: number(values[i]) for name, values in session.whole.repeats.items()}

@@ -53,7 +53,7 @@ class LitTwin(lightning.LightningModule):
         self.first_epoch = 0
         """The epoch with which this process began."""
         self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
-        self._train_mean = {id: session.train_mean for id, session in store.sessions.items()}
+        self._null = {id: session.train_mean for id, session in store.sessions.items()}
         self._score = PopulationScore()
         self._losses: list[float] = []
         self._n_supervised = 0
@@ -161,7 +161,7 @@ class LitTwin(lightning.LightningModule):
                 batch.session,
                 prediction[row].double().cpu().numpy(),
                 batch.responses[row].double().cpu().numpy(),
-                self._train_mean[batch.session],
+                self._null[batch.session],
                 valid[row].cpu().numpy(),
             )
 
