@@ -28,6 +28,9 @@ from visioncore.errors import ConfigError
 from visioncore.plain_yaml import cut, put_in_quotes, require_plain
 
 C = TypeVar("C", bound="Config")
+AsWritten = dict[str, Any]
+"""A part of a YAML, or of a record, as it is written. It is no `Config` where it must stay open: it may hold keys that
+only another version knows, or keys that are not checked yet."""
 
 
 class Config(BaseModel):

@@ -89,7 +89,7 @@ def test_static_images_train_as_the_message_says(tmp_path: Path) -> None:
     store = short_trials(tmp_path, 1)
     raw = {
         "model": {"sampling_rate": RATE_HZ, **VIVIT},
-        "data": {"type": "arrays", "params": store.settings["sources"][0]["params"], "burn_in_s": 0.0},
+        "data": {"type": "arrays", "params": store.settings.sources[0]["params"], "burn_in_s": 0.0},
         "training": {"max_epochs": 1, "steps_per_epoch": 2, "batch_size": 4, "clip_frames": 120},
     }
     with pytest.raises(ConfigError, match=r"set model\.convnet\.params\.stride=\[1,3,3\]"):

@@ -26,7 +26,9 @@ _REMEDY = "prepare the recording with this version of VisionCore and train again
 def constants_from_train(store: RecordingStore, twin: Predictor, found: Scan) -> Finding:
     """Recompute normalisation and training means; a mismatch that all data would explain is named."""
     wrong: list[str] = []
-    holders = [("the store's", store.spec, ["train", "spared"], str(store.settings["normalisation"]))]
+    holders: list[tuple[str, DataSpec, list[str], str]] = [
+        ("the store's", store.spec, ["train", "spared"], store.settings.normalisation)
+    ]
     if gone := [name for name in twin.sessions if name not in store.sessions]:
         untold = f" The twin's own also rest on {', '.join(gone)}, not here, and cannot be recomputed."
     else:

@@ -216,7 +216,7 @@ def repeats_astride(found: Scan) -> Finding:
 def context(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether blocks share bins, or touch on a recording that may run on; and how far back the twin looks."""
     overlaps, close = [], []
-    gap_s = float(store.settings.get("split", {}).get("split_gap_s", 0.0))
+    gap_s = store.settings.split.split_gap_s
     rate_hz = store.spec.rate_hz
     for name, session in store.sessions.items():
         for a, b in _neighbours(session.blocks):

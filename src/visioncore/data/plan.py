@@ -5,11 +5,8 @@ the same stores: no video is read for it.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from pydantic import JsonValue
-
-from visioncore.config import Config
+from visioncore.config import AsWritten, Config
 from visioncore.data.signals import SessionSignals
 from visioncore.data.splits import Block, SplitConfig, assign_blocks
 from visioncore.data.train_statistics import Fitted, Pooling, fit_constants, train_response
@@ -30,32 +27,28 @@ class SessionPlan(Config):
     """Units without a response in training."""
 
 
+class Preparation(Config):
+    """What a recording is prepared with: where it comes from, how it is divided, and what constants are fitted."""
+
+    sources: tuple[AsWritten, ...]
+    """Of each recording, the format and its params as a data YAML has them: a plan is opened without its formats."""
+    split: SplitConfig
+    burn_in_s: float
+    normalisation: Pooling
+
+
 class RecordingPlan(Config):
     """Everything about a prepared recording but its signals."""
 
     fingerprint: str
-    settings: dict[str, JsonValue]
-    """The sources, split, burn-in and pooling it was prepared with."""
+    settings: Preparation
     burn_in_bins: int
     normalisation: Pooling
     spec: DataSpec
     sessions: tuple[SessionPlan, ...]
 
 
-class Preparation(NamedTuple):
-    """How sessions are divided, and what constants are fitted."""
-
-    split: SplitConfig
-    burn_in_s: float
-    normalisation: Pooling
-
-
-def plan_recording(
-    stored: Sequence[SessionSignals],
-    how: Preparation,
-    fingerprint: str,
-    settings: dict[str, JsonValue],
-) -> RecordingPlan:
+def plan_recording(stored: Sequence[SessionSignals], how: Preparation, fingerprint: str) -> RecordingPlan:
     """The plan for these session stores.
 
     Raises:
@@ -97,7 +90,7 @@ def plan_recording(
     )
     return RecordingPlan(
         fingerprint=fingerprint,
-        settings=settings,
+        settings=how,
         burn_in_bins=burn_in_bins,
         normalisation=how.normalisation,
         spec=DataSpec(sampling=sampling, sessions=specs),

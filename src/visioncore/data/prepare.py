@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -50,14 +49,16 @@ def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
     sources = [(located, located.build(base_dir)) for located in config.recordings]
     wanted = [_Wanted.of(located, source, id_) for located, source in sources for id_ in source.session_ids()]
     _require_own_ids(wanted)
-    fingerprint = _digest([PREPARATION, [w.fingerprint for w in wanted], _how_it_is_divided(config)])
+    how = _preparation(config)
+    divided = {key: value for key, value in dump_config(how).items() if key != "sources"}
+    fingerprint = _digest([PREPARATION, [w.fingerprint for w in wanted], divided])
     folder = base_dir / config.store
     name = "+".join(dict.fromkeys(located.source.type for located, _ in sources))
     target = folder / f"{name}-{fingerprint[:16]}.json"
     missing = [w for w in wanted if not w.folder_in(folder).exists()]
     if missing or not target.exists():
         _say_what_is_old(folder, name)
-        _make(config, [source for _, source in sources], wanted, missing, fingerprint, target)
+        _make([source for _, source in sources], wanted, missing, how, fingerprint, target)
     store = RecordingStore(target, cache=config.cache)
     if store.fingerprint != fingerprint:
         raise DataError(
@@ -88,12 +89,13 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _how_it_is_divided(config: DataConfig) -> dict[str, JsonValue]:
-    return {
-        "split": dump_config(config.split),
-        "burn_in_s": config.burn_in_s,
-        "normalisation": config.normalisation,
-    }
+def _preparation(config: DataConfig) -> Preparation:
+    return Preparation(
+        sources=tuple(dump_config(located.source) for located in config.recordings),
+        split=config.split,
+        burn_in_s=config.burn_in_s,
+        normalisation=config.normalisation,
+    )
 
 
 def _require_own_ids(wanted: Sequence[_Wanted]) -> None:
@@ -113,10 +115,10 @@ def _say_what_is_old(folder: Path, name: str) -> None:
 
 
 def _make(
-    config: DataConfig,
     sources: Sequence[RecordingSource],
     wanted: Sequence[_Wanted],
     missing: Sequence[_Wanted],
+    how: Preparation,
     fingerprint: str,
     target: Path,
 ) -> None:
@@ -130,15 +132,7 @@ def _make(
         for session in missing:
             _write_atomically(session, session.folder_in(target.parent), progress)
     stored = [SessionSignals(w.folder_in(target.parent)) for w in wanted]
-    plan = plan_recording(
-        stored,
-        Preparation(config.split, config.burn_in_s, config.normalisation),
-        fingerprint,
-        {
-            "sources": [dump_config(located.source) for located in config.recordings],
-            **_how_it_is_divided(config),
-        },
-    )
+    plan = plan_recording(stored, how, fingerprint)
     require_usable(RecordingStore.of(plan, stored, target), f"{target.name.partition('-')[0]} recording")
     write_manifest(target, plan)
     _sync_folder(target.parent)

@@ -169,8 +169,8 @@ class RecordingStore:
         self.path, self._cache, self._pooling = path, cache, plan.normalisation
         self.spec = plan.spec
         self.fingerprint = plan.fingerprint
-        self.settings: dict[str, Any] = dict(plan.settings)
-        """The sources, split and burn-in that the recording was prepared with, as JSON."""
+        self.settings = plan.settings
+        """What the recording was prepared with."""
         self.burn_in_bins = plan.burn_in_bins
         self.sessions = {
             signals.spec.id: SessionStore(signals, own)

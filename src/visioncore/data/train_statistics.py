@@ -156,7 +156,7 @@ class TrainResponse(NamedTuple):
     """Of each unit of a session, over its valid training bins after burn-in."""
 
     mean: Float64[np.ndarray, " units"]
-    """The training mean, which is the null of bits per spike. Counts are at least half a spike in total: no test spike is impossible."""
+    """The training mean. Of counts it is at least half a spike in total: to the null, no test spike is impossible."""
     silent: Bool[np.ndarray, " units"]
     """Units without a spike, or whose trace never changes: nothing can be learnt of them."""
 
