@@ -10,6 +10,8 @@ import pytest
 from visioncore import metrics
 from visioncore.comparison import ComparedSection, Comparison, ScoredRun, compare
 from visioncore.comparison.records import PairedDifference
+from visioncore.comparison.scored_run import ModelSettings
+from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation import (
     EvaluationResult,
@@ -45,6 +47,10 @@ SETTINGS: dict[str, Any] = {
 NOTHING = PairedDifference(mean=0.0, ci95=(0.0, 0.0), better_units=0.0)
 METRICS: tuple[Metric, ...] = ("bits_per_spike", "correlation")
 Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def data_of(seed: int) -> DataConfig:
+    return build_data_config({"type": "simulated", "split": {"seed": seed}}, "test")
 
 
 def recording(seed: int, n_units: int = N_UNITS) -> tuple[np.ndarray, np.ndarray]:
@@ -104,8 +110,8 @@ def run(model: str, predict: Predict, *, seed: int = 0, n_units: int = N_UNITS, 
         model=model,
         where=f"runs/{model}/seed-{seed}",
         seed=seed,
-        data={"split": {"seed": 0}},
-        config={"model": {"core": model}, "training": {"clip_frames": 100}},
+        data=data_of(seed=0),
+        config=ModelSettings(model={"core": model}, training={"clip_frames": 100}),
         train_share=1.0,
         result=result,
         parameters=1000,
@@ -299,7 +305,7 @@ def test_runs_scored_under_other_conditions_are_refused_with_what_differs(settin
 
 def test_runs_on_different_data_are_refused_with_what_differs() -> None:
     one, other = run("a", mixed(0.5)), run("b", mixed(0.5), data_fingerprint="beef")
-    cut_otherwise = replace(other, data={"split": {"seed": 1}})
+    cut_otherwise = replace(other, data=data_of(seed=1))
     with pytest.raises(
         DataError, match=r"runs/b/seed-0 and runs/a/seed-0 .* they differ in data\.split\.seed;"
     ):
@@ -342,7 +348,7 @@ def test_other_bins_of_the_same_units_are_refused() -> None:
 
 def test_runs_of_one_name_that_are_not_its_seeds_are_refused_with_a_remedy() -> None:
     one, other = run("a", mixed(0.5)), run("a", mixed(0.5), seed=1)
-    changed = replace(other, config={"model": {"core": "a"}, "training": {"clip_frames": 200}})
+    changed = replace(other, config=ModelSettings(model={"core": "a"}, training={"clip_frames": 200}))
     with pytest.raises(ConfigError, match=r"differ in training\.clip_frames; .*NAME=runs/a/seed-1"):
         compare([one, changed])
     with pytest.raises(ConfigError, match="differ in train_share"):

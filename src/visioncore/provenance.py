@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from pydantic import ConfigDict, Field
 
-from visioncore.config import Record
+from visioncore.config import AsWritten, Record
 
 
 class Epoch(Record):
@@ -85,9 +85,16 @@ class RecordedTraining(Record):
 class RecordedExperiment(Record):
     """Every setting of the experiment that made a twin, spelled as in its YAML files."""
 
-    model: dict[str, Any] = Field(default_factory=dict)
+    model: AsWritten = Field(default_factory=dict)
     data: RecordedData = RecordedData()
     training: RecordedTraining = RecordedTraining()
+
+
+class ClaimedExperiment(RecordedExperiment):
+    """What stands in `experiment.yaml` of a run folder."""
+
+    data_dir: str | None = None
+    """Where the data's relative paths start, relative to the run folder; None where it is not said."""
 
 
 class Provenance(Record):

@@ -13,15 +13,14 @@ RUN/report.html             the page
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from visioncore.config import dump_yaml, read_yaml
 from visioncore.errors import ConfigError, DataError
 from visioncore.files import write_csv, write_text
-from visioncore.provenance import Epoch
+from visioncore.provenance import ClaimedExperiment, Epoch
 
 EXPERIMENT, PLAN, TWIN, LAST = "experiment.yaml", "plan.json", "twin.safetensors", "last.ckpt"
 SEED_FOLDER = re.compile(r"seed-\d+")
@@ -137,16 +136,24 @@ class RunFolder:
 
     # --- The experiment that claims it ----------------------------------------------------------------------------
 
-    def claimed_by(self) -> dict[str, Any] | None:
-        """The settings that the folder was made with, and `data_dir`; None where no experiment stands in it.
+    def claimed_by(self) -> ClaimedExperiment | None:
+        """The experiment that the folder was made for; None where none stands in it.
 
         Raises:
             ConfigError: the record is damaged.
         """
-        return read_yaml(self.experiment) if self.experiment.exists() else None
+        if not self.experiment.exists():
+            return None
+        raw = read_yaml(self.experiment)
+        try:
+            return ClaimedExperiment.from_json(raw)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{self.experiment}: is no experiment that 'train' recorded ({error})"
+            ) from None
 
-    def claim(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that the folder was made with, which are `settings` where it is made here and now.
+    def claim(self, experiment: ClaimedExperiment) -> ClaimedExperiment:
+        """The experiment that the folder was made for, which is `experiment` where it is made here and now.
 
         Raises:
             ConfigError: there is such a folder, and it is no run folder; or the record in it is damaged.
@@ -157,5 +164,5 @@ class RunFolder:
         if not self.experiment.exists():
             if foreign:
                 raise ConfigError(f"{self.path} exists and is no run folder of ours; choose another --out")
-            write_text(self.experiment, dump_yaml(settings))
-        return read_yaml(self.experiment)
+            write_text(self.experiment, dump_yaml(experiment.to_json()))
+        return self.claimed_by() or experiment

@@ -189,7 +189,7 @@ def _require_same_settings(run: PlannedRun) -> None:
     if record is None:
         return
     recorded, now = (
-        {**settings.to_json(), "experiment": identity(settings.experiment)}
+        {**settings.to_json(), "experiment": identity(settings.experiment).to_json()}
         for settings in (record.settings, run.settings())
     )
     if different := sorted(differing_keys(recorded, now)):

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from visioncore.config import Config, Record, load_config
 from visioncore.errors import ConfigError
+from visioncore.provenance import RecordedExperiment
 from visioncore.recording import Split
 from visioncore.run_folder import SEED_FOLDER
 from visioncore.training.experiment import Experiment, read_experiment
@@ -63,7 +64,7 @@ class SuiteModel(Config):
 class RunSettings(Record):
     """What a run of a suite was begun with."""
 
-    experiment: dict[str, Any]
+    experiment: RecordedExperiment
     """Every setting of its training."""
     minutes_per_run: float | None
 

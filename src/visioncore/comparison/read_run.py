@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from visioncore.checkpoint import load_twin
-from visioncore.comparison.scored_run import ScoredRun
-from visioncore.config import build_config, dump_config
+from visioncore.comparison.scored_run import ModelSettings, ScoredRun
+from visioncore.config import build_config
 from visioncore.data import prepare
 from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError
@@ -14,9 +14,6 @@ from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig, recorded_data
 from visioncore.training.identity import identity
 from visioncore.training.plan import read_plan
-
-WHERE_AND_HOW = {"store", "cache", "balance"}
-"""Settings of data that change nothing of what is scored."""
 
 
 def named_run(argument: str) -> tuple[str, Path]:
@@ -53,20 +50,20 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     if steps is not None:
         cost = describe(twin.config, twin.spec, training.clip_frames).training_flops_per_clip
         flops = float(cost) * training.clips_per_step * steps
-    same = identity(made.to_json())
+    same = identity(made)
     return ScoredRun(
         model=name,
         where=str(run_dir),
         seed=training.seed,
-        data={key: value for key, value in dump_config(data).items() if key not in WHERE_AND_HOW},
-        config={
-            "model": same["model"],
-            "training": {
-                key: value for key, value in same["training"].items() if key not in ("seed", "train_share")
+        data=data,
+        config=ModelSettings(
+            model=same.model,
+            training={
+                key: value for key, value in same.training.items() if key not in ("seed", "train_share")
             },
-            "balance": made.data.balance,
-            "minutes": None if (plan := read_plan(folder.plan)) is None else plan.minutes,
-        },
+            balance=made.data.balance,
+            minutes=None if (plan := read_plan(folder.plan)) is None else plan.minutes,
+        ),
         train_share=training.train_share,
         result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),
         parameters=sum(p.numel() for p in twin.parameters()),

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+from pydantic import Field
 
-from visioncore.config import differing_keys
+from visioncore.config import AsWritten, Record, differing_keys, dump_config
+from visioncore.data import DataConfig
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation import EvaluationResult, SessionSums, evaluate
@@ -15,8 +16,8 @@ from visioncore.metrics import Sums
 from visioncore.predictor import Predictor
 from visioncore.recording import Split
 
-Json = dict[str, Any]
-
+_WHERE_AND_HOW = {"store", "cache", "balance"}
+"""Settings of data that change nothing of what is scored."""
 _SAME = {
     "split": "evaluate all on one split",
     "bin_ms": "scores compare at one bin width only",
@@ -27,6 +28,17 @@ _SAME = {
 """Settings of an evaluation that all runs must share, and what a difference means."""
 
 
+class ModelSettings(Record):
+    """Everything that makes a model but the recording, the share of it and the seed; of what is no twin, nothing."""
+
+    model: AsWritten = Field(default_factory=dict)
+    """The parts of the experiment that make it this one, see `training/identity.py`; `training` likewise."""
+    training: AsWritten = Field(default_factory=dict)
+    balance: str | None = None
+    minutes: float | None = None
+    """How long the run was to take, where that was asked for."""
+
+
 @dataclass(frozen=True)
 class ScoredRun:
     """One trained twin with its evaluation and its cost. Runs that share `model` are seeds of one model."""
@@ -35,10 +47,10 @@ class ScoredRun:
     where: str
     """The run folder, to name it in messages."""
     seed: int
-    data: Json
-    """The settings of its recording, the places of files left out."""
-    config: Json
-    """Everything that makes a model but the recording, the share of it and the seed; the same for all its seeds."""
+    data: DataConfig | None
+    """Its recording; None where that is not known, as of what is no twin."""
+    config: ModelSettings
+    """The same for all seeds of a model."""
     train_share: float
     """Of the training data, what it was trained on."""
     result: EvaluationResult = field(repr=False)
@@ -56,8 +68,8 @@ class ScoredRun:
             model=name,
             where=name,
             seed=0,
-            data={},
-            config={},
+            data=None,
+            config=ModelSettings(),
             train_share=1.0,
             result=evaluate(twin, store, split=split),
             parameters=None,
@@ -79,7 +91,7 @@ def by_model(runs: Sequence[ScoredRun]) -> dict[str, list[ScoredRun]]:
         first = seeds[0]
         for run in seeds[1:]:
             remedy = f"give them names of their own: NAME={run.where}"
-            different = sorted(differing_keys(first.config, run.config))
+            different = sorted(differing_keys(first.config.to_json(), run.config.to_json()))
             if different := different + ["train_share"] * (run.train_share != first.train_share):
                 raise ConfigError(
                     f"{first.where} and {run.where} are both called '{name}', as seeds of one model are, but differ "
@@ -119,7 +131,7 @@ def _require_same_recording(run: ScoredRun, first: ScoredRun) -> None:
     found, expected = (own.result.settings.data_fingerprint for own in (run, first))
     if found == expected:
         return
-    if first.data and run.data and (different := sorted(differing_keys(first.data, run.data))):
+    if different := _different_data(first, run):
         why = f"they differ in data.{', data.'.join(different[:5])}; compare runs on one recording, cut in one way"
     else:
         why = (
@@ -127,6 +139,14 @@ def _require_same_recording(run: ScoredRun, first: ScoredRun) -> None:
             "another version of VisionCore; evaluate it again"
         )
     raise DataError(f"{run.where} and {first.where} were scored on different data: {why}")
+
+
+def _different_data(first: ScoredRun, run: ScoredRun) -> list[str]:
+    """The settings in which two recordings differ, as far as both are known."""
+    if first.data is None or run.data is None:
+        return []
+    one, other = (dump_config(data) for data in (first.data, run.data))
+    return sorted(key for key in differing_keys(one, other) if key.partition(".")[0] not in _WHERE_AND_HOW)
 
 
 def _like(run: ScoredRun, first: ScoredRun) -> list[SessionSums]:

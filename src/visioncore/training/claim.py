@@ -4,6 +4,7 @@ import os
 
 from visioncore.data import RecordingStore
 from visioncore.errors import ConfigError
+from visioncore.provenance import ClaimedExperiment
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import Experiment
 from visioncore.training.identity import differences
@@ -17,8 +18,8 @@ def claim(folder: RunFolder, experiment: Experiment) -> None:
         ConfigError: it was made by another, or is no run folder.
     """
     resolved = experiment.resolved()
-    recorded = folder.claim({"data_dir": os.path.relpath(experiment.data_dir, folder.path), **resolved})
-    recorded.pop("data_dir", None)
+    data_dir = os.path.relpath(experiment.data_dir, folder.path)
+    recorded = folder.claim(ClaimedExperiment.from_json({"data_dir": data_dir, **resolved.to_json()}))
     if different := list(differences(recorded, resolved)):
         raise ConfigError(
             f"{folder.path} holds another experiment (different: {', '.join(different[:5])}); choose another --out, "

@@ -10,6 +10,7 @@ from visioncore.config import Config, build_config, dump_config, read_yaml
 from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
+from visioncore.provenance import RecordedExperiment
 from visioncore.run_folder import RunFolder
 from visioncore.training.lengths import EpochsConfig, LengthConfig
 from visioncore.training.loggers import LoggerConfig, TensorBoardConfig
@@ -117,13 +118,15 @@ class Experiment:
         self.data: DataConfig = build_data_config(raw.get("data", {}), where, data_dir)
         self.data_dir = data_dir
 
-    def resolved(self) -> dict[str, Any]:
-        """Every setting, defaults included, as plain values in the shape of the YAML files."""
-        return {
-            "model": dump_config(self.model),
-            "data": dump_config(self.data),
-            "training": dump_config(self.training),
-        }
+    def resolved(self) -> RecordedExperiment:
+        """Every setting, defaults included, in the shape of the YAML files."""
+        return RecordedExperiment.from_json(
+            {
+                "model": dump_config(self.model),
+                "data": dump_config(self.data),
+                "training": dump_config(self.training),
+            }
+        )
 
 
 def read_experiment(
@@ -153,9 +156,9 @@ def recorded_data(run_dir: Path) -> tuple[DataConfig, Path]:
         ConfigError: the folder holds no experiment.
     """
     folder = RunFolder(run_dir)
-    path, raw = folder.experiment, folder.claimed_by()
-    if raw is None:
+    path, recorded = folder.experiment, folder.claimed_by()
+    if recorded is None:
         raise ConfigError(f"{run_dir} holds no {path.name}, so its data are not known; name them with --data")
-    if not isinstance(raw.get("data"), dict) or not isinstance(raw.get("data_dir"), str):
+    if "data" not in recorded.model_fields_set or recorded.data_dir is None:
         raise ConfigError(f"{path}: expected the keys 'data' and 'data_dir'; name the data with --data")
-    return build_data_config(raw["data"], str(path)), run_dir / raw["data_dir"]
+    return build_data_config(recorded.data.to_json(), str(path)), run_dir / recorded.data_dir

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import visioncore
 from visioncore.data import RecordingStore
 from visioncore.evaluation import code_commit
-from visioncore.provenance import Epoch, Machine, Provenance, RecordedExperiment
+from visioncore.provenance import Epoch, Machine, Provenance
 from visioncore.training.experiment import Experiment
 from visioncore.training.plan import RunPlan
 
@@ -30,7 +30,7 @@ def provenance(
         commit=code_commit(),
         libraries={name: version(name) for name in ("torch", "lightning", "numpy", "safetensors")},
         python=platform.python_version(),
-        experiment=RecordedExperiment.from_json(experiment.resolved()),
+        experiment=experiment.resolved(),
         seed=experiment.training.seed,
         data_fingerprint=store.fingerprint,
         session_fingerprints={id_: session.fingerprint for id_, session in store.sessions.items()},
