@@ -58,7 +58,7 @@ def test_frames_of_one_value_are_not_said_to_have_been_compared(tmp_path: Path) 
         assert found[check].level == "note"
         assert "Not checked: every frame is of one value" in found[check].sentence
     assert found["repeats astride"].level == "pass"
-    assert found["repeats astride"].numbers["clips"] == N_TRIALS
+    assert found["repeats astride"].numbers.to_json()["clips"] == N_TRIALS
 
 
 def test_one_flicker_in_two_splits_is_a_leak(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_one_flicker_in_two_splits_is_a_leak(tmp_path: Path) -> None:
 
     finding = leaks(prepared(tmp_path, changed(change)))["repeats astride"]
     assert finding.level == "fail"
-    assert finding.numbers["straddling"][0]["what"] == "clip"
+    assert finding.numbers.to_json()["straddling"][0]["what"] == "clip"
 
 
 @pytest.mark.parametrize("changes", [0, LEAST_CHANGES - 1])
@@ -105,7 +105,7 @@ def test_of_every_static_image_a_frame_is_compared_however_short_it_was_shown(tm
     store = prepare(build_data_config(raw, "images.yaml"), tmp_path)
     found = leaks(store)
     assert found["near duplicates"].level == "fail"
-    pair = found["near duplicates"].numbers["pairs"][0]
+    pair = found["near duplicates"].numbers.to_json()["pairs"][0]
     assert (pair["frames"], pair["compared"]) == (10, 40)
 
 

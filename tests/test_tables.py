@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from visioncore import tables
 from visioncore.audit import AuditResult, AuditSettings, Finding
+from visioncore.audit.numbers import TrainingDataNumbers
 from visioncore.benchmark import display
 from visioncore.comparison import ComparedSection, Comparison
 from visioncore.comparison.records import (
@@ -181,7 +182,7 @@ def test_findings_are_told_in_full_in_a_narrow_terminal() -> None:
                 check="training data",
                 level="note",
                 sentence=sentence,
-                numbers={},
+                numbers=TrainingDataNumbers(trained_on=None, evaluated_on="f00d"),
                 remedy="say so [beside] the score",
             ),
         ),

@@ -10,6 +10,7 @@ from audited import (
     twin_of,
 )
 from visioncore.audit import AuditResult, AuditSettings, audit, load_audit
+from visioncore.audit.numbers import ContextNumbers
 from visioncore.data import RecordingStore
 from visioncore.errors import DataError
 from visioncore.evaluation import read_test_evaluations, record_test_evaluation
@@ -31,6 +32,19 @@ def test_an_audit_survives_its_file_and_belongs_to_one_twin(clean: RecordingStor
     assert load_audit(path, twin, clean) is None
     with pytest.raises(DataError, match="run 'visioncore audit' again"):
         AuditResult.from_json({})
+
+
+def test_numbers_are_records_and_those_of_another_version_are_kept_as_they_are(clean: RecordingStore) -> None:
+    raw = audit(twin_of(clean), clean, progress=False).to_json()
+    context = next(finding for finding in raw["findings"] if finding["check"] == "context")
+    found = AuditResult.from_json(raw)
+    assert found.to_json() == raw
+    measured = next(finding.numbers for finding in found.findings if finding.check == "context")
+    assert isinstance(measured, ContextNumbers)
+    assert measured.burn_in_s == context["numbers"]["burn_in_s"]
+    context["numbers"] = {"n_overlaps": "none", "novelty": [1]}
+    raw["findings"].append(context | {"check": "of another version"})
+    assert AuditResult.from_json(raw).to_json() == raw
 
 
 def test_every_look_at_the_test_split_is_counted(tmp_path: Path) -> None:

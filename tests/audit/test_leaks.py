@@ -35,7 +35,7 @@ def test_a_clean_recording_and_an_honest_twin_pass_every_check(clean: RecordingS
     found = {finding.check: finding for finding in result.findings}
     assert set(levels(found).values()) == {"pass"}, found
     assert result.passed
-    assert found["near duplicates"].numbers["pairs"][0]["compared"] > 100
+    assert found["near duplicates"].numbers.to_json()["pairs"][0]["compared"] > 100
 
 
 def test_an_honest_twin_that_uses_behaviour_passes_too(clean: RecordingStore) -> None:
@@ -49,7 +49,7 @@ def test_frames_of_the_test_split_that_stand_in_train_are_found_and_counted(buil
 
     found = leaks(build(change))
     assert only_failing(found) == ["exact duplicates", "near duplicates"]
-    pair = found["exact duplicates"].numbers["pairs"][0]
+    pair = found["exact duplicates"].numbers.to_json()["pairs"][0]
     assert (pair["frames"], pair["by_chance"]) == (5, 0)
     assert pair["share"] == pytest.approx(5 / (len(TEST) * TRIAL))
     first = {
@@ -67,7 +67,7 @@ def test_a_grey_screen_in_every_split_is_no_leak(build: Build) -> None:
 
     finding = leaks(build(change))["exact duplicates"]
     assert finding.level == "pass"
-    assert finding.numbers["pairs"][0]["frames"] == 0
+    assert finding.numbers.to_json()["pairs"][0]["frames"] == 0
 
 
 def test_frames_so_small_that_they_agree_by_chance_are_no_leak(build: Build) -> None:
@@ -78,7 +78,7 @@ def test_frames_so_small_that_they_agree_by_chance_are_no_leak(build: Build) -> 
 
     finding = leaks(build(change))["exact duplicates"]
     assert finding.level != "fail"
-    assert finding.numbers["pairs"][0]["frames"] > 100
+    assert finding.numbers.to_json()["pairs"][0]["frames"] > 100
 
 
 def photograph(down: int, right: int, contrast: float = 1.0) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_one_photograph_in_two_splits_is_found_though_it_is_moved_and_paler(buil
 
     found = leaks(build(change))
     assert only_failing(found) == ["near duplicates"]
-    pair = found["near duplicates"].numbers["pairs"][0]
+    pair = found["near duplicates"].numbers.to_json()["pairs"][0]
     assert pair["frames"] == 15
     assert pair["by_chance"] == 0
     assert pair["examples"][0]["correlation"] > 0.85
@@ -141,7 +141,7 @@ def test_one_clip_in_two_splits_under_two_ids_is_found(build: Build) -> None:
 
     found = leaks(build(change))
     assert found["repeats astride"].level == "fail"
-    assert found["repeats astride"].numbers["straddling"][0]["what"] == "clip"
+    assert found["repeats astride"].numbers.to_json()["straddling"][0]["what"] == "clip"
     assert found["exact duplicates"].level == "fail"
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from visioncore.audit.findings import Finding, Json
+from visioncore.audit.findings import Finding
+from visioncore.audit.numbers import ConstantsNumbers, ResponsesNumbers, TrainingDataNumbers
 from visioncore.audit.scan import Moments, Scan
 from visioncore.data.splits import SPLITS
 from visioncore.data.store import RecordingStore, SessionStore
@@ -46,7 +47,7 @@ def constants_from_train(store: RecordingStore, twin: Predictor, found: Scan) ->
         if not np.allclose(mean, rate, rtol=TOLERANCE, atol=0):
             why = np.allclose(mean, over_all, rtol=TOLERANCE, atol=0)
             wrong.append(f"the training means of session {name}{_origin(bool(why))}")
-    numbers: Json = {"mismatches": wrong}
+    numbers = ConstantsNumbers(mismatches=tuple(wrong))
     if wrong:
         sentence = f"Not the training split's: {'; '.join(wrong)}.{untold}"
         return Finding(check="constants", level="fail", sentence=sentence, numbers=numbers, remedy=_REMEDY)
@@ -146,7 +147,7 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
 def training_data(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether the twin was trained on this very preparation of the data, or on the sessions of it that it knows."""
     fingerprint = twin.provenance.data_fingerprint
-    numbers: Json = {"trained_on": fingerprint, "evaluated_on": store.fingerprint}
+    numbers = TrainingDataNumbers(trained_on=fingerprint, evaluated_on=store.fingerprint)
     found = trained_on(twin, store)
     if found == "these data":
         sentence = "The twin was trained on this very preparation of the data: its test split is this one."
@@ -183,7 +184,7 @@ def whole_counts(store: RecordingStore) -> Finding:
             check="responses",
             level="note",
             sentence=sentence,
-            numbers={"response_kind": "trace"},
+            numbers=ResponsesNumbers(response_kind="trace"),
             remedy="say how the traces were made",
         )
     fractional = 0
@@ -191,7 +192,7 @@ def whole_counts(store: RecordingStore) -> Finding:
         for start, stop in _pieces(0, session.n_bins):
             counts = session.responses(start, stop)
             fractional += int(((counts != np.round(counts)) & session.valid(start, stop)).sum())
-    numbers: Json = {"response_kind": "counts", "fractional": fractional}
+    numbers = ResponsesNumbers(response_kind="counts", fractional=fractional)
     if fractional:
         sentence = f"{fractional:,} spike counts are not whole numbers: smoothed spikes score too high."
         remedy = "store whole counts per bin, or set response_kind: trace and say how they were smoothed"

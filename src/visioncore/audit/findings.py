@@ -1,11 +1,15 @@
 """What an audit found, and its way to a file and back."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import SerializeAsAny, model_validator
+
 from visioncore.audit.controls import Role
-from visioncore.config import Config, Record, read_record
+from visioncore.audit.numbers import LooksNumbers, Numbers, numbers_of
+from visioncore.config import AsWritten, Config, Record, read_record
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation import Estimate, TestEvaluations
@@ -13,7 +17,6 @@ from visioncore.files import write_text
 from visioncore.predictor import Predictor
 from visioncore.spec import ResponseKind
 
-Json = dict[str, Any]
 Level = Literal["pass", "note", "fail"]
 
 AUDIT_VERSION: Literal[1] = 1
@@ -25,10 +28,21 @@ class Finding(Config):
     check: str
     level: Level
     sentence: str
-    numbers: Json
-    """What the check measured, in JSON values: its own keys, for people's scripts. Nothing here reads them."""
+    numbers: SerializeAsAny[Numbers]
+    """What the check measured; each has a record of its own."""
     remedy: str = ""
     """What to do; empty where nothing needs doing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_of_its_check(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("numbers"), Mapping):
+            return raw
+        return {**raw, "numbers": numbers_of(str(raw.get("check")), raw["numbers"])}
+
+    def to_json(self) -> AsWritten:
+        """The finding as plain JSON values."""
+        return {**self.model_dump(mode="json"), "numbers": self.numbers.to_json()}
 
 
 class ControlScores(Record):
@@ -83,7 +97,6 @@ class AuditResult(Config):
 
     def with_evaluations(self, evaluations: TestEvaluations) -> "AuditResult":
         """The same with one more finding: how often the run's test split has been evaluated."""
-        numbers = {"times": evaluations.n_times, "twins": evaluations.n_twins}
         sentence = f"{str(evaluations).capitalize()}, this audit included."
         several = evaluations.n_twins > 1
         remedy = "say so beside the score: a twin chosen by its test score needs another test split"
@@ -91,17 +104,17 @@ class AuditResult(Config):
             check="test evaluations",
             level="note" if several else "pass",
             sentence=sentence,
-            numbers=numbers,
+            numbers=LooksNumbers(times=evaluations.n_times, twins=evaluations.n_twins),
             remedy=remedy if several else "",
         )
         return self.model_copy(update={"findings": (*self.findings, counted)})
 
-    def to_json(self) -> Json:
+    def to_json(self) -> AsWritten:
         """The result as plain JSON values."""
         return {
             "settings": self.settings.to_json(),
             "passed": self.passed,
-            "findings": [finding.model_dump(mode="json") for finding in self.findings],
+            "findings": [finding.to_json() for finding in self.findings],
             "controls": [line.to_json() for line in self.controls],
         }
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from visioncore.audit.findings import Finding, Json, Level
+from visioncore.audit.findings import Finding, Level
 from visioncore.audit.likeness import (
     SAME_PICTURE,
     SMALLEST_SIDE,
@@ -16,8 +16,15 @@ from visioncore.audit.likeness import (
     largest_shift,
     likeness,
 )
+from visioncore.audit.numbers import (
+    ContextNumbers,
+    Example,
+    FramesNumbers,
+    RepeatsNumbers,
+    SharedFrames,
+    Straddling,
+)
 from visioncore.audit.scan import Scan
-from visioncore.config import Config, dump_config
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore
 from visioncore.predictor import Predictor
@@ -33,28 +40,6 @@ _GROUP_REMEDY = (
 )
 
 
-class SharedFrames(Config):
-    """How many frames of a split were found in another."""
-
-    split: str
-    found_in: str
-    frames: int
-    by_chance: int
-    """Of their mirror images, which share by chance alone."""
-    compared: int
-    examples: tuple[Json, ...] = ()
-    """Where a frame stands in either split, by the split's name; of look-alikes also how alike they are."""
-
-    @property
-    def share(self) -> float:
-        """Of the frames that were compared."""
-        return self.frames / self.compared if self.compared else 0.0
-
-    def to_json(self) -> Json:
-        """What the audit's file tells of them."""
-        return {**dump_config(self), "share": self.share}
-
-
 def exact_duplicates(found: Scan) -> Finding:
     """Frames of a split that stand in another, to the last bit."""
     pairs: list[SharedFrames] = []
@@ -68,17 +53,14 @@ def exact_duplicates(found: Scan) -> Finding:
             order = np.argsort(theirs.hashes, kind="stable")
             duplicates = order[np.searchsorted(theirs.hashes, mine.hashes[chosen], sorter=order)]
             examples = [
-                {split: _place(found, *mine.place(i)), other: _place(found, *theirs.place(j))}
+                Example.from_json(
+                    {split: _place(found, *mine.place(i)), other: _place(found, *theirs.place(j))}
+                )
                 for i, j in zip(chosen.tolist(), duplicates.tolist(), strict=True)
             ]
             pairs.append(
-                SharedFrames(
-                    split=split,
-                    found_in=other,
-                    frames=int(shared.sum()),
-                    by_chance=int(by_chance.sum()),
-                    compared=len(shared),
-                    examples=tuple(examples),
+                SharedFrames.counted(
+                    split, other, int(shared.sum()), int(by_chance.sum()), len(shared), tuple(examples)
                 )
             )
     return _about_frames("exact duplicates", "the same to the last bit", pairs)
@@ -92,7 +74,7 @@ def near_duplicates(found: Scan, advance: Callable[[int], None]) -> Finding:
             check="near duplicates",
             level="note",
             sentence=f"Not checked: frames of {rows} by {columns} pixels agree by chance once they may be moved.",
-            numbers={"rows": rows, "columns": columns},
+            numbers=FramesNumbers(rows=rows, columns=columns),
         )
     pairs: list[SharedFrames] = []
     for split, others in _PAIRS:
@@ -107,7 +89,7 @@ def near_duplicates(found: Scan, advance: Callable[[int], None]) -> Finding:
 def _look_alikes(found: Scan, split: str, other: str) -> SharedFrames:
     mine, theirs = found.sampled[split], found.sampled[other]
     if not len(mine) or not len(theirs):
-        return SharedFrames(split=split, found_in=other, frames=0, by_chance=0, compared=0)
+        return SharedFrames.counted(split, other)
     distinctive = is_distinctive(mine)
     counts, examples = [], []
     # What looks alike in a mirror as well is what frames of this kind share by chance.
@@ -121,26 +103,18 @@ def _look_alikes(found: Scan, split: str, other: str) -> SharedFrames:
             best = sorted(np.flatnonzero(same), key=lambda i: -alike[i].max())[:EXAMPLES]
             for i in best:
                 most_alike = nearest[i, alike[i].argmax()]
-                examples.append(
-                    {
-                        split: _place(found, *found.sampled_at[split][i]),
-                        other: _place(found, *found.sampled_at[other][most_alike]),
-                        "correlation": round(float(alike[i].max()), 3),
-                    }
-                )
-    return SharedFrames(
-        split=split,
-        found_in=other,
-        frames=counts[0],
-        by_chance=counts[1],
-        compared=len(mine),
-        examples=tuple(examples),
-    )
+                places = {
+                    split: _place(found, *found.sampled_at[split][i]),
+                    other: _place(found, *found.sampled_at[other][most_alike]),
+                }
+                examples.append(Example.from_json({**places, "correlation": round(float(alike[i].max()), 3)}))
+    frames, by_chance = counts
+    return SharedFrames.counted(split, other, frames, by_chance, len(mine), tuple(examples))
 
 
 def _about_frames(check: str, what: str, pairs: list[SharedFrames]) -> Finding:
     """Fails where more frames are shared than mirrored frames, which share by chance alone."""
-    numbers: Json = {"pairs": [pair.to_json() for pair in pairs]}
+    numbers = FramesNumbers(pairs=tuple(pairs))
     if not any(pair.compared for pair in pairs):
         sentence = "Not checked: every frame is of one value all over, so that single frames tell nothing."
         return Finding(check=check, level="note", sentence=sentence, numbers=numbers)
@@ -174,7 +148,7 @@ def _about_frames(check: str, what: str, pairs: list[SharedFrames]) -> Finding:
 
 def _example(pair: SharedFrames) -> str:
     example = pair.examples[0]
-    return f"{example[pair.split]} and {example[pair.found_in]}"
+    return f"{example.place(pair.split)} and {example.place(pair.found_in)}"
 
 
 def _place(found: Scan, block: int, at: int) -> str:
@@ -192,22 +166,24 @@ def repeats_astride(found: Scan) -> Finding:
                 names[what, name].setdefault(block.split, where)
         if clip:
             clips[clip].setdefault(block.split, where)
-    straddling: list[Json] = [
-        {"what": what, "name": name, "splits": splits} for (what, name), splits in names.items() if len(splits) > 1
-    ]  # fmt: skip
-    straddling += [
-        {"what": "clip", "name": c.hex()[:16], "splits": s} for c, s in clips.items() if len(s) > 1
+    everything = [*names.items(), *((("clip", c.hex()[:16]), splits) for c, splits in clips.items())]
+    straddling = [
+        Straddling(what=what, name=name, splits=splits)
+        for (what, name), splits in everything
+        if len(splits) > 1
     ]
-    numbers: Json = {"ids_and_groups": len(names), "clips": len(clips), "straddling": straddling[:EXAMPLES]}
-    numbers["n_straddling"] = len(straddling)
+    numbers = RepeatsNumbers(
+        ids_and_groups=len(names),
+        clips=len(clips),
+        straddling=tuple(straddling[:EXAMPLES]),
+        n_straddling=len(straddling),
+    )
     if not straddling:
         sentence = f"Each of {len(names):,} stimulus ids and groups and {len(clips):,} different clips is in one split."
         return Finding(check="repeats astride", level="pass", sentence=sentence, numbers=numbers)
     first = straddling[0]
-    places = " and ".join(f"{split} ({where})" for split, where in first["splits"].items())
-    sentence = (
-        f"{len(straddling):,} stimuli are in two splits: {first['what']} '{first['name']}' in {places}."
-    )
+    places = " and ".join(f"{split} ({where})" for split, where in first.splits.items())
+    sentence = f"{len(straddling):,} stimuli are in two splits: {first.what} '{first.name}' in {places}."
     return Finding(
         check="repeats astride", level="fail", sentence=sentence, numbers=numbers, remedy=_GROUP_REMEDY
     )
@@ -231,19 +207,19 @@ def context(store: RecordingStore, twin: Predictor) -> Finding:
             ):
                 close.append(where)
     history = twin.history_frames()
-    numbers: Json = {
-        "overlaps": overlaps[:EXAMPLES],
-        "n_overlaps": len(overlaps),
-        "closer_than_gap": close[:EXAMPLES],
-        "n_closer_than_gap": len(close),
-        "split_gap_s": gap_s,
-        "burn_in_s": store.burn_in_bins / rate_hz,
-        "history_s": None if history is None else history / rate_hz,
-    }
+    numbers = ContextNumbers(
+        overlaps=tuple(overlaps[:EXAMPLES]),
+        n_overlaps=len(overlaps),
+        closer_than_gap=tuple(close[:EXAMPLES]),
+        n_closer_than_gap=len(close),
+        split_gap_s=gap_s,
+        burn_in_s=store.burn_in_bins / rate_hz,
+        history_s=None if history is None else history / rate_hz,
+    )
     seen = "without bound" if history is None else f"{history / rate_hz:.2f} s"
     state = (
         f"The twin's state begins afresh with every block, so no rate rests on a frame of another block, however far "
-        f"back the twin looks ({seen}; burn-in {numbers['burn_in_s']:g} s)."
+        f"back the twin looks ({seen}; burn-in {numbers.burn_in_s:g} s)."
     )
     if overlaps:
         sentence = f"{len(overlaps):,} blocks share bins with the one before ({overlaps[0]}). {state}"

@@ -1,7 +1,8 @@
 """From the scores of the controls to findings: what must fall, how far, and what may be left."""
 
-from visioncore.audit.findings import Finding, Json, Level
+from visioncore.audit.findings import Finding, Level
 from visioncore.audit.lines import Line, Score
+from visioncore.audit.numbers import ControlNumbers, Fall, StimulusNumbers
 
 TOLERATED_REST = 0.1
 """Of what the right stimulus adds, the share that a control may keep however sure that is: with enough data,
@@ -47,7 +48,7 @@ def about_controls(lines: dict[str, Line]) -> list[Finding]:
                 check="stimulus",
                 level="note",
                 sentence=sentence,
-                numbers={},
+                numbers=StimulusNumbers(),
                 remedy="audit with more test data",
             )
         ]
@@ -61,13 +62,13 @@ def about_controls(lines: dict[str, Line]) -> list[Finding]:
                 check="stimulus",
                 level="note",
                 sentence=sentence,
-                numbers={},
+                numbers=StimulusNumbers(),
                 remedy="train the twin, or look at its curves",
             )
         ]
     first = _about_stimulus(lines)
     return [first, *(_about_control(lines, name) for name in SURVIVES if name in lines)] + [
-        Finding(check=name, level="note", sentence=NOT_RUN[name], numbers={})
+        Finding(check=name, level="note", sentence=NOT_RUN[name], numbers=ControlNumbers())
         for name in SURVIVES
         if name not in lines
     ]
@@ -75,7 +76,7 @@ def about_controls(lines: dict[str, Line]) -> list[Finding]:
 
 def _about_stimulus(lines: dict[str, Line]) -> Finding:
     adds = {name: _difference(lines, "intact", "behaviour only", name) for name in _criteria(lines)}
-    numbers = {name: difference.estimate.to_json() for name, difference in adds.items()}
+    numbers = StimulusNumbers(**{name: difference.estimate for name, difference in adds.items()})
     told = "; ".join(f"{LABELS[name]} {_told(difference)}" for name, difference in adds.items())
     if all(_surely_positive(difference) for difference in adds.values()):
         sentence = f"The stimulus matters: intact less behaviour only (mean grey), {told}."
@@ -86,7 +87,7 @@ def _about_stimulus(lines: dict[str, Line]) -> Finding:
 
 
 def _about_control(lines: dict[str, Line], name: str) -> Finding:
-    numbers: Json = {}
+    fall_of: dict[str, Fall] = {}
     told, above, falls = [], [], []
     for score in _criteria(lines):
         own, intact = lines[name].scores[score], lines["intact"].scores[score]
@@ -97,17 +98,18 @@ def _about_control(lines: dict[str, Line], name: str) -> Finding:
         excess, fall = own.less(kept.scores[score]), intact.less(own)
         adds = max(intact.mean - kept.scores[score].mean, 0.0)
         remains = _surely_positive(excess) and excess.mean > TOLERATED_REST * adds
-        numbers[score] = {
-            "level": kept.name,
-            "above_level": excess.estimate.to_json(),
-            "below_intact": fall.estimate.to_json(),
-            "rest_tolerated": TOLERATED_REST * adds,
-        }
+        fall_of[score] = Fall(
+            level=kept.name,
+            above_level=excess.estimate,
+            below_intact=fall.estimate,
+            rest_tolerated=TOLERATED_REST * adds,
+        )
         told.append(
             f"{LABELS[score]} {own.mean:.3f} (intact {intact.mean:.3f}; {kept.name} {kept.scores[score].mean:.3f})"
         )
         above += [score] if remains else []
         falls += [score] if _surely_positive(fall) else []
+    numbers = ControlNumbers(**fall_of)
     level: Level = "fail" if above or not falls else "pass"
     scores = "; ".join(told)
     if level == "pass":
