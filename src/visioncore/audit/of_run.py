@@ -14,7 +14,7 @@ def audit_of(run: Path, twin: Predictor, store: RecordingStore, *, keep: bool) -
     """Audit a twin, count that as an evaluation of the test split, and keep it in the run folder."""
     result = audit(twin, store)
     counted = count_test_evaluation(
-        run, result.settings.twin_digest, result.settings.data_fingerprint, {}, "audit"
+        run, result.settings.twin_digest, result.settings.data_fingerprint, None, "audit"
     )
     if counted is not None:
         result = result.with_evaluations(counted)

@@ -1,8 +1,6 @@
 """Evaluations that run folders keep, and the count of looks at their test split."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from visioncore.data import RecordingStore
 from visioncore.evaluation.record import Purpose, TestEvaluations, record_test_evaluation
@@ -29,22 +27,25 @@ def evaluation_of(
 
 
 def count_test_evaluation(
-    run: Path, twin_digest: str, data_fingerprint: str, settings: Mapping[str, Any], purpose: Purpose
+    run: Path,
+    twin_digest: str,
+    data_fingerprint: str,
+    settings: EvaluationSettings | None,
+    purpose: Purpose,
 ) -> TestEvaluations | None:
     """The one place that counts: whatever looks at the test split of a run folder's twin comes through here.
 
     Args:
-        settings: how it was scored, beside the digests.
+        settings: how it was scored; None for an audit, which scores in ways of its own.
     """
     folder = RunFolder.of(run)
     if not folder.experiment.exists():
         return None
-    told = {key: value for key, value in settings.items() if key not in ("twin_digest", "data_fingerprint")}
+    digests = ("twin_digest", "data_fingerprint")
+    told = {} if settings is None else {k: v for k, v in settings.to_json().items() if k not in digests}
     return record_test_evaluation(folder.path, twin_digest, data_fingerprint, told, purpose)
 
 
 def count_evaluation(run: Path, settings: EvaluationSettings, purpose: Purpose) -> TestEvaluations | None:
     """`count_test_evaluation` of a scoring."""
-    return count_test_evaluation(
-        run, settings.twin_digest, settings.data_fingerprint, settings.to_json(), purpose
-    )
+    return count_test_evaluation(run, settings.twin_digest, settings.data_fingerprint, settings, purpose)

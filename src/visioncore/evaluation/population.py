@@ -1,7 +1,7 @@
 """From the statistics of units to the scores of a population."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
@@ -15,21 +15,52 @@ _NOT_DEFINED: dict[str, Any] = {"mean": None, "median": None, "ci95": None}
 
 
 @dataclass(frozen=True)
+class RepeatScores:
+    """Scores on repeats, one per unit; NaN where they are not defined."""
+
+    cc_norm: np.ndarray
+    feve: np.ndarray
+    fev: np.ndarray
+    """The share of the variance that repeats share."""
+    correlation_to_average: np.ndarray
+    oracle: np.ndarray
+    snr: np.ndarray
+    """The signal power over its error."""
+
+    @classmethod
+    def undefined(cls, n_units: int) -> "RepeatScores":
+        """Where no stimulus was repeated."""
+        return cls(*(np.full(n_units, np.nan) for _ in fields(cls)))
+
+    def take(self, units: np.ndarray) -> "RepeatScores":
+        """The scores of some of the units."""
+        return RepeatScores(*(getattr(self, f.name)[units] for f in fields(self)))
+
+    def of_unit(self, unit: int) -> dict[str, float | None]:
+        """The scores of one unit, by the names that they have in its row."""
+        return {f.name: number(getattr(self, f.name)[unit]) for f in fields(self)}
+
+
+@dataclass(frozen=True)
 class Part:
     """What one session contributes to a section: a choice of its blocks and units."""
 
     model: Sums
     """(blocks, units)"""
     ceiling: Sums | None
-    repeats: dict[str, np.ndarray]
-    """Scores on repeats, one per unit."""
+    repeats: RepeatScores
     n_repeats: int
     n_bins: int
 
     def take(self, units: np.ndarray) -> "Part":
         ceiling = self.ceiling.map(lambda a: a[:, units]) if self.ceiling else None
-        repeats = {name: values[units] for name, values in self.repeats.items()}
-        return Part(self.model.map(lambda a: a[:, units]), ceiling, repeats, self.n_repeats, self.n_bins)
+        return Part(
+            self.model.map(lambda a: a[:, units]),
+            ceiling,
+            self.repeats.take(units),
+            self.n_repeats,
+            self.n_bins,
+        )
 
 
 def section_of(parts: list[Part], counts: bool) -> ScoredSection:
@@ -46,10 +77,10 @@ def section_of(parts: list[Part], counts: bool) -> ScoredSection:
     spikes = sum(float(total.spikes.sum()) for total in totals)
     nats_over_null = sum(float(total.nats_over_null.sum()) for total in totals)
     fraction, interval, ceiling = _ceiling(parts if counts else [])
-    reliable = [part.repeats["snr"] > 1 for part in parts]
+    reliable = [part.repeats.snr > 1 for part in parts]
     on_repeats: dict[str, Any] = {}
     for name in ("cc_norm", "feve", "correlation_to_average", "oracle"):
-        values = [p.repeats[name][some] for p, some in zip(parts, reliable, strict=True)]
+        values = [getattr(p.repeats, name)[some] for p, some in zip(parts, reliable, strict=True)]
         on_repeats[name] = number(metrics.mean_or_nan(values))
         on_repeats[f"{name}_n_units"] = int(sum(np.isfinite(v).sum() for v in values))
     repeated = [part.n_repeats for part in parts if part.n_repeats]

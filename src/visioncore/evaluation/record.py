@@ -13,12 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import JsonValue
+from typing import Literal
 
 import visioncore
-from visioncore.config import Record
+from visioncore.config import AsWritten, Record
 from visioncore.errors import DataError
 from visioncore.files import write_text
 from visioncore.run_folder import RunFolder
@@ -38,8 +36,8 @@ class TestEvaluation(Record):
     visioncore: str
     """The version that looked."""
     commit: str | None
-    settings: dict[str, JsonValue]
-    """Of the evaluation, but what the two digests say; empty for an audit."""
+    settings: AsWritten
+    """Of the evaluation, but what the two digests say; empty for an audit. As it was written, whatever version did."""
     purpose: str
     """What for; a `Purpose`, or one of another version."""
 
@@ -71,7 +69,7 @@ class TestEvaluations:
 
 
 def record_test_evaluation(
-    run_dir: Path, twin_digest: str, data_fingerprint: str, settings: dict[str, Any], purpose: Purpose
+    run_dir: Path, twin_digest: str, data_fingerprint: str, settings: AsWritten, purpose: Purpose
 ) -> TestEvaluations:
     """Append one evaluation of the test split to the record of `run_dir`, and give the whole record.
 

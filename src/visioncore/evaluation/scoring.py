@@ -14,7 +14,7 @@ from visioncore import metrics
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation.population import Part, exclusion_reasons, number, section_of
+from visioncore.evaluation.population import Part, RepeatScores, exclusion_reasons, number, section_of
 from visioncore.evaluation.prediction import (
     Acquaintance,
     Behaviour,
@@ -211,12 +211,9 @@ class _SessionScores:
             n_bins=sum(row.n_bins[p] for row in rows for p in phases),
         )
 
-    def _repeat_scores(self, repeats: list[Repeats], n_repeats: int) -> dict[str, np.ndarray]:
+    def _repeat_scores(self, repeats: list[Repeats], n_repeats: int) -> RepeatScores:
         if not repeats:
-            nothing = np.full(len(self.session.unit_ids), np.nan)
-            return dict.fromkeys(
-                ("cc_norm", "feve", "fev", "correlation_to_average", "oracle", "snr"), nothing
-            )
+            return RepeatScores.undefined(len(self.session.unit_ids))
         # Concatenated over stimuli; what needs equal numbers of repeats gets the smallest number.
         responses = np.concatenate([r.responses[:n_repeats] for r in repeats], axis=1)
         prediction = np.concatenate([r.predictions[:n_repeats].mean(0) for r in repeats])
@@ -229,14 +226,14 @@ class _SessionScores:
         feve, fev = metrics.feve(np.concatenate(padded, axis=1), every_prediction)
         power = metrics.signal_power(responses)
         error = metrics.signal_power_error(responses, round(ERROR_STRETCH_S * self.rate_hz))
-        return {
-            "cc_norm": metrics.cc_norm(responses, prediction),
-            "feve": feve,
-            "fev": fev,
-            "correlation_to_average": metrics.correlation_to_average(responses, prediction),
-            "oracle": metrics.jackknife_oracle(responses),
-            "snr": power / np.where(error > 0, error, np.nan),
-        }
+        return RepeatScores(
+            cc_norm=metrics.cc_norm(responses, prediction),
+            feve=feve,
+            fev=fev,
+            correlation_to_average=metrics.correlation_to_average(responses, prediction),
+            oracle=metrics.jackknife_oracle(responses),
+            snr=power / np.where(error > 0, error, np.nan),
+        )
 
 
 def _null(session: SessionStore, settings: EvaluationSettings) -> np.ndarray:
@@ -342,7 +339,7 @@ def _rows(session: _Session, settings: EvaluationSettings) -> Iterator[UnitRow]:
     recorded = np.where(total.bins > 0, (total.x / bins + null) * per_s, np.nan)
     kind = "rate_hz" if counts else "mean"
     for i, unit in enumerate(session.store.unit_ids):
-        scores: dict[str, Any] = {name: number(values[i]) for name, values in session.whole.repeats.items()}
+        scores: dict[str, Any] = {**session.whole.repeats.of_unit(i)}
         scores |= {f"recorded_{kind}": number(recorded[i]), f"predicted_{kind}": number(predicted[i])}
         yield UnitRow(
             session=session.store.id,
