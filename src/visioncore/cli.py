@@ -85,7 +85,7 @@ def describe(
     recipe = recipe.model_copy(update={"clip_frames": clip_frames})
     memory = memory_of(config, spec, recipe, 0 if store is None else store.cached_bytes)
     if as_json:
-        typer.echo(json.dumps({**found.as_json(), "memory": memory.as_json()}, indent=2))
+        typer.echo(json.dumps({**found.to_json(), "memory": memory.to_json()}, indent=2))
         return
     console = Console(highlight=False)
     table = tables.table("stage", "shape", "parameters")

@@ -29,8 +29,8 @@ from visioncore.plain_yaml import cut, put_in_quotes, require_plain
 
 C = TypeVar("C", bound="Config")
 AsWritten = dict[str, Any]
-"""A part of a YAML, or of a record, as it is written. It is no `Config` where it must stay open: it may hold keys that
-only another version knows, or keys that are not checked yet."""
+"""Plain values as a YAML or a JSON file has them. What modules give each other is a `Config` or a `Record`. It is this
+only where it must stay open: between a file and its check, or where another version may know other keys."""
 
 
 class Config(BaseModel):
@@ -58,9 +58,9 @@ class Record(Config):
 
     model_config = ConfigDict(extra="allow")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> AsWritten:
         """The record as plain JSON values, that `from_json` reads."""
-        told: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        told: AsWritten = self.model_dump(mode="json", exclude_unset=True)
         return told
 
     @classmethod
@@ -106,13 +106,13 @@ class ComponentConfig(Config):
         return {**({"type": raw["type"]} if "type" in raw else {}), **params}
 
     @model_serializer(mode="wrap")
-    def _nest_params(self, flat: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _nest_params(self, flat: SerializerFunctionWrapHandler) -> AsWritten:
         params = flat(self)
         slot = {"type": params.pop("type")}
         return {**slot, "params": params} if params else slot
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> AsWritten:
     """The mapping in a YAML 1.2 file (`1e-4` is a number, `no` is a string, a duplicate key is an error).
 
     Raises:
@@ -161,13 +161,13 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML ({type(error).__name__}: {error})") from None
 
 
-def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(raw: AsWritten, overrides: Sequence[str]) -> AsWritten:
     """`raw` with each `dotted.key=YAML value` set, before any validation, so that overrides are as strict as files.
 
     Raises:
         ConfigError: an override is not `key=value`, or its path runs through something that is no mapping.
     """
-    result: dict[str, Any] = json.loads(json.dumps(raw))
+    result: AsWritten = json.loads(json.dumps(raw))
     for override in overrides:
         dotted, equals, text = override.partition("=")
         keys = dotted.strip().split(".")
@@ -209,9 +209,9 @@ def load_config(config_class: type[C], path: Path) -> C:
     return build_config(config_class, read_yaml(path), str(path))
 
 
-def dump_config(config: Config) -> dict[str, Any]:
+def dump_config(config: Config) -> AsWritten:
     """`config` as plain JSON values in the shape that `build_config` reads."""
-    dumped: dict[str, Any] = config.model_dump(mode="json")
+    dumped: AsWritten = config.model_dump(mode="json")
     return dumped
 
 

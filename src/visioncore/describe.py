@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from visioncore.behaviour import eye_feature_names
+from visioncore.config import AsWritten
 from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec
@@ -33,7 +33,7 @@ class Description:
     notes: list[str]
     warnings: list[str]
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> AsWritten:
         """Plain values."""
         return asdict(self)
 

@@ -1,9 +1,9 @@
 """Twin files of earlier formats, in the words of the present one."""
 
-from typing import Any
+from visioncore.config import AsWritten
 
 
-def from_format_1(contents: dict[str, Any]) -> dict[str, Any]:
+def from_format_1(contents: AsWritten) -> AsWritten:
     """The header of format 2 (2026-11) for one of format 1, where one description and one set of constants served all
     sessions: each is given them.
     """

@@ -15,10 +15,8 @@ from visioncore.comparison.records import (
     Difference,
     ModelFacts,
 )
-from visioncore.config import Config, read_record
+from visioncore.config import AsWritten, Config, read_record
 from visioncore.files import write_csv, write_text
-
-Json = dict[str, Any]
 
 
 class Comparison(Config):
@@ -35,9 +33,9 @@ class Comparison(Config):
     """`matrix[a][b]` is a less b, over everything."""
     units: tuple[ComparedUnit, ...] = Field(repr=False)
 
-    def to_json(self) -> Json:
+    def to_json(self) -> AsWritten:
         """The comparison as plain JSON values."""
-        told: Json = self.model_dump(mode="json", exclude_unset=True)
+        told: AsWritten = self.model_dump(mode="json", exclude_unset=True)
         return told
 
     @classmethod
@@ -67,14 +65,14 @@ class Comparison(Config):
         """A CSV with a row for each unit and a column for each model."""
         write_csv(path, [dict(_flat(unit.to_json())) for unit in self.units])
 
-    def _rows(self) -> list[Json]:
+    def _rows(self) -> list[AsWritten]:
         cuts: list[tuple[dict[str, str], ComparedSection]] = [({}, self.overall)]
         cuts += [({"session": name}, section) for name, section in self.sessions.items()]
         cuts += [({"kind": name}, section) for name, section in self.by_kind.items()]
         cuts += [({"cell_class": name}, section) for name, section in self.by_class.items()]
         for cell_class, kinds in self.by_class_and_kind.items():
             cuts += [({"cell_class": cell_class, "kind": kind}, section) for kind, section in kinds.items()]
-        everything: Json = dict.fromkeys(("session", "kind", "cell_class"), None)
+        everything: AsWritten = dict.fromkeys(("session", "kind", "cell_class"), None)
         return [
             {"model": name, **everything, **cut, "n_units": section.n_units}
             | dict(_flat(scores.to_json()))
@@ -84,7 +82,7 @@ class Comparison(Config):
         ]
 
 
-def _flat(values: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: AsWritten, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested keys joined by dots; an interval in two columns, lists of seeds left to the JSON."""
     for key, value in values.items():
         if key.endswith("ci95"):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, model_serializer, model_validator
 
-from visioncore.config import Config, build_config, dump_config, read_yaml
+from visioncore.config import AsWritten, Config, build_config, dump_config, read_yaml
 from visioncore.data.sources.base import SourceConfig
 from visioncore.data.splits import SplitConfig
 from visioncore.data.store import CacheMode
@@ -34,7 +34,7 @@ class LocatedSource(Config):
         return _nested(raw)
 
     @model_serializer(mode="wrap")
-    def _source_to_beside(self, nested: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _source_to_beside(self, nested: Callable[[Any], AsWritten]) -> AsWritten:
         dumped = nested(self)
         return {**dumped.pop("source"), **({} if self.base == "." else dumped)}
 
@@ -66,7 +66,7 @@ class DataConfig(Config):
         return _with_recordings(raw) if isinstance(raw, Mapping) and "type" in raw else raw
 
     @model_serializer(mode="wrap")
-    def _recording_to_top_level(self, nested: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _recording_to_top_level(self, nested: Callable[[Any], AsWritten]) -> AsWritten:
         dumped = nested(self)
         if len(self.recordings) > 1 or self.recordings[0].base != ".":
             return dumped
@@ -114,7 +114,7 @@ def load_data_config(path: Path) -> DataConfig:
     return build_data_config(read_yaml(path), str(path), path.parent)
 
 
-def _listed(entry: str, raw: Mapping[str, Any], where: str, base_dir: Path | None) -> list[dict[str, Any]]:
+def _listed(entry: str, raw: Mapping[str, Any], where: str, base_dir: Path | None) -> list[AsWritten]:
     """The recordings of a listed YAML, as this one would spell them."""
     if base_dir is None:
         raise ConfigError(
@@ -148,7 +148,7 @@ def _built(raw: Mapping[str, Any], where: str) -> DataConfig:
         raise ConfigError(message.replace(".source.", ".").replace(".source'", "'")) from None
 
 
-def _with_recordings(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _with_recordings(raw: Mapping[str, Any]) -> AsWritten:
     own = {key: raw[key] for key in _SOURCE_KEYS if key in raw}
     return {"recordings": [{"source": own}], **{key: value for key, value in raw.items() if key not in own}}
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from visioncore.config import Config, build_config, dump_config, read_yaml
+from visioncore.config import AsWritten, Config, build_config, dump_config, read_yaml
 from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
@@ -110,7 +110,7 @@ class ExperimentConfig(Config):
 class Experiment:
     """Resolved configs plus where the data's relative paths start."""
 
-    def __init__(self, raw: dict[str, Any], where: str, data_dir: Path) -> None:
+    def __init__(self, raw: AsWritten, where: str, data_dir: Path) -> None:
         if unknown := sorted(raw.keys() - {"model", "data", "training"}):
             raise ConfigError(f"{where}: unknown key '{unknown[0]}'; valid keys here: model, data, training")
         config = build_config(ExperimentConfig, {k: v for k, v in raw.items() if k != "data"}, where)

@@ -48,7 +48,7 @@ class MemoryEstimate:
         """Of the process: on a CPU the model computes there too."""
         return int(PROCESS_BYTES) + self.cache + (0 if on_gpu else self.device)
 
-    def as_json(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, int]:
         """Plain values, in bytes."""
         return {
             **asdict(self),

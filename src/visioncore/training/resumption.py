@@ -12,13 +12,16 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from visioncore.errors import CheckpointError
 from visioncore.run_folder import LAST
 
+Checkpoint = dict[str, Any]
+"""What `last.ckpt` holds: open, since Lightning, its loops and callbacks each put keys of their own there."""
+
 
 class TensorsOnly(TorchCheckpointIO):
     """How Lightning reads every checkpoint, those included that it finds by itself."""
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    ) -> Checkpoint:
         """The checkpoint of a run of ours.
 
         Raises:
@@ -29,7 +32,7 @@ class TensorsOnly(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-def read_checkpoint(last: Path) -> dict[str, Any]:
+def read_checkpoint(last: Path) -> Checkpoint:
     """The checkpoint in a file, checked against the checksums that it carries.
 
     Raises:
@@ -42,7 +45,7 @@ def read_checkpoint(last: Path) -> dict[str, Any]:
             raise ValueError(f"{damaged} does not match its checksum")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that no run of ours wrote: they are refused below
-            checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+            checkpoint: Checkpoint = torch.load(last, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint["history"], list):
             raise TypeError("its history is no list")
     except pickle.UnpicklingError:
@@ -62,7 +65,7 @@ def read_checkpoint(last: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def stopped_early(checkpoint: dict[str, Any]) -> bool:
+def stopped_early(checkpoint: Checkpoint) -> bool:
     """Whether early stopping had ended the run; Lightning itself would train one more epoch."""
     states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
     return any(state["wait_count"] >= state["patience"] for state in states)

@@ -7,7 +7,7 @@ before and its new place both stand, or a key no longer says what it did, that i
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visioncore.config import apply_overrides, parse_yaml
+from visioncore.config import AsWritten, apply_overrides, parse_yaml
 from visioncore.errors import ConfigError
 
 PLACES = {
@@ -28,7 +28,7 @@ USUAL = {"optimiser": "adamw", "length": "epochs"}
 SPELT_BEFORE = frozenset([*PLACES, *LENGTHS])
 
 
-def as_spelt_now(training: Mapping[str, Any]) -> dict[str, Any]:
+def as_spelt_now(training: Mapping[str, Any]) -> AsWritten:
     """The settings of `training` with every key in its place.
 
     Raises:
@@ -53,9 +53,9 @@ def as_spelt_now(training: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _length_of(training: Mapping[str, Any]) -> dict[str, Any]:
+def _length_of(training: Mapping[str, Any]) -> AsWritten:
     """The length of a flat spelling, under its key; nothing where none is said."""
-    found: dict[str, Any] = {}
+    found: AsWritten = {}
     for key, kind in LENGTHS.items():
         # Passes counted in place of epochs.
         if key not in training or (key != "max_epochs" and training[key] is None):
@@ -71,7 +71,7 @@ def _length_of(training: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def with_overrides(raw: AsWritten, overrides: Sequence[str]) -> AsWritten:
     """`raw` (`model`, `data`, `training`) with each `--set`, those included that spell training as before.
 
     Raises:
@@ -113,7 +113,7 @@ def _override(key: str, text: str, training: Any, override: str) -> str:
     return f"training.length={{type: {kind}, params: {{number: {text}}}}}"
 
 
-def _put(found: dict[str, Any], place: str, value: Any, key: str) -> None:
+def _put(found: AsWritten, place: str, value: Any, key: str) -> None:
     *slots, last = place.split(".")
     node: Any = found
     for depth, slot in enumerate(slots):

@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from visioncore.config import ComponentConfig
 from visioncore.model import Twin
 
+ParameterGroup = dict[str, Any]
+"""Parameters and their settings, in the form that PyTorch's optimisers take."""
 BETAS = (0.9, 0.98)
 """Of AdamW."""
 
@@ -38,7 +40,7 @@ class BaseOptimiserConfig(ComponentConfig, ABC):
         """Of the matrices of the core, where the optimiser steers them in another way; None where it does not."""
         return None
 
-    def parameter_groups(self, twin: Twin) -> list[dict[str, Any]]:
+    def parameter_groups(self, twin: Twin) -> list[ParameterGroup]:
         """Trainable parameters by learning rate and decay: the one place that decides.
 
         Decayed and undecayed ones of what all sessions share, the same of each session's own parts, and with
@@ -47,7 +49,7 @@ class BaseOptimiserConfig(ComponentConfig, ABC):
         """
         session_decay = self.weight_decay if self.session_weight_decay is None else self.session_weight_decay
         rates = (self.learning_rate, self.session_learning_rate * self.learning_rate)
-        groups: list[dict[str, Any]] = [
+        groups: list[ParameterGroup] = [
             {"params": [], "lr": rate, "weight_decay": decay}
             for rate, own_decay in zip(rates, (self.weight_decay, session_decay), strict=True)
             for decay in (own_decay, 0.0)

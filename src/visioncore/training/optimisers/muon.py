@@ -10,7 +10,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from visioncore.errors import ConfigError
 from visioncore.model import Twin
-from visioncore.training.optimisers.base import BETAS, BaseOptimiserConfig
+from visioncore.training.optimisers.base import BETAS, BaseOptimiserConfig, ParameterGroup
 
 
 class MuonConfig(BaseOptimiserConfig):
@@ -39,7 +39,7 @@ class KernelMuon(Muon):
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", for the kernels.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+    def __init__(self, groups: list[ParameterGroup], **settings: Any) -> None:
         # PyTorch's refuses all but matrices, and asks only at the door.
         matrices = [{**group, "params": [torch.zeros(1, 1)]} for group in groups]
         super().__init__(matrices, **settings)
@@ -67,7 +67,7 @@ class MuonWithAdamW(Optimizer):
     So clipping, accumulation, schedule and checkpoint need not know that there are two.
     """
 
-    def __init__(self, muon: list[dict[str, Any]], adamw: list[dict[str, Any]]) -> None:
+    def __init__(self, muon: list[ParameterGroup], adamw: list[ParameterGroup]) -> None:
         self._adamw = AdamW(adamw, betas=BETAS)
         # Updates of AdamW's size, so that its learning rate and decay hold for both (Liu et al. 2025).
         self._muon = KernelMuon(muon, adjust_lr_fn="match_rms_adamw")
