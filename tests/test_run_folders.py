@@ -49,3 +49,32 @@ def test_steps_and_seconds_are_those_of_the_last_row_and_not_known_without_one(t
     path.write_text("step,wall_s\nten,1.5\n")
     with pytest.raises(DataError, match=r"metrics\.csv: is no history of a training"):
         folder.training_so_far()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("model: 3\n", "'model'"), ("data: {normalisation: 2}\n", "'data.normalisation'"), ("- 1\n", "mapping")],
+)
+def test_an_experiment_that_is_damaged_is_refused_with_its_file_and_key(
+    text: str, found: str, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.claimed_by() is None
+    folder.experiment.write_text(text)
+    with pytest.raises(ConfigError, match=rf"experiment\.yaml: .*{found}"):
+        folder.claimed_by()
+
+
+def test_an_experiment_of_another_version_is_read_with_all_its_keys(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.experiment.write_text(
+        "data_dir: ..\nmodel: {core: new}\nmood: good\ntraining: {seed: 3, more: [1, x]}\n"
+    )
+    claimed = folder.claimed_by()
+    assert claimed is not None
+    assert claimed.to_json() == {
+        "data_dir": "..",
+        "model": {"core": "new"},
+        "mood": "good",
+        "training": {"seed": 3, "more": [1, "x"]},
+    }

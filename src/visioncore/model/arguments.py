@@ -43,7 +43,7 @@ def checked_video(video: object, spec: DataSpec) -> Shaped[np.ndarray, "time cha
 def raw_pixels(
     frames: Shaped[np.ndarray, "time channels height width"], start: int
 ) -> Shaped[np.ndarray, "time channels height width"]:
-    """A copy of a piece of video (the original may be read-only) as uint8 or float32.
+    """A copy of frames of a video (the original may be read-only) as uint8 or float32.
 
     Raises:
         DataError: a frame is not finite.

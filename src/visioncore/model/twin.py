@@ -379,8 +379,8 @@ def _chunks(
         chunk = torch.from_numpy(pixels).to(device).transpose(0, 1)[None]
         samples = None
         if signals is not None:
-            piece = np.ascontiguousarray(signals[start:stop], dtype=np.float32)
-            samples = torch.from_numpy(piece).to(device)[None]
+            own = np.ascontiguousarray(signals[start:stop], dtype=np.float32)
+            samples = torch.from_numpy(own).to(device)[None]
         yield chunk, samples
 
 

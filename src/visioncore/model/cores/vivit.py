@@ -60,7 +60,7 @@ class ViViTConfig(TubeletConfig, BaseCoreConfig):
     patch_size: tuple[PositiveInt, PositiveInt, PositiveInt]
     """Tubelet: frames, pixels down, pixels across."""
     stride: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """Step between tubelets; the patch size (no overlap) when left out."""
+    """From one tubelet to the next; the patch size (no overlap) when left out."""
     padding: Padding = "none"
     """For sizes that do not tile: `same` pads with grey, `crop` leaves pixels out; `none` refuses them."""
     rectify: bool = False
