@@ -1,4 +1,4 @@
-"""What an inspection finds. Each format has a function from a path to an `Inspection`, or None where it is not its own."""
+"""What an inspection finds. Each format has a function from a path to an `Inspection`; None: it is not its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

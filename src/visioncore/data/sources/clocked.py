@@ -65,7 +65,7 @@ class ClockedSource(RecordingSource):
         return Sampling(channels=channels, height=height, width=width, rate_hz=self.rate_hz)
 
     def fingerprint(self, session_id: str) -> str:
-        """Digest of the settings and the files' content (of large files, of pieces); where they lie is no part of it."""
+        """Digest of the settings and of the files' content (of large files: of pieces), wherever they lie."""
         session = self._by_id[session_id]
         content = [self.settings(session), [file_digest(path) for path in self.files(session)]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
