@@ -4,7 +4,6 @@ Nothing is read before it is asked for, so a session may be larger than memory. 
 last sample taken at or before the start of a bin, never one interpolated with the next.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +13,14 @@ from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 from visioncore.data.align.bins import Bins, make_bins
 from visioncore.data.align.clocked import ClockedSession, Events, Intervals, Shown, Signal
 from visioncore.data.align.plausible_times import require_plausible_spikes
+from visioncore.data.align.sync import ClockMap
 from visioncore.errors import DataError
+from visioncore.recording import Alignment, ClockResiduals, Trial
 from visioncore.recording import Signal as SignalName
-from visioncore.recording import Trial
 
 LONGEST_HOLD_SAMPLES, LONGEST_HOLD_S = 3.0, 0.1
 """A sample of behaviour holds for the longer of these: samples of its own clock, and seconds. Then it is unknown."""
-
-_logger = logging.getLogger(__name__)
+MOST_RESIDUALS = 400
 
 
 def align(session: ClockedSession, rate_hz: float) -> "AlignedRecording":
@@ -64,7 +63,8 @@ class AlignedRecording:
                 f"session '{self.spec.id}': behaviour has {', '.join(names) or 'nothing'}, and its spec names "
                 f"{', '.join(self.spec.behaviour_names) or 'nothing'}"
             )
-        self._counts = self._bins_that_count()
+        self._counts, invalid_s = self._bins_that_count()
+        self.alignment = _what_was_found(session, bins, invalid_s)
 
     @property
     def n_bins(self) -> int:
@@ -188,21 +188,26 @@ class AlignedRecording:
                 f"({self.bins.start_s[0]:.3f} to {self.bins.stop_s[-1]:.3f} s); are both on one clock?"
             )
 
-    def _bins_that_count(self) -> Bool[np.ndarray, " time"]:
-        """Bins of which the picture and the behaviour are known, and that nothing marks as invalid."""
+    def _bins_that_count(self) -> tuple[Bool[np.ndarray, " time"], dict[str, float]]:
+        """Bins of which picture and behaviour are known and that nothing marks as invalid; and why how much is not."""
         start_s, stop_s = self.bins.start_s, self.bins.stop_s
-        counts = self.session.frames.picture[self.bins.first_frame] >= 0
+        wrong = {
+            f"{self.session.frames.where}: no picture": self.session.frames.picture[self.bins.first_frame] < 0
+        }
         for intervals in self.session.invalid:
-            counts &= intervals.overlap(start_s, stop_s) <= 0
+            marked = intervals.overlap(start_s, stop_s) > 0
+            wrong[intervals.where] = wrong.get(intervals.where, False) | marked
         for signal, held in zip(self.session.behaviour, self._held, strict=True):
-            counts &= held >= 0
-            counts &= ~_unknown_rows(signal, held)
+            wrong[f"{signal.where}: unknown"] = (held < 0) | _unknown_rows(signal, held)
+        counts = ~np.any(list(wrong.values()), axis=0)
+        invalid_s = {why: float((stop_s - start_s)[bins].sum()) for why, bins in wrong.items() if bins.any()}
         if not counts.any():
+            told = "; ".join(f"{why} in {seconds:.3g} s" for why, seconds in invalid_s.items())
             raise DataError(
                 f"session '{self.spec.id}': no bin is left in which picture and behaviour are known and nothing is "
-                "marked as invalid; leave out the signal that is unknown everywhere"
+                f"marked as invalid ({told} of {(stop_s - start_s).sum():.3g} s); leave out the signal that is unknown"
             )
-        return counts
+        return counts, invalid_s
 
 
 class _OnBins:
@@ -224,6 +229,34 @@ class _OnBins:
         for row in np.flatnonzero(last - first > 1):
             read[row] = np.asarray(self.signal.values[first[row] : last[row]], np.float64).mean(axis=0)
         return read
+
+
+def _what_was_found(session: ClockedSession, bins: Bins, invalid_s: dict[str, float]) -> Alignment:
+    length_s = bins.stop_s - bins.start_s
+    in_trials = np.concatenate([np.arange(trial.start, trial.stop) for trial in session.shown])
+    n_bins_of_frame = np.bincount(bins.first_frame, minlength=len(session.frames.times_s))
+    seen = np.zeros(len(n_bins_of_frame) + 1, np.int64)
+    np.add.at(seen, bins.first_frame, 1)
+    np.add.at(seen, bins.stop_frame, -1)
+    usual = max(int(np.median(n_bins_of_frame[in_trials])), 1)
+    return Alignment(
+        n_frames=len(in_trials),
+        n_bins=len(bins),
+        bin_hz=float(1 / np.median(length_s)),
+        held_frames=int((n_bins_of_frame[in_trials] > usual).sum()),
+        unseen_frames=int((np.cumsum(seen[:-1])[in_trials] == 0).sum()),
+        breaks=len(bins.stretches) - len({stretch.trial for stretch in bins.stretches}),
+        invalid_s=invalid_s,
+        clocks={name: _thinned(clock) for name, clock in session.clocks.items()},
+    )
+
+
+def _thinned(clock: ClockMap) -> ClockResiduals:
+    shown = np.unique(np.linspace(0, len(clock.from_s) - 1, MOST_RESIDUALS).astype(int))
+    return ClockResiduals(
+        times_s=tuple(clock.to_s[shown].tolist()),
+        residuals_ms=tuple((1e3 * clock.residuals_s[shown]).tolist()),
+    )
 
 
 def _trial(shown: Shown, start: int, stop: int, from_frame: int, whole: bool) -> Trial:
