@@ -1,6 +1,7 @@
 """The command that runs a suite."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,25 @@ from typing import Annotated
 
 import typer
 
-from visioncore.cli.app import app, print_rich
+from visioncore.cli.app import app, finite, print_rich
 from visioncore.errors import ConfigError, TrainingError
 
 
 @app.command()
 def benchmark(
-    suite: Annotated[Path, typer.Argument(help="Suite YAML, as in experiments/benchmarks.")],
     out: Annotated[
         Path, typer.Option("--out", help="Where runs and pages go; the same command goes on there.")
     ],
+    suite: Annotated[Path | None, typer.Argument(help="Suite YAML, as in experiments/benchmarks.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Instead of SUITE: ViViT and its rivals, as `suggest` has them for this data YAML."
+        ),
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="With --data: how long each trains.", min=0.1, callback=finite)
+    ] = 8.0,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Train this model of the suite alone; may be repeated.")
     ] = None,
@@ -29,11 +39,14 @@ def benchmark(
     """Train the models of a suite under one budget, score them on test, and compare them."""
     from visioncore.benchmark import Benchmark, display, last_words, planned_runs, read_suite
 
-    config = read_suite(suite)
+    if suite is not None and data is not None:
+        raise ConfigError("give a suite YAML or --data, not both")
+    path = suite if suite is not None else _suggested_suite(data, minutes, out)
+    config = read_suite(path)
     for name in only or ():
         if name not in config.models:
             raise ConfigError(f"--only {name}: expected a model of the suite: {', '.join(config.models)}")
-    planned = planned_runs(config, suite.parent, out, _seeds(seeds))
+    planned = planned_runs(config, path.parent, out, _seeds(seeds))
     work = Benchmark(planned, config.reference_model)
     chosen = [run for run in planned if not only or run.entry in only]
     if list_only:
@@ -49,6 +62,45 @@ def benchmark(
         raise TrainingError(
             f"{len(failed)} of {len(chosen)} runs failed; the same command tries them again\n{reasons}"
         )
+
+
+def _suggested_suite(data: Path | None, minutes: float, out: Path) -> Path:
+    """A suite of what `suggest` has for these data, kept in `out`; the one that is there goes on."""
+    from visioncore.data import load_data_config, prepare
+    from visioncore.data.inspection.written import as_yaml
+    from visioncore.files import write_text
+    from visioncore.training.suggestion import CORES, suggest
+
+    if data is None:
+        raise ConfigError("give a suite YAML, or --data for the models as suggested for these data")
+    folder = out / "suggested"
+    suite = folder / "suite.yaml"
+    content = {
+        "data": {data.stem: os.path.relpath(data, folder)},
+        "models": {core: {"model": f"{core}.yaml", "training": f"{core}_training.yaml"} for core in CORES},
+        "seeds": [0],
+        "minutes_per_run": minutes,
+        "reference": "vivit",
+    }
+    text = as_yaml(content, {}, f"ViViT and its rivals, as suggested for {data.name}.")
+    if suite.exists():
+        if suite.read_text(encoding="utf-8") != text:
+            raise ConfigError(f"{suite}: is of other data or minutes; give another --out, or remove {out}")
+        return suite
+    config = load_data_config(data)
+    store = prepare(config, data.parent)
+    window_s = None
+    for core in CORES:
+        found = suggest(store, config, data.parent, minutes, core, rehearse=False, window_s=window_s)
+        window_s = found.window_s
+        heading = f"Suggested for {data.name} by `visioncore benchmark`."
+        write_text(folder / f"{core}.yaml", as_yaml(found.model.content, found.model.comments, heading))
+        write_text(
+            folder / f"{core}_training.yaml",
+            as_yaml(found.training.content, found.training.comments, heading),
+        )
+    write_text(suite, text)
+    return suite
 
 
 def _seeds(text: str | None) -> list[int] | None:

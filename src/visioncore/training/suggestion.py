@@ -60,25 +60,39 @@ class Suggestion:
     training: Suggested
     notes: tuple[str, ...]
 
+    @property
+    def window_s(self) -> float:
+        """Of the linear path."""
+        return float(self.model.content["linear"]["params"]["window_s"])
+
 
 def suggest(
-    store: RecordingStore, data: DataConfig, data_dir: Path, minutes: float, core: CoreName = "vivit"
+    store: RecordingStore,
+    data: DataConfig,
+    data_dir: Path,
+    minutes: float,
+    core: CoreName = "vivit",
+    *,
+    rehearse: bool = True,
+    window_s: float | None = None,
 ) -> Suggestion:
     """A model and a training for a prepared recording.
 
     Args:
         minutes: how long training may take.
+        rehearse: whether to train for some seconds, to say how far the minutes go.
+        window_s: of the linear path, where it was found before.
 
     Raises:
         ConfigError: the recording has no time, or its frames are too small for tubelets.
     """
     facts = Facts.of(store)
     training = training_for(facts, minutes, core)
-    model = _with_window(store, model_for(facts, core), facts)
+    model = _with_window(store, model_for(facts, core), facts, window_s)
     notes = [
         f"{facts.train_minutes:.3g} minutes to train on, {facts.n_units} units in {facts.n_sessions} sessions"
     ]
-    if core != "ln":
+    if rehearse and core != "ln":
         raw = {"model": dict(model.content), "data": dump_config(data), "training": dict(training.content)}
         experiment = Experiment(raw, "the suggestion", data_dir)
         told, comment = _expected(experiment, store, minutes)
@@ -267,16 +281,19 @@ def _core(facts: Facts, core: CoreName, window_s: float | None) -> tuple[dict[st
     return {"type": core, "params": {"stem": stem, "stages": stages}}, told
 
 
-def _with_window(store: RecordingStore, suggested: Suggested, facts: Facts) -> Suggested:
+def _with_window(
+    store: RecordingStore, suggested: Suggested, facts: Facts, window_s: float | None
+) -> Suggested:
     """With the linear path's window as a number, and tubelets as long as slow units ask for."""
     config = build_config(TwinConfig, suggested.content, "the suggested model")
     linear = config.linear
     if not isinstance(linear, LowRankLinearConfig) or linear.window_s != "auto":
         return suggested
-    found = with_window_from_data(config, store, InitialiseConfig()).linear
-    assert isinstance(found, LowRankLinearConfig)
-    window_s = found.window_s
-    assert not isinstance(window_s, str)
+    if window_s is None:
+        found = with_window_from_data(config, store, InitialiseConfig()).linear
+        assert isinstance(found, LowRankLinearConfig)
+        assert not isinstance(found.window_s, str)
+        window_s = found.window_s
     content = dict(suggested.content)
     content["linear"] = {**content["linear"], "params": {**content["linear"]["params"], "window_s": window_s}}
     told = "found from these data: longer ones predict held-out responses no better"
