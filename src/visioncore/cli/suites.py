@@ -54,8 +54,8 @@ def benchmark(
         return
     with _ended_as_if_interrupted(), display.bars(work, chosen) as watch:
         failed = work.execute(chosen, watch)
-    for data in dict.fromkeys(run.data for run in planned):
-        if (page := out / data / "comparison.html").exists():
+    for recording in dict.fromkeys(run.data for run in planned):
+        if (page := out / recording / "comparison.html").exists():
             typer.echo(str(page))
     if failed:
         reasons = "\n".join(f"  {run.name}: {last_words(run)} (all of it: {run.log})" for run in failed)
