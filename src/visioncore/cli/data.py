@@ -1,5 +1,6 @@
-"""Commands about recordings: inspect, suggest, prepare."""
+"""Commands about recordings: download, inspect, suggest, prepare."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,6 +117,40 @@ def suggest(
     typer.echo(
         f"visioncore train --model {out / 'model.yaml'} --data {data} --training {out / 'training.yaml'} --out RUN"
     )
+
+
+@app.command()
+def download(
+    what: Annotated[str, typer.Argument(help="sensorium2023, sensorium2023/MOUSE or dandi:ID/PATH.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that it goes to.")] = Path("recordings"),
+    yes: Annotated[bool, typer.Option("--yes", help="The licence is accepted.")] = False,
+) -> None:
+    """Fetch a public recording: its licence first, then the file, with a checksum; goes on where it was interrupted."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from visioncore.data.download import download as fetch
+    from visioncore.data.download import remotes
+
+    files = remotes(what)
+    for licence in dict.fromkeys(file.licence for file in files):
+        typer.echo(f"licence: {licence}", err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("say with --yes that you accept the licence; nothing was downloaded")
+        typer.confirm(
+            f"Download {len(files)} file{'s' if len(files) > 1 else ''} to {out}?", abort=True, err=True
+        )
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    for file in files:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(file.name, total=None)
+
+            def show(n: int, of: int | None, task: TaskID = task, bar: Progress = bar) -> None:
+                bar.update(task, completed=n, total=of)
+
+            path = fetch(file, out, show)
+        typer.echo(str(path))
 
 
 def _quality(store: "RecordingStore", page: Path, out: Path | None) -> None:
