@@ -34,7 +34,7 @@ class Alignment(Config):
     n_frames: NonNegativeInt
     n_bins: NonNegativeInt
     bin_hz: float
-    """How many bins a second truly has, in the median."""
+    """How many bins a second truly has, in the mean."""
     held_frames: NonNegativeInt
     """Frames of a film that stayed longer than usual: after each, one or more were dropped."""
     unseen_frames: NonNegativeInt

@@ -227,7 +227,7 @@ def _joined(bins: _Cut, together: int) -> _Cut:
 def _say_what_the_rate_is(
     start_s: Float64[np.ndarray, " time"], stop_s: Float64[np.ndarray, " time"], rate_hz: float, where: str
 ) -> None:
-    true_hz = float(1 / np.median(stop_s - start_s))
+    true_hz = float(1 / np.mean(stop_s - start_s))
     if abs(true_hz / rate_hz - 1) > 0.02:
         raise DataError(
             f"{where}: frames come at a rate that gives {true_hz:.6g} bins per second, and sampling_rate_hz is "

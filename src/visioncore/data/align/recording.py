@@ -242,7 +242,7 @@ def _what_was_found(session: ClockedSession, bins: Bins, invalid_s: dict[str, fl
     return Alignment(
         n_frames=len(in_trials),
         n_bins=len(bins),
-        bin_hz=float(1 / np.median(length_s)),
+        bin_hz=float(1 / np.mean(length_s)),
         held_frames=int((n_bins_of_frame[in_trials] > usual).sum()),
         unseen_frames=int((np.cumsum(seen[:-1])[in_trials] == 0).sum()),
         breaks=len(bins.stretches) - len({stretch.trial for stretch in bins.stretches}),
