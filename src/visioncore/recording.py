@@ -11,12 +11,40 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
+from pydantic import Field, NonNegativeInt
 
+from visioncore.config import Config
 from visioncore.spec import Columns, Sampling, SessionSpec
 
 Split = Literal["train", "validation", "test"]
 Signal = Literal["video", "responses", "valid", "behaviour", "rates"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
+
+
+class ClockResiduals(Config):
+    """How far pulses that two clocks share are from one straight line between these clocks; at most some hundreds."""
+
+    times_s: tuple[float, ...]
+    residuals_ms: tuple[float, ...]
+
+
+class Alignment(Config):
+    """What was found when the signals of a session, each with a clock of its own, were brought to bins."""
+
+    n_frames: NonNegativeInt
+    n_bins: NonNegativeInt
+    bin_hz: float
+    """How many bins a second truly has, in the mean."""
+    held_frames: NonNegativeInt
+    """Frames of a film that stayed longer than usual: after each, one or more were dropped."""
+    unseen_frames: NonNegativeInt
+    """Frames that went by too quickly to have a bin."""
+    breaks: NonNegativeInt
+    """Places where a trial was cut, since no frame followed for a while."""
+    invalid_s: dict[str, float] = Field(default_factory=dict)
+    """How long bins do not count, by the reason; a bin may have several."""
+    clocks: dict[str, ClockResiduals] = Field(default_factory=dict)
+    """By the name of the clock that was mapped."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +84,11 @@ class SessionRecording(Protocol):
     @property
     def n_bins(self) -> int:
         """Length of the session in bins."""
+        ...
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """What was found on the way to bins; None where the format has bins already."""
         ...
 
     @property
@@ -133,6 +166,7 @@ class ArrayRecording:
     unit_truth: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     trial_columns: Columns = field(default_factory=dict)
     missing: tuple[float, ...] | None = None
+    alignment: Alignment | None = None
 
     @property
     def n_bins(self) -> int:

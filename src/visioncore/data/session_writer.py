@@ -49,6 +49,7 @@ def write_session(
         trials=recording.trials,
         trial_columns=recording.trial_columns,
         unit_truth=columns(recording.unit_truth),
+        alignment=recording.alignment,
         arrays=writer.manifests,
         group_sha256=file_sha256(folder / GROUP_NAME),
     )

@@ -15,7 +15,7 @@ from visioncore.config import Config
 from visioncore.data.manifest import read_manifest
 from visioncore.data.stored_array import ArrayManifest, StoredArray, require_sha256
 from visioncore.errors import DataError
-from visioncore.recording import Trial
+from visioncore.recording import Alignment, Trial
 from visioncore.spec import Columns, Sampling, SessionSpec
 
 MANIFEST_NAME = "session.json"
@@ -33,6 +33,7 @@ class SessionManifest(Config):
     trials: tuple[Trial, ...]
     trial_columns: Columns = Field(default_factory=dict)
     unit_truth: Columns = Field(default_factory=dict)
+    alignment: Alignment | None = None
     arrays: dict[str, ArrayManifest]
     group_sha256: str
 

@@ -18,7 +18,7 @@ from visioncore.data.splits import Block, spread_share
 from visioncore.data.trace_statistics import TraceStatistics, trace_statistics
 from visioncore.data.train_statistics import Fitted, fit_constants, train_response
 from visioncore.errors import DataError
-from visioncore.recording import Split, Trial
+from visioncore.recording import Alignment, Split, Trial
 from visioncore.spec import Columns
 
 SESSIONS_FOLDER = "sessions"
@@ -48,6 +48,8 @@ class SessionStore:
         self.trials: tuple[Trial, ...] = signals.manifest.trials
         self.trial_columns: Columns = signals.manifest.trial_columns
         """What is known of each trial, one value per trial."""
+        self.alignment: Alignment | None = signals.manifest.alignment
+        """What was found on the way to bins, where signals had clocks of their own."""
         self.train_mean: Float64[np.ndarray, " units"] = np.array(plan.train_mean, np.float64)
         """Mean response per valid training bin after burn-in; of counts, at least half a spike in total."""
         silent = set(plan.silent_units)

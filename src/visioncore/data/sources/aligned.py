@@ -98,6 +98,10 @@ class ArraysSession:
         """Which signals there are."""
         return ("video", "valid", *(signal for signal in self._keys if signal != "video"))
 
+    @property
+    def alignment(self) -> None:
+        """Bins are the format's own."""
+
     def read(self, signal: Signal, start: int, stop: int) -> Shaped[np.ndarray, "time ..."]:
         """Bins [start, stop) of a signal; missing samples of video and behaviour are NaN."""
         if signal == "valid":

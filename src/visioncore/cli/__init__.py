@@ -1,0 +1,27 @@
+"""The command line: a file per group of commands.
+
+Printing happens here and nowhere else; heavy imports happen inside the commands.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import typer
+
+from visioncore.cli import data, models, scores, suites
+from visioncore.cli.app import app
+from visioncore.errors import VisionCoreError
+
+__all__ = ["app", "data", "main", "models", "scores", "suites"]
+
+
+def main() -> Any:
+    """Entry point: our errors, and files that cannot be read or written, are one clear message and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("visioncore").setLevel(logging.INFO)
+    try:
+        app()
+    except (VisionCoreError, OSError) as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""`python -m visioncore.cli`."""
+
+from visioncore.cli import main
+
+main()

@@ -1,0 +1,44 @@
+"""The command line itself, and what its commands share."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from visioncore.data import RecordingStore
+
+app = typer.Typer(
+    help="Digital twins of visual neurons: train, score honestly, look inside.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def finite(value: float | None) -> float | None:
+    """A check of options: `nan` and `inf` are floats, but neither is a length of time."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def store_of(run: Path, data: Path | None) -> "RecordingStore":
+    """The data that a run was trained on, or those that the user names."""
+    from visioncore.data import load_data_config
+    from visioncore.data import prepare as prepare_store
+    from visioncore.run_folder import RunFolder
+    from visioncore.training.experiment import recorded_data
+
+    if data is not None:
+        return prepare_store(load_data_config(data), data.parent)
+    return prepare_store(*recorded_data(RunFolder.of(run).path))
+
+
+def print_rich(what: "RenderableType") -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(what)

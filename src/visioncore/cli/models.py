@@ -1,0 +1,111 @@
+"""Commands that make twins: describe, train, recipes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visioncore.cli.app import app, finite
+
+
+@app.command()
+def describe(
+    model: Annotated[Path, typer.Argument(help="Model YAML.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data YAML; the guide's sizes when left out.")
+    ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option("--training", help="Training YAML, for the memory; clips as long as --clip-frames."),
+    ] = None,
+    clip_frames: Annotated[int, typer.Option(help="Frames of the clip that is walked through.", min=1)] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the shape after each stage, parameters, cost and memory of training, time span and staleness of a model."""
+    from rich.console import Console
+
+    from visioncore import tables
+    from visioncore.config import load_config
+    from visioncore.data import load_data_config
+    from visioncore.data import prepare as prepare_store
+    from visioncore.describe import describe as describe_model
+    from visioncore.describe import guide_spec, memory_of
+    from visioncore.model import TwinConfig
+    from visioncore.training.experiment import TrainingConfig
+
+    config = load_config(TwinConfig, model)
+    store = prepare_store(load_data_config(data), data.parent) if data else None
+    spec = guide_spec(config) if store is None else store.spec
+    found = describe_model(config, spec, clip_frames)
+    recipe = load_config(TrainingConfig, training) if training else TrainingConfig()
+    recipe = recipe.model_copy(update={"clip_frames": clip_frames})
+    memory = memory_of(config, spec, recipe, 0 if store is None else store.cached_bytes)
+    if as_json:
+        typer.echo(json.dumps({**found.to_json(), "memory": memory.to_json()}, indent=2))
+        return
+    console = Console(highlight=False)
+    table = tables.table("stage", "shape", "parameters")
+    table.columns[2].justify = "right"
+    for stage in found.stages:
+        table.add_row(stage.stage, stage.shape, f"{stage.parameters:,}" if stage.parameters else "")
+    table.add_row("total", "", f"{found.parameters:,}")
+    console.print(table)
+    console.print(
+        f"training cost: {found.training_flops_per_clip / 1e9:,.1f} GFLOP per clip of {found.clip_frames} frames "
+        "(counted, forward and backward)"
+    )
+    console.print(f"memory of training, {recipe.batch_size} clips at a time: {memory}")
+    console.print(f"staleness: predictions rest on video up to {found.staleness_ms:.1f} ms old")
+    for note in found.notes:
+        console.print(note)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/yellow] {warning}")
+
+
+@app.command()
+def train(
+    model: Annotated[Path, typer.Option("--model", help="Model YAML, as in experiments/model_configs.")],
+    data: Annotated[Path, typer.Option("--data", help="Data YAML, as in experiments/data_configs.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes it.")],
+    training: Annotated[Path | None, typer.Option("--training", help="Training YAML.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.batch_size=8.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--max-minutes",
+            help="Find the pace in a short rehearsal, then train for as long as this.",
+            min=0.1,
+            callback=finite,
+        ),
+    ] = None,
+) -> None:
+    """Train a twin, or resume the run in --out."""
+    from visioncore.training.experiment import read_experiment
+    from visioncore.training.run import train as run
+
+    overrides = [*(override or []), *([f"training.machine.precision={precision}"] if precision else [])]
+    experiment = read_experiment(model, data, training, overrides)
+    twin = run(experiment, out, max_minutes)
+    typer.echo(f"best twin: {twin}")
+
+
+@app.command()
+def recipes(
+    copy: Annotated[
+        Path | None, typer.Option("--copy", help="Copy all of them into this folder, to change them there.")
+    ] = None,
+) -> None:
+    """List the shipped YAMLs of models, data, training and benchmarks, or copy them."""
+    from visioncore.recipes import copy_recipes, recipes
+
+    if copy is not None:
+        typer.echo(f"{len(copy_recipes(copy))} files copied to {copy}")
+        return
+    for kind, files in recipes().items():
+        typer.echo(f"{files[0].parent if files else kind}:")
+        for file in files:
+            typer.echo(f"  {file.name}")

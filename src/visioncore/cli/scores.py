@@ -1,0 +1,136 @@
+"""Commands about what a twin is worth: evaluate, audit, report, compare."""
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from visioncore.cli.app import app, finite, print_rich, store_of
+from visioncore.errors import ConfigError
+
+RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]
+DataOfTwin = Annotated[
+    Path | None, typer.Option("--data", help="Data YAML; what the run was trained on when left out.")
+]
+
+
+@app.command()
+def evaluate(
+    run: RunOrTwin,
+    data: DataOfTwin = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    bin_ms: Annotated[
+        float | None,
+        typer.Option(help="Score coarser bins: counts summed, traces averaged.", callback=finite),
+    ] = None,
+    behaviour: Annotated[str, typer.Option(help="recorded, or mean: the training data's mean.")] = "recorded",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
+    ] = None,
+) -> None:
+    """Score a twin on data it never saw, and print the scores."""
+    from visioncore import tables
+    from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import count_evaluation, require_scale_of
+    from visioncore.evaluation import evaluate as score
+
+    for name, value, allowed in (
+        ("split", split, ("train", "validation", "test")),
+        ("behaviour", behaviour, ("recorded", "mean")),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(allowed)}")
+    twin, store = load_twin(run), store_of(run, data)
+    if data is not None:
+        require_scale_of(twin, store)
+    result = score(
+        twin,
+        store,
+        split=cast(Any, split),
+        bin_ms=bin_ms,
+        behaviour=cast(Any, behaviour),
+    )
+    counted = count_evaluation(run, result.settings, "evaluate") if split == "test" else None
+    if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
+        result.write_to(run)
+    if json_file:
+        result.write_json(json_file)
+    if table:
+        result.write_table(table)
+    print_rich(tables.scores(result))
+    if counted is not None:
+        typer.echo(str(counted))
+
+
+@app.command()
+def audit(
+    run: RunOrTwin,
+    data: DataOfTwin = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings here.")] = None,
+) -> None:
+    """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
+    from visioncore import tables
+    from visioncore.audit import audit_of
+    from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import require_scale_of
+
+    twin, store = load_twin(run), store_of(run, data)
+    if data is not None:
+        require_scale_of(twin, store)
+    result = audit_of(run, twin, store, keep=data is None)
+    if json_file:
+        result.write_json(json_file)
+    print_rich(tables.audit(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    with_audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Run the audit first, where RUN holds none of this twin."),
+    ] = True,
+) -> None:
+    """Write RUN/report.html: one page, to open in any browser, that needs no network."""
+    from visioncore.audit import audit_of, load_audit
+    from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import evaluation_of
+    from visioncore.report import write_report
+    from visioncore.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    folder.require()
+    twin, store = load_twin(run), store_of(run, None)
+    result = evaluation_of(run, twin, store, with_sums=False)
+    audited = load_audit(folder.audit, twin, store)
+    if audited is None and with_audit:
+        audited = audit_of(run, twin, store, keep=True)
+    typer.echo(str(write_report(twin, store, result, run)))
+    if audited is not None and not audited.passed:
+        typer.secho("warning: the audit found reasons not to believe the score", fg="yellow", err=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run folders, or NAME=RUN; runs of one name are its seeds."),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Write page, tables and figures here.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The model that the others are held against; the first when left out.")
+    ] = None,
+) -> None:
+    """Hold models against each other on the same units and bins, with paired intervals."""
+    from visioncore import tables
+    from visioncore.comparison import compare as compare_runs
+    from visioncore.comparison import named_run, read_run
+    from visioncore.report import write_comparison
+
+    comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
+    print_rich(tables.comparison(comparison))
+    if out is not None:
+        typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
