@@ -23,7 +23,20 @@ EXPERIMENTS = ROOT / "experiments"
 MODEL = EXPERIMENTS / "model_configs" / "vivit_tiny.yaml"
 DATA = EXPERIMENTS / "data_configs" / "simulated.yaml"
 TRAIN_SCRIPT = EXPERIMENTS / "train_vivit.sh"
-COMMANDS = {"prepare", "describe", "train", "evaluate", "audit", "report", "compare", "benchmark", "recipes"}
+COMMANDS = {
+    "audit",
+    "benchmark",
+    "compare",
+    "describe",
+    "download",
+    "evaluate",
+    "inspect",
+    "prepare",
+    "recipes",
+    "report",
+    "suggest",
+    "train",
+}
 
 TINY_DATA: dict[str, Any] = {
     "type": "simulated",
