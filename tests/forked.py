@@ -75,7 +75,7 @@ def command_line(folder: Path, arguments: tuple[str, ...]) -> None:
     os.chdir(folder)
     os.environ["COLUMNS"] = "200"
     sys.argv = ["visioncore", *arguments]
-    commands.subprocess = _FORKED  # type: ignore[assignment]
+    vars(commands)["subprocess"] = _FORKED
     cli.main()
 
 
