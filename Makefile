@@ -32,19 +32,25 @@ benchmark: install
 recipe: install
 	$(BIN)/visioncore benchmark experiments/benchmarks/recipe.yaml --out runs/benchmark/recipe
 
-# Everything CI checks.
-test: install lint
-	$(BIN)/pytest -n auto --dist loadfile
+# Everything CI checks. Types are checked beside the tests, and told after them; either fails the command.
+test: install layout
+	@$(call beside_types,$(BIN)/pytest $(WORKERS))
 
 # The same without the slow tests.
-check: install lint
-	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
+check: install layout
+	@$(call beside_types,$(BIN)/pytest $(WORKERS) -m "not slow")
 
-.PHONY: lint
-lint: install
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+beside_types = told=$$(mktemp); $(BIN)/mypy >$$told 2>&1 & types=$$!; $(1); tests=$$?; \
+	wait $$types; types=$$?; cat $$told; rm $$told; test $$tests -eq 0 && test $$types -eq 0
+
+.PHONY: lint layout
+lint: layout
+	$(BIN)/mypy
+
+layout: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: install

@@ -1,19 +1,25 @@
 """Prepared recordings that the tests of audits plant their faults in."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from audited import RATE_HZ, Arrays, Build, noise_recording
-from visioncore.data import RecordingStore, build_data_config, prepare
+if TYPE_CHECKING:
+    from audited import Arrays, Build
+    from visioncore.data import RecordingStore
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+def build(tmp_path_factory: pytest.TempPathFactory) -> "Build":
     """Prepares the recording after `change` was made to its arrays."""
+    from audited import RATE_HZ, noise_recording
+    from visioncore.data import build_data_config, prepare
 
-    def prepared(change: Callable[[Arrays], None] = lambda arrays: None, sessions: int = 1) -> RecordingStore:
+    def prepared(
+        change: "Callable[[Arrays], None]" = lambda arrays: None, sessions: int = 1
+    ) -> "RecordingStore":
         folder = tmp_path_factory.mktemp("audited")
         arrays = noise_recording()
         change(arrays)
@@ -37,5 +43,5 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="module")
-def clean(build: Build) -> RecordingStore:
+def clean(build: "Build") -> "RecordingStore":
     return build()

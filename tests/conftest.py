@@ -1,9 +1,10 @@
 """A tiny recording as arrays, the raw material of most tests."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Tensors here are tiny: threads only wait for each other. Before torch is imported, and for every child process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,12 +30,22 @@ install_import_hook(
     "beartype.beartype",
 )
 
-from visioncore.data import DataConfig, RecordingStore, build_data_config, prepare
+# The process that only hands tests to workers imports this file too: what is slow to import is imported where used.
+if TYPE_CHECKING:
+    from visioncore.data import DataConfig, RecordingStore
 
 pytest_plugins = ["audit_fixtures"]
 Arrays = dict[str, Any]
 N_BINS = 2400
 RATE_HZ = 60.0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, then those with many: no worker is left alone with a long one in the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-slow[item.path], -tests[item.path]))
 
 
 def tiny_arrays(seed: int = 0, n_bins: int = N_BINS, n_units: int = 3) -> Arrays:
@@ -80,12 +91,13 @@ def tiny_data_yaml(*sessions: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def one_session(tmp_path: Path) -> Callable[..., tuple[DataConfig, Path]]:
+def one_session(tmp_path: Path) -> "Callable[..., tuple[DataConfig, Path]]":
     """Writes `tiny_arrays` with changes to a file and gives the config over it, ready for `prepare`."""
+    from visioncore.data import build_data_config
 
     def write(
         arrays: Arrays | None = None, session: dict[str, Any] | None = None, **changes: Any
-    ) -> tuple[DataConfig, Path]:
+    ) -> "tuple[DataConfig, Path]":
         np.savez(tmp_path / "one.npz", **(tiny_arrays() | (arrays or {})))
         raw = tiny_data_yaml(tiny_session(**({"id": "one", "path": "one.npz"} | (session or {}))), **changes)
         return build_data_config(raw, "test.yaml"), tmp_path
@@ -94,8 +106,10 @@ def one_session(tmp_path: Path) -> Callable[..., tuple[DataConfig, Path]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataConfig, Path]:
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> "tuple[DataConfig, Path]":
     """Three sessions of two subjects with 3, 3 and 2 units, the last one half as long."""
+    from visioncore.data import build_data_config
+
     folder = tmp_path_factory.mktemp("recording")
     np.savez(folder / "a.npz", **tiny_arrays(seed=1))
     np.savez(folder / "b.npz", **tiny_arrays(seed=2))
@@ -109,6 +123,8 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataConfig, P
 
 
 @pytest.fixture(scope="session")
-def tiny_store(tiny_config: tuple[DataConfig, Path]) -> RecordingStore:
+def tiny_store(tiny_config: "tuple[DataConfig, Path]") -> "RecordingStore":
     """The prepared recording of `tiny_config`; read-only, shared by all tests."""
+    from visioncore.data import prepare
+
     return prepare(*tiny_config)

@@ -7,35 +7,123 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 _PRELOADED = ["lightning", "torch.utils.tensorboard", "visioncore", "visioncore.training.run"]
 
 
-def run_in_new_process(target: Callable[..., None], *arguments: Any, log: Path) -> int:
-    """Call `target`, which must be a function of a module; the exit code, and what it printed in `log`."""
+def start_process(target: Callable[..., None], *arguments: Any, out: Path, err: Path) -> BaseProcess:
+    """Call `target`, which must be a function of a module; what it prints is appended to `out` and `err`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_logged, args=(target, arguments, log))
+    process = context.Process(target=_logged, args=(target, arguments, out, err))
     process.start()
-    process.join()
+    return process
+
+
+def end_process(process: BaseProcess) -> None:
+    """With SIGKILL, and with all that it started and left behind."""
     with contextlib.suppress(ProcessLookupError):
-        # What it started, and left behind where it was killed.
         os.killpg(process.pid or 0, signal.SIGKILL)
+    process.join()
+
+
+def run_in_new_process(
+    target: Callable[..., None], *arguments: Any, log: Path, err: Path | None = None
+) -> int:
+    """Call `target`, which must be a function of a module; the exit code, and what it printed in `log`."""
+    process = start_process(target, *arguments, out=log, err=err or log)
+    process.join()
+    end_process(process)
     assert process.exitcode is not None
     return process.exitcode
 
 
-def _logged(target: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> None:
+def _logged(target: Callable[..., None], arguments: tuple[Any, ...], out: Path, err: Path) -> None:
     os.setpgrp()
-    with log.open("a", encoding="utf-8") as file:
-        for stream in (1, 2):
+    for stream, path in ((1, out), (2, err)):
+        with path.open("a", encoding="utf-8") as file:
             os.dup2(file.fileno(), stream)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     target(*arguments)
+
+
+# --- The command line ---------------------------------------------------------------------------------------------
+
+
+def visioncore_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `visioncore` with these arguments says and returns in `folder`."""
+    printed = [folder / f"{name}.printed" for name in ("out", "err")]
+    for path in printed:
+        path.unlink(missing_ok=True)
+    code = run_in_new_process(command_line, folder, arguments, log=printed[0], err=printed[1])
+    out, err = (path.read_text(encoding="utf-8") for path in printed)
+    return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+def command_line(folder: Path, arguments: tuple[str, ...]) -> None:
+    """`visioncore` with these arguments, in `folder`; what a benchmark starts is forked as well."""
+    from visioncore import cli
+    from visioncore.benchmark import commands
+
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "200"
+    sys.argv = ["visioncore", *arguments]
+    vars(commands)["subprocess"] = _FORKED
+    cli.main()
+
+
+class _ForkedCommand:
+    """In place of `subprocess.Popen`, for the commands that a benchmark starts."""
+
+    def __init__(self, command: list[str], stdin: int, stdout: IO[bytes], stderr: int) -> None:
+        assert command[:3] == [sys.executable, "-m", "visioncore.cli"]
+        assert (stdin, stderr) == (subprocess.DEVNULL, subprocess.STDOUT)
+        self._process = multiprocessing.get_context("fork").Process(target=_into, args=(stdout, command[3:]))
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("visioncore", timeout or 0.0)
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+_FORKED = SimpleNamespace(
+    Popen=_ForkedCommand,
+    DEVNULL=subprocess.DEVNULL,
+    STDOUT=subprocess.STDOUT,
+    TimeoutExpired=subprocess.TimeoutExpired,
+)
+
+
+def _into(log: IO[bytes], arguments: list[str]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for stream in (1, 2):
+        os.dup2(log.fileno(), stream)
+    command_line(Path.cwd(), tuple(arguments))
+
+
+# --- What tests call ----------------------------------------------------------------------------------------------
 
 
 def predict_from_file(folder: Path) -> None:
@@ -63,3 +151,24 @@ def weighed_training(model: Path, data: Path, folder: Path, overrides: tuple[str
 
     train(read_experiment(model, data, None, overrides), folder / "run")
     (folder / "peak.json").write_text(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+
+def training_of_a_rank(
+    folder: Path, out: Path, drawn: Path, overrides: list[str], variables: dict[str, str]
+) -> None:
+    """Train in the environment that a launcher gives, and write down which batches this process draws."""
+    from visioncore.data import ClipDataset
+    from visioncore.training.experiment import read_experiment
+    from visioncore.training.run import train
+
+    os.environ.update(variables)
+    draw = ClipDataset.__getitem__
+
+    def noted(self: ClipDataset, index: int) -> Any:
+        with drawn.open("a") as file:
+            file.write(f"{index}\n")
+        return draw(self, index)
+
+    ClipDataset.__getitem__ = noted  # type: ignore[method-assign]
+    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
+    train(read_experiment(*files, overrides), out)

@@ -3,10 +3,6 @@
 import csv
 import fcntl
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forked import command_line, end_process, start_process, visioncore_command
 from visioncore.benchmark import Benchmark, PlannedRun, SuiteConfig, planned_runs, read_suite
+from visioncore.benchmark.commands import command
 from visioncore.config import build_config, dump_config, dump_yaml
 from visioncore.data import DataConfig
 from visioncore.errors import CheckpointError, ConfigError
@@ -261,27 +259,28 @@ def test_each_model_is_trained_for_each_of_several_minutes(folder: Path) -> None
     assert suite(passes=None, minutes_per_run=[8], reference="ln").reference_model == "ln"
 
 
+# --- Processes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_command_runs_in_a_process_of_its_own_and_what_it_says_stands_in_the_log(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("ab") as log:
+        assert command(["recipes"], log, lambda: None)
+        assert not command(["recipe"], log, lambda: None)
+    said = (tmp_path / "log").read_text()
+    for part in (
+        "$ visioncore recipes\n",
+        "vivit_best.yaml",
+        "$ visioncore recipe\n",
+        "No such command 'recipe'",
+    ):
+        assert part in said
+
+
 # --- All the way through ------------------------------------------------------------------------------------------
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "visioncore.cli",
-        "benchmark",
-        str(folder / "suite.yaml"),
-        "--out",
-        "out",
-        *more,
-    ]
-
-
-def run_command(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        command(folder, *more), cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+COMMAND = ("benchmark", "suite.yaml", "--out", "out")
 
 
 def history(run_dir: Path) -> list[dict[str, str]]:
@@ -295,31 +294,24 @@ def test_a_killed_benchmark_goes_on_trains_nothing_twice_and_survives_a_run_that
     (folder / "training.yaml").write_text(dump_yaml(TRAINING | {"steps_per_epoch": 8}))
     models = {"colour": {"model": "colour.yaml", "training": "training.yaml"}, **SUITE["models"]}
     (folder / "suite.yaml").write_text(dump_yaml(SUITE | {"models": models, "passes": 8}))
-    process = subprocess.Popen(
-        command(folder),
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    log = folder / "log"
+    process = start_process(command_line, folder, COMMAND, out=log, err=log)
     out = folder / "out" / "tiny"
     ln, vivit = (out / name / "seed-0" for name in ("ln", "vivit"))
     try:
         while not history(vivit):
-            assert process.poll() is None
+            assert process.is_alive(), log.read_text()
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end_process(process)
     assert "nothing to compare it with yet" in (out / "comparison.html").read_text()
     before, halfway = (ln / "twin.safetensors").stat(), history(vivit)
-    done = run_command(folder, "--list")
+    done = visioncore_command(folder, *COMMAND, "--list")
     assert done.returncode == 0, done.stderr
     assert "1 of 3 runs finished" in done.stdout
     assert "begun (" in done.stdout
 
-    done = run_command(folder)
+    done = visioncore_command(folder, *COMMAND)
     assert done.returncode == 1
     assert "1 of 3 runs failed" in done.stderr
     assert "tiny/colour/seed-0: error: " in done.stderr

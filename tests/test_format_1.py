@@ -58,11 +58,16 @@ def test_its_run_does_not_resume_and_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_run_is_compared_with_one_of_today_on_the_same_bins(tmp_path: Path) -> None:
+def test_its_run_is_compared_with_one_of_today_on_the_same_bins(
+    store: RecordingStore, tmp_path: Path
+) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     shutil.copytree(OLD, old)
     recipe = EXPERIMENTS / "training_configs" / "tiny.yaml"
-    settings = ("training.max_epochs=1", f"data.store={tmp_path / 'stores'}")
+    settings = [
+        *("training.max_epochs=1", "training.steps_per_epoch=2", "training.validation_minutes=0.1"),
+        *("training.initialise.linear=false", f"data.store={store.path.parent}"),
+    ]
     train(read_experiment(EXPERIMENTS / "model_configs" / "vivit_tiny.yaml", DATA, recipe, settings), new)
     runs = [read_run(*named_run(f"{name}={tmp_path / name}")) for name in ("old", "new")]
     comparison = compare(runs)

@@ -27,14 +27,14 @@ RESNET: dict[str, Any] = {
 BLIND: dict[str, Any] = {"convnet": {"type": "blind", "params": {"channels": 4, "stride": 4}}}
 
 
-def short_trials(folder: Path, length: int, long_ones: int = 0) -> RecordingStore:
+def short_trials(folder: Path, length: int, long_ones: int = 0, n_bins: int = 480) -> RecordingStore:
     """Static images, or nearly: every trial a few bins, `long_ones` of each split a second; no burn-in."""
-    arrays = recording()
-    starts = np.arange(0, N_BINS, length)
+    arrays = {name: values[:n_bins] for name, values in recording().items()}
+    starts = np.arange(0, n_bins, length)
     rng = np.random.default_rng(0)
     split = rng.choice(["train", "train", "validation", "test"], len(starts))
     if long_ones:
-        tail = np.arange(N_BINS - 360 * long_ones, N_BINS, 120)
+        tail = np.arange(n_bins - 360 * long_ones, n_bins, 120)
         starts = np.concatenate([starts[starts < tail[0]], tail])
         split = np.concatenate(
             [split[: len(starts) - len(tail)], ["train", "validation", "test"] * long_ones]
@@ -79,7 +79,7 @@ def test_blocks_shorter_than_the_stride_are_refused_with_a_remedy_that_works(
 def test_a_split_of_which_most_is_not_predicted_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = short_trials(tmp_path, 3, long_ones=1)
+    store = short_trials(tmp_path, 3, long_ones=1, n_bins=N_BINS)
     require_predicted_bins(built(store, RESNET), store)
     assert "of the train split" in caplog.text
     assert "set model.convnet.params.stem.stride=[1,3,3]" in caplog.text

@@ -2,13 +2,13 @@
 
 import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from forked import end_process, start_process, training_of_a_rank
 from visioncore.config import dump_yaml
 from visioncore.errors import ConfigError
 from visioncore.training.experiment import TrainingConfig, read_experiment
@@ -20,26 +20,6 @@ from visioncore.training.run import train
 MODEL = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
 TRAINING = {"max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2, "clip_frames": 30, "accelerator": "cpu"}
 STEPS, FORWARD_PASSES = 6, 2
-# Writes down which batches this process draws.
-SCRIPT = """
-import os, sys
-from pathlib import Path
-from visioncore.data import ClipDataset
-from visioncore.training.experiment import read_experiment
-from visioncore.training.run import train
-
-folder, out, drawn = (Path(argument) for argument in sys.argv[1:4])
-draw = ClipDataset.__getitem__
-
-def noted(self, index):
-    with open(drawn, "a") as file:
-        file.write(f"{index}\\n")
-    return draw(self, index)
-
-ClipDataset.__getitem__ = noted
-files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-train(read_experiment(*files, sys.argv[4:]), out)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +82,23 @@ def under_torchrun(rank: int, port: str) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("started", [under_srun, under_torchrun])
 def test_two_machines_draw_different_batches_and_together_those_of_the_plan(
-    started: object, folder: Path, tmp_path: Path
+    started: Callable[[int, str], dict[str, str]], folder: Path, tmp_path: Path
 ) -> None:
-    assert callable(started)
     port, out = free_port(), tmp_path / "run"
     overrides = ["training.num_nodes=2", f"training.accumulate_grad_batches={FORWARD_PASSES}"]
+    logs = [tmp_path / f"log{rank}" for rank in range(2)]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, folder, out, tmp_path / f"rank{rank}", *overrides],
-            env={**os.environ, "OMP_NUM_THREADS": "1", **started(rank, port)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        start_process(
+            *(training_of_a_rank, folder, out, tmp_path / f"rank{rank}", overrides, started(rank, port)),
+            out=logs[rank],
+            err=logs[rank],
         )
         for rank in range(2)
     ]
-    for process in processes:
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, said
+    for process, log in zip(processes, logs, strict=True):
+        process.join(timeout=120)
+        end_process(process)
+        assert process.exitcode == 0, log.read_text(encoding="utf-8")
     drawn = [[int(line) for line in (tmp_path / f"rank{rank}").read_text().splitlines()] for rank in range(2)]
     n_batches = STEPS * FORWARD_PASSES
     assert drawn == [list(range(rank, 2 * n_batches, 2)) for rank in range(2)]

@@ -1,5 +1,6 @@
 """The linear-nonlinear model is never weaker than what a student writes in thirty lines (`sta_model.py`)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sta_model import sta_scores
 from visioncore.config import apply_overrides, build_config, read_yaml
 from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.evaluation import evaluate
-from visioncore.model import TwinConfig
+from visioncore.model import Twin, TwinConfig
 from visioncore.model.linear import LowRankLinearConfig
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.initialise import initialise
@@ -38,17 +39,26 @@ def store_of(kind: str, params: dict[str, Any], folder: Path) -> RecordingStore:
     return prepare(build_data_config(raw, "test"), folder)
 
 
-def fitted(store: RecordingStore, *overrides: str) -> tuple[TwinConfig, np.ndarray]:
-    """The linear-nonlinear model with what was found from the data, and each unit's bits/spike on test."""
+def windowed(store: RecordingStore, *overrides: str) -> TwinConfig:
+    """The linear-nonlinear model with the window that was found from the data."""
     raw = {"model": read_yaml(LN)}
     rate = ("model.sampling_rate=60", "model.output.params.sharpness=2.5")
     config = build_config(TwinConfig, apply_overrides(raw, [*rate, *overrides])["model"], "test")
-    config = with_window_from_data(config, store, InitialiseConfig())
+    return with_window_from_data(config, store, InitialiseConfig())
+
+
+def begun(config: TwinConfig, store: RecordingStore) -> Twin:
+    """The twin with the filters that were found from the data."""
     torch.manual_seed(0)
     twin = config.build(store.spec).eval()
     initialise(twin, store, InitialiseConfig())
-    scores = evaluate(twin, store, progress=False).to_json()
-    return config, np.array([unit["bits_per_spike"] for unit in scores["units"]])
+    return twin
+
+
+def scored(config: TwinConfig, store: RecordingStore) -> np.ndarray:
+    """Each unit's bits/spike on test."""
+    scores = evaluate(begun(config, store), store, progress=False).to_json()
+    return np.array([unit["bits_per_spike"] for unit in scores["units"]])
 
 
 def window_s(config: TwinConfig) -> float:
@@ -57,51 +67,69 @@ def window_s(config: TwinConfig) -> float:
     return config.linear.window_s
 
 
+@dataclass(frozen=True)
+class Fitted:
+    store: RecordingStore
+    config: TwinConfig
+    bits_per_spike: np.ndarray
+
+
+def fitted(kind: str, params: dict[str, Any], folder: Path) -> Fitted:
+    store = store_of(kind, params, folder)
+    config = windowed(store)
+    return Fitted(store, config, scored(config, store))
+
+
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> RecordingStore:
-    return store_of("slow_retina", SLOW, tmp_path_factory.mktemp("slow"))
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return fitted("slow_retina", SLOW, tmp_path_factory.mktemp("slow"))
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return fitted("white_noise", FAST, tmp_path_factory.mktemp("fast"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "params"), [("slow_retina", SLOW), ("white_noise", FAST)])
+@pytest.mark.parametrize("kind", ["slow", "fast"])
 def test_no_unit_is_predicted_worse_than_by_its_spike_triggered_average(
-    kind: str, params: dict[str, Any], tmp_path: Path
+    kind: str, request: pytest.FixtureRequest
 ) -> None:
-    store = store_of(kind, params, tmp_path)
-    (session,) = store.sessions.values()
-    reference = sta_scores(session, store.burn_in_bins)
-    _, scores = fitted(store)
+    found: Fitted = request.getfixturevalue(kind)
+    (session,) = found.store.sessions.values()
+    reference = sta_scores(session, found.store.burn_in_bins)
+    scores = found.bits_per_spike
     assert (scores > reference - 0.01).all()
     assert scores.mean() > reference.mean() + 0.03
 
 
 @pytest.mark.slow
 def test_slow_cells_are_given_the_window_that_they_need_and_fast_ones_a_short_one(
-    slow: RecordingStore, tmp_path: Path
+    slow: Fitted, tmp_path: Path
 ) -> None:
-    (session,) = slow.sessions.values()
+    (session,) = slow.store.sessions.values()
     lasts = max(session.unit_truth["kernel_s"])
-    assert lasts - 0.1 < window_s(fitted(slow)[0]) <= 0.5
+    assert lasts - 0.1 < window_s(slow.config) <= 0.5
     fast = store_of("white_noise", {**SMALL, "minutes": 4.0}, tmp_path)
-    assert window_s(fitted(fast)[0]) == 0.3
+    assert window_s(windowed(fast)) == 0.3
 
 
 @pytest.mark.slow
-def test_filters_that_are_cut_off_are_said(slow: RecordingStore, caplog: pytest.LogCaptureFixture) -> None:
-    fitted(slow, "model.linear.params.window_s=0.15")
+def test_filters_that_are_cut_off_are_said(slow: Fitted, caplog: pytest.LogCaptureFixture) -> None:
+    begun(windowed(slow.store, "model.linear.params.window_s=0.15"), slow.store)
     (said,) = [r.getMessage() for r in caplog.records if "cut off" in r.getMessage()]
     assert "of 6 units are cut off" in said
     assert "model.linear.params.window_s" in said
     caplog.clear()
-    fitted(slow, "model.linear.params.window_s=0.5")
+    begun(windowed(slow.store, "model.linear.params.window_s=0.5"), slow.store)
     assert not [r for r in caplog.records if "of 6 units are cut off" in r.getMessage()]
 
 
 @pytest.mark.slow
-def test_on_off_cells_need_the_bend(slow: RecordingStore) -> None:
-    (session,) = slow.sessions.values()
+def test_on_off_cells_need_the_bend(slow: Fitted) -> None:
+    (session,) = slow.store.sessions.values()
     on_off = np.array([c.startswith("on_off") for c in session.unit_truth["cell_class"]])
-    _, bent = fitted(slow)
-    _, straight = fitted(slow, "model.linear.params.knots=null")
+    bent = slow.bits_per_spike
+    straight = scored(windowed(slow.store, "model.linear.params.knots=null"), slow.store)
     assert (bent - straight)[~on_off].mean() > -0.02
     assert (bent - straight)[on_off].mean() > 0.1

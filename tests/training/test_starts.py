@@ -21,6 +21,7 @@ from flawed import (
     started,
     traces,
 )
+from visioncore.data import RecordingStore
 from visioncore.losses import OUTLIER, masked_loss
 from visioncore.model import Twin
 from visioncore.model.linear import LowRankLinear
@@ -30,6 +31,26 @@ from visioncore.model.readouts import DynamicGaussianReadout
 @pytest.fixture(scope="module")
 def clean() -> dict[str, Any]:
     return recording()
+
+
+@pytest.fixture(scope="module")
+def plain(clean: dict[str, Any]) -> dict[str, Any]:
+    return traces(clean)
+
+
+@pytest.fixture(scope="module")
+def of_traces(plain: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> RecordingStore:
+    return prepared(tmp_path_factory.mktemp("plain"), plain, kind="trace")
+
+
+@pytest.fixture(scope="module")
+def linear_of_traces(of_traces: RecordingStore) -> Twin:
+    return started(of_traces)
+
+
+@pytest.fixture(scope="module")
+def vivit_of_traces(of_traces: RecordingStore) -> Twin:
+    return started(of_traces, VIVIT)
 
 
 def rates(twin: Twin, arrays: dict[str, Any]) -> np.ndarray:
@@ -44,28 +65,21 @@ def centres(twin: Twin) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e-3, 1e6, 1e12])
 def test_a_trace_is_fitted_alike_in_any_unit_of_measurement(
-    scale: float, clean: dict[str, Any], tmp_path: Path
+    scale: float, plain: dict[str, Any], vivit_of_traces: Twin, tmp_path: Path
 ) -> None:
-    plain = traces(clean)
     scaled = {**plain, "spikes": plain["spikes"] * np.float32(scale)}
-    twins = [
-        started(prepared(tmp_path / name, arrays, kind="trace"), VIVIT)
-        for name, arrays in (("plain", plain), ("scaled", scaled))
-    ]
+    twins = [vivit_of_traces, started(prepared(tmp_path, scaled, kind="trace"), VIVIT)]
     one, other = (rates(twin, plain)[10:] for twin in twins)
     np.testing.assert_allclose(other / scale, one, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(centres(twins[1]), centres(twins[0]), atol=0.05)
 
 
 def test_one_trace_of_another_size_leaves_the_others_as_they_were(
-    clean: dict[str, Any], tmp_path: Path
+    plain: dict[str, Any], linear_of_traces: Twin, tmp_path: Path
 ) -> None:
-    plain = traces(clean)
     odd = {**plain, "spikes": plain["spikes"] * np.array([1, 1e6, 1, 1e-9], np.float32)}
-    one, other = (
-        rates(started(prepared(tmp_path / str(i), arrays, kind="trace")), plain)
-        for i, arrays in enumerate((plain, odd))
-    )
+    twins = (linear_of_traces, started(prepared(tmp_path, odd, kind="trace")))
+    one, other = (rates(twin, plain) for twin in twins)
     np.testing.assert_allclose(other[:, [0, 2]], one[:, [0, 2]], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(other[:, 1] / 1e6, one[:, 1], rtol=1e-3, atol=1e-3)
 

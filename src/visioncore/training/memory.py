@@ -82,15 +82,10 @@ def estimate(
         weights = _bytes_of([*twin.parameters(), *twin.buffers()])
         average = 0 if config.ema_decay is None else weights
         with _Live() as live:
-            for _ in range(2):
-                # The second time, the optimiser has its state.
-                live.start()
-                _loss(twin, config).backward()
-                peak = live.most
-                optimiser.step()
-                optimiser.zero_grad()
+            _loss(twin, config).backward()
+        optimiser.step()
         state = _bytes_of(tree_leaves([dict(own) for own in optimiser.state.values()]))
-    return MemoryEstimate(weights + average, state, peak, cache_bytes)
+    return MemoryEstimate(weights + average, state, live.most, cache_bytes)
 
 
 def say_before(model: TwinConfig, config: TrainingConfig, store: RecordingStore) -> None:
@@ -121,11 +116,6 @@ class _Live(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._known: dict[int, Any] = {}
         self.now = self.most = 0
-
-    def start(self) -> None:
-        """Count `most` anew, from what is held now beside what the optimiser keeps."""
-        self.now = self.most = 0
-        self._known.clear()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
