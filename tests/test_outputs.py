@@ -12,12 +12,16 @@ from visioncore.data import RecordingStore
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
 from visioncore.model.outputs import (
+    AffineTraceConfig,
     CountOutput,
     OutputConfig,
     SoftplusOutput,
     SoftplusOutputConfig,
     TraceOutput,
+    require_output_of,
 )
+from visioncore.model.outputs.trace import SoftplusTraceConfig
+from visioncore.spec import ResponseKind
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.initialise import initialise
 
@@ -122,3 +126,38 @@ def test_filters_set_from_data_predict_a_unit_and_nearly_leave_its_mean_rate(
     # The likelihood of a sharp nonlinearity, which is not canonical, does not keep means exactly.
     assert torch.allclose(rate.mean(0), torch.from_numpy(session.train_mean).float(), rtol=0.3)
     assert torch.corrcoef(torch.stack((rate[:, 1], (pixel > 127).float())))[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("sharpness", [0.07, 0.1, 1.0, 10.0])
+def test_a_softplus_for_traces_starts_at_the_mean_never_falls_below_zero_and_steps_as_the_affine_map(
+    sharpness: float,
+) -> None:
+    mean, std = torch.tensor([0.4, 3.0, 0.02]), torch.tensor([0.5, 1.0, 0.01])
+    output, affine = SoftplusTraceConfig(sharpness=sharpness).build(3), AffineTraceConfig().build(3)
+    for one in (output, affine):
+        one.initialise(mean, std)
+    step = torch.full((3,), 1e-3)
+    with torch.no_grad():
+        torch.testing.assert_close(output(torch.zeros(3)), mean, rtol=1e-3, atol=1e-5)
+        rise, straight = output(step) - output(-step), affine(step) - affine(-step)
+        torch.testing.assert_close(rise, straight, rtol=0.02, atol=1e-6)
+        assert (output(torch.linspace(-100, 100, 50)[:, None].expand(-1, 3)) >= 0).all()
+        output.shift(torch.full((3,), 0.3))
+        shifted = output(torch.zeros(3))
+        output.shift(torch.full((3,), -0.3))
+        torch.testing.assert_close(output(torch.full((3,), 0.3)), shifted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "told"),
+    [
+        ("trace", {"output": SoftplusOutputConfig(sharpness=3.0)}, "model.output out"),
+        ("counts", {"trace_output": SoftplusTraceConfig()}, "model.trace_output out"),
+    ],
+)
+def test_an_output_for_the_other_kind_of_response_is_refused(
+    kind: ResponseKind, change: dict[str, Any], told: str
+) -> None:
+    given: dict[str, Any] = {"output": SoftplusOutputConfig(), "trace_output": AffineTraceConfig(), **change}
+    with pytest.raises(ConfigError, match=told):
+        require_output_of(kind, given["output"], given["trace_output"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from visioncore.errors import DataError
 from visioncore.model.linear import BaseLinearConfig, LinearPath, gain_factor
-from visioncore.model.outputs import BaseOutputConfig, RateOutput, TraceOutput
+from visioncore.model.outputs import BaseOutputConfig, BaseTraceOutputConfig, RateOutput
 from visioncore.model.readouts import BaseReadoutConfig, Readout
 from visioncore.shapes import FeatureShape, VideoShape
 from visioncore.spec import DataSpec
@@ -94,6 +94,7 @@ class Heads(nn.Module):
         readout: BaseReadoutConfig,
         linear: BaseLinearConfig,
         output: BaseOutputConfig,
+        trace_output: BaseTraceOutputConfig,
         *,
         features: FeatureShape | None,
         spec: DataSpec,
@@ -111,7 +112,7 @@ class Heads(nn.Module):
         )
         linears = [linear.build(video, len(own.unit_ids), spec.rate_hz) for own in sessions]
         outputs = [
-            TraceOutput(len(own.unit_ids))
+            trace_output.build(len(own.unit_ids))
             if own.response_kind == "trace"
             else output.build(len(own.unit_ids), own.normalisation.count_scale)
             for own in sessions

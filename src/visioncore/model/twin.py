@@ -36,7 +36,13 @@ from visioncore.model.extras import Extras
 from visioncore.model.heads import Heads, HeadState
 from visioncore.model.linear import LinearConfig, LowRankLinearConfig, NoLinearConfig
 from visioncore.model.modulators import ModulatorConfig, NoModulatorConfig
-from visioncore.model.outputs import OutputConfig, SoftplusOutputConfig
+from visioncore.model.outputs import (
+    AffineTraceConfig,
+    OutputConfig,
+    SoftplusOutputConfig,
+    TraceOutputConfig,
+    require_output_of,
+)
 from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, ReadoutConfig
 from visioncore.model.trunk import Seen, Trunk, TrunkState
 from visioncore.provenance import Provenance
@@ -59,6 +65,7 @@ class TwinConfig(Config):
     readout: ReadoutConfig = GaussianReadoutConfig()
     linear: LinearConfig = NoLinearConfig()
     output: OutputConfig = SoftplusOutputConfig()
+    trace_output: TraceOutputConfig = AffineTraceConfig()
     """From drive to expected counts; traces take an affine map instead."""
 
     @model_validator(mode="after")
@@ -104,12 +111,8 @@ class TwinConfig(Config):
                 f"modulator '{self.modulator.type}' needs behaviour, and the data have none; "
                 "set 'model.modulator={type: none}'"
             )
-        if spec.sessions and spec.response_kind == "trace" and self.output != SoftplusOutputConfig():
-            raise ConfigError(
-                f"output '{self.output.type}' is a nonlinearity for counts, and the data are traces, whose output is "
-                "an affine map; leave model.output out of the YAML, or set 'model.output={type: softplus}', which is "
-                "the same"
-            )
+        if spec.sessions:
+            require_output_of(spec.response_kind, self.output, self.trace_output)
         return Twin(self, spec)
 
 
@@ -140,6 +143,7 @@ class Twin(nn.Module):
             config.readout,
             config.linear,
             config.output,
+            config.trace_output,
             features=self.trunk.core.out_shape if self.trunk.core else None,
             spec=spec,
             gain=config.core_sets_gain,
