@@ -37,9 +37,7 @@ __all__ = [
 ]
 
 
-def require_output_of(
-    kind: ResponseKind, output: BaseOutputConfig, trace_output: BaseTraceOutputConfig
-) -> None:
+def require_output_of(kind: ResponseKind, output: OutputConfig, trace_output: TraceOutputConfig) -> None:
     """Refuse an output that was chosen for responses of the other kind: it would be ignored.
 
     Raises:
@@ -47,8 +45,8 @@ def require_output_of(
     """
     if kind == "trace" and output != SoftplusOutputConfig():
         raise ConfigError(
-            f"output '{output.type}' is for counts, and the data are traces; leave model.output out of the YAML, or set "
-            "'model.output={type: softplus}', which is the same, and choose by model.trace_output"
+            f"output '{output.type}' is for counts, and the data are traces; leave model.output out of the YAML, or "
+            "set 'model.output={type: softplus}', which is the same, and choose by model.trace_output"
         )
     if kind == "counts" and trace_output != AffineTraceConfig():
         raise ConfigError(
