@@ -157,12 +157,12 @@ def test_damage_within_a_film_is_told_where_it_is_met(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         packet = [bytes(packet) for packet in container.demux() if packet.size][35]
     whole = path.read_bytes()
-    at = whole.find(packet) + len(packet) // 2
-    path.write_bytes(whole[:at] + bytes(x ^ 0x5A for x in whole[at : at + 8]) + whole[at + 8 :])
+    at, size = whole.find(packet) + 5, len(packet) - 5
+    path.write_bytes(whole[:at] + bytes(x ^ 0x5A for x in whole[at : at + size]) + whole[at + size :])
     film = VideoFile(path, "the field")
     assert numbers_of(film.read(np.array([34, 45]))).tolist() == [34, 45]
-    with pytest.raises(DataError, match=r"the field: b.mp4 cannot be read as a video \(frame 35 is damaged"):
-        film.read(np.array([36]))  # which is predicted from it
+    with pytest.raises(DataError, match=r"the field: b.mp4 cannot be read as a video \(.*frame 35"):
+        film.read(np.array([35]))
 
 
 def test_a_film_that_was_cut_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -214,7 +214,7 @@ class VideoFile:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
-        with self._errors():
+        with self._errors(f"on the way to frame {number}: "):
             self._go_to(number)
             while True:
                 found = self._decode_next()
@@ -288,11 +288,11 @@ class VideoFile:
             yield container, stream
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, doing: str = "") -> Iterator[None]:
         try:
             yield
         except (_av().error.FFmpegError, EOFError) as error:
-            raise self._damaged(str(error)) from None
+            raise self._damaged(f"{doing}{error}") from None
 
     def _damaged(self, what: str) -> DataError:
         self.close()
