@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
+from visioncore.data.align.sync import ClockMap
 from visioncore.data.align.times import checked_times, typical_interval
 from visioncore.errors import DataError
 from visioncore.recording import Split
@@ -224,6 +225,8 @@ class ClockedSession:
     """One value for each of `shown`."""
     unit_truth: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     missing: tuple[float, ...] | None = None
+    clocks: tuple[ClockMap, ...] = ()
+    """How times of other clocks were brought to that of the responses, with what was off a straight line."""
     even_bins: bool = False
     """Whether bins are equally long, and not cut by the frames: formats that are sampled at given times ask for it."""
 
