@@ -49,7 +49,9 @@ def wrong_order_note(
     )
 
 
-def _maps(averages: Float[np.ndarray, "units lags rows columns"]) -> Float64[np.ndarray, "units rows columns"]:
+def _maps(
+    averages: Float[np.ndarray, "units lags rows columns"],
+) -> Float64[np.ndarray, "units rows columns"]:
     """Each unit's lag of the strongest stixel, in standard deviations of its noise."""
     flat = averages.astype(np.float64).reshape(*averages.shape[:2], -1)
     flat = flat - np.median(flat, axis=(1, 2), keepdims=True)
