@@ -110,7 +110,8 @@ class ArrayPictures:
                 found = h5py.File(path, "r")
                 held = [name for name in found if isinstance(found[name], h5py.Dataset)]
         except (ValueError, OSError, EOFError, KeyError, TypeError, SyntaxError) as error:
-            told = "holds pickled Python objects" if "allow_pickle" in str(error) else str(error)
+            pickled = "allow_pickle" in str(error) or "Python objects" in str(error)
+            told = "it holds pickled Python objects, which are never loaded" if pickled else str(error)
             raise DataError(
                 f"{self.where}: cannot be read ({told}); write an array of numbers again"
             ) from None
