@@ -25,6 +25,10 @@ def text(name: str, content: str) -> Spoil:
     return lambda folder: (folder / name).write_text(content)
 
 
+def both(*spoilt: Spoil) -> Spoil:
+    return lambda folder: [one(folder) for one in spoilt]
+
+
 def gone(name: str) -> Spoil:
     return lambda folder: (folder / name).unlink()
 
@@ -107,12 +111,12 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], Raw, str]] = {
         r"flips\.npy\): has shape \(2, 1200\).*starts and ends",
     ),
     "spikes as samples": (
-        lambda d: [np.save(d / "t.npy", np.round(SPIKES_S * 3e4)), np.save(d / "c.npy", LABELS)],
+        both(save("t.npy", np.round(SPIKES_S * 3e4)), save("c.npy", LABELS)),
         LOOSE,
         r"spikes\.times \(t\.npy\).*whole numbers, as sample numbers are",
     ),
     "spikes elsewhere": (
-        lambda d: [np.save(d / "t.npy", SPIKES_S + 900), np.save(d / "c.npy", LABELS)],
+        both(save("t.npy", SPIKES_S + 900), save("c.npy", LABELS)),
         LOOSE,
         r"spikes\.times \(t\.npy\): 0 of",
     ),
@@ -187,7 +191,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], Raw, str]] = {
         r"video\.path \(film\.npy\): has shape \(1200, 4, 5, 6\).*axes",
     ),
     "gaze short": (
-        lambda d: [np.save(d / "g.npy", np.zeros((90, 2))), np.save(d / "gt.npy", ONSETS)],
+        both(save("g.npy", np.zeros((90, 2))), save("gt.npy", ONSETS)),
         {"gaze": {"times_s": "gt.npy", "xy_deg": "g.npy"}},
         r"gaze\.times_s \(gt\.npy\): 90 samples, but 1200 timestamps",
     ),

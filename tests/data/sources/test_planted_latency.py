@@ -16,7 +16,7 @@ from visioncore.data.sources.events_config import EventsConfig
 
 HOUR_S, RATE_HZ = 3600.0, 29.97085
 LATENCY_BINS = 3
-BOARD = {"name": "pcg64", "seed": 3, "rows": 1, "columns": 4}
+BOARD: dict[str, Any] = {"name": "pcg64", "seed": 3, "rows": 1, "columns": 4}
 Clocked = tuple[np.ndarray, np.ndarray]
 """Onsets of frames on the display's clock, and the picture of each."""
 
@@ -91,7 +91,7 @@ def latencies(folder: Path, shown: Clocked, sync: Any = None, **settings: Any) -
     recording = config.build(folder).session("one")
     film = recording.read("video", 0, recording.n_bins)[:, 0, 0] / 255 - 0.5
     counts = recording.read("responses", 0, recording.n_bins).astype(float)
-    valid = recording.read("valid", 0, recording.n_bins).all(axis=1)
+    valid = recording.read("valid", 0, recording.n_bins)[:, 0]
     assert valid.mean() > 0.95
     assert counts[valid].sum() > 0.95 * len(times)
     found = []

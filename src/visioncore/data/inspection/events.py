@@ -63,7 +63,8 @@ def inspect_events(path: Path) -> Inspection | None:
         Listed(str(f.relative_to(path)), *_shape(f), note=_told(f, roles)) for f in files if _is_data(f)
     ]
     session: dict[str, Any] = {"id": path.resolve().name, "subject": None}
-    comments, notes = dict(_TO_FILL_IN), []
+    comments: dict[str, str] = dict(_TO_FILL_IN)
+    notes: list[str] = []
     session["spikes"] = _spikes(path, sorter, roles, comments, notes)
     session["frames"] = _frames(path, roles, comments, notes)
     film, pictures = _film(path, roles, comments, notes)
