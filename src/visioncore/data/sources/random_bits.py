@@ -2,8 +2,8 @@
 
 Bits are drawn a block at a time. A block's start is found again without drawing what lies before it: by a kept state
 (`ran1`, `mt19937`), or by a jump (`pcg64`). Blocks that were not reached yet are drawn in order. Cost of 25 minutes at
-60 Hz of 36 x 64 (207 million draws), once, on one slow core: `ran1` 25 s, for each draw depends on the one before,
-`mt19937` 3 s, `pcg64` 1 s.
+60 Hz of 36 x 64 (207 million draws), once, on one core: `ran1` 12 s, for each draw depends on the one before, `mt19937`
+and `pcg64` 2 s.
 """
 
 from abc import ABC, abstractmethod
