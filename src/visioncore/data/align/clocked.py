@@ -225,8 +225,8 @@ class ClockedSession:
     """One value for each of `shown`."""
     unit_truth: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     missing: tuple[float, ...] | None = None
-    clocks: Mapping[str, ClockMap] = field(default_factory=dict)
-    """How times of other clocks were mapped, by the clock's name; kept for their residuals."""
+    clocks: tuple[ClockMap, ...] = ()
+    """How times of other clocks were brought to that of the responses, with what was off a straight line."""
     even_bins: bool = False
     """Whether bins are equally long, and not cut by the frames: formats that are sampled at given times ask for it."""
 

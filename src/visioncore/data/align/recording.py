@@ -247,7 +247,7 @@ def _what_was_found(session: ClockedSession, bins: Bins, invalid_s: dict[str, fl
         unseen_frames=int((np.cumsum(seen[:-1])[in_trials] == 0).sum()),
         breaks=len(bins.stretches) - len({stretch.trial for stretch in bins.stretches}),
         invalid_s=invalid_s,
-        clocks={name: _thinned(clock) for name, clock in session.clocks.items()},
+        clocks={clock.where: _thinned(clock) for clock in session.clocks},
     )
 
 

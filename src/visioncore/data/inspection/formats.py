@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from visioncore.data.inspection.events import inspect_events
 from visioncore.data.inspection.inspection import Inspection
 from visioncore.errors import DataError
 
 Inspect = Callable[[Path], Inspection | None]
-INSPECTORS: tuple[Inspect, ...] = ()
+INSPECTORS: tuple[Inspect, ...] = (inspect_events,)
 """The first that knows a path is right: from the most to the least particular."""
 
 
