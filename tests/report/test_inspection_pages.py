@@ -28,7 +28,8 @@ def test_the_page_of_a_recording_shows_every_session_and_needs_no_network(
         clocks={"display to ephys": ClockResiduals(times_s=(0.0, 1.0), residuals_ms=(0.1, -0.1))},
     )
     monkeypatch.setattr(first, "alignment", found)
-    page = write_quality(tiny_store, tmp_path / "page.html").read_text()
+    assert write_quality(tiny_store, tmp_path / "page.html") == ()
+    page = (tmp_path / "page.html").read_text()
     for name in tiny_store.sessions:
         assert f"<h2>{name} (" in page
     assert "eye.npy, &lt;pupil&gt;: unknown" in page

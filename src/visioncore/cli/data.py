@@ -160,4 +160,6 @@ def _quality(store: "RecordingStore", page: Path, out: Path | None) -> None:
         raise ConfigError(
             "--out is for the YAML that is proposed for files of a lab; this is prepared, and has one"
         )
-    typer.echo(f"page: {write_quality(store, page)}", err=True)
+    for note in write_quality(store, page):
+        typer.secho(f"note: {note}", fg="yellow", err=True)
+    typer.echo(f"page: {page}", err=True)

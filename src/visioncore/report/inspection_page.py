@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visioncore.data.inspection.inspection import Inspection
+from visioncore.data.inspection.wrong_order import wrong_order_note
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.data.usability import usable_minutes
 from visioncore.files import write_text
@@ -43,12 +44,13 @@ class _SessionPart:
     reliability: Reliability | None
     reliability_figure: str | None
     residuals: str | None
+    notes: tuple[str, ...]
 
 
-def write_quality(store: RecordingStore, path: Path) -> Path:
+def write_quality(store: RecordingStore, path: Path) -> tuple[str, ...]:
     """The page about a prepared recording: rates, mean frame, gaze, averages, repeats, clocks, what is invalid.
 
-    Complete or not at all; needs no network and no other file.
+    Complete or not at all; needs no network and no other file. Returns what the user should know, as it stands there.
     """
     rate_hz = store.spec.sampling.rate_hz
     parts = [_part(store, session, rate_hz) for session in store.sessions.values()]
@@ -58,7 +60,7 @@ def write_quality(store: RecordingStore, path: Path) -> Path:
         .render(title=store.path.stem, store=store, sampling=store.spec.sampling, parts=parts)
     )
     write_text(path, page)
-    return path
+    return tuple(f"session {part.session.id}: {note}" for part in parts for note in part.notes)
 
 
 def _part(store: RecordingStore, session: SessionStore, rate_hz: float | None) -> _SessionPart:
@@ -77,7 +79,16 @@ def _part(store: RecordingStore, session: SessionStore, rate_hz: float | None) -
         reliability=reliability,
         reliability_figure=None if reliability is None else figures.reliability(reliability),
         residuals=figures.residuals(clocks) if clocks else None,
+        notes=() if averages is None else _order_of_stixels(session, averages),
     )
+
+
+def _order_of_stixels(session: SessionStore, averages: TriggeredAverages) -> tuple[str, ...]:
+    """What fields say about the order in which pixels were read, where no pixel was averaged away."""
+    if averages.frame.shape[1:] != (session.sampling.height, session.sampling.width):
+        return ()
+    note = wrong_order_note(averages.at_all_lags, "unknown")
+    return () if note is None else (note,)
 
 
 def _valid_share(session: SessionStore) -> float:

@@ -61,6 +61,7 @@ class TriggeredAverages:
     lag_s: tuple[float, ...]
     frame: Float[np.ndarray, "shown rows columns"]
     """In widths of what chance gives."""
+    at_all_lags: Float[np.ndarray, "shown lags rows columns"]
 
     @classmethod
     def of(cls, session: SessionStore, rate_hz: float) -> Self | None:
@@ -103,6 +104,7 @@ class TriggeredAverages:
             tuple(active.tolist()),
             tuple((lags[best] / rate_hz).tolist()),
             np.stack([score[i, k].reshape(shape) for i, k in enumerate(best)]),
+            score.reshape(*score.shape[:2], *shape),
         )
 
 
