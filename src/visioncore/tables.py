@@ -104,7 +104,7 @@ def scores(evaluation: "EvaluationResult") -> RenderableType:
         cells += [_number(section.correlation.mean, "{:.3f}"), str(section.n_units)]
         told.add_row(Text(name), *cells)
     conditions = (
-        f"{settings.split} split, bins of {settings.bin_ms:.2f} ms, the first {settings.burn_in_s:g} s of "
+        f"{settings.split} split, {_bins(settings.bin_ms)}, the first {settings.burn_in_s:g} s of "
         f"every block left out; null: {settings.null}; causal"
     )
     return Group(told, conditions)
@@ -159,10 +159,14 @@ def comparison(compared: "Comparison") -> RenderableType:
     sessions = settings.n_sessions
     conditions = (
         f"{settings.n_units} units of {sessions} session{'s' if sessions != 1 else ''}; {settings.split} split, "
-        f"bins of {settings.bin_ms:.2f} ms, the first {settings.burn_in_s:g} s of every block left out; null: "
+        f"{_bins(settings.bin_ms)}, the first {settings.burn_in_s:g} s of every block left out; null: "
         f"{settings.null}; causal; intervals resample {settings.resampled}, the same for all models"
     )
     return Group(scores, facts, *legend, conditions)
+
+
+def _bins(bin_ms: float | None) -> str:
+    return "one bin for each image" if bin_ms is None else f"bins of {bin_ms:.2f} ms"
 
 
 def _interval(value: tuple[float, float] | None, form: str) -> str:

@@ -50,8 +50,8 @@ class TwinConfig(Config):
     """The model YAML, in the guide's spelling. Sizes that come from data are not in it."""
 
     model_type: Literal["v1multi"] = "v1multi"
-    sampling_rate: PositiveFloat
-    """Bins per second the model is made for; refused when the data disagree."""
+    sampling_rate: PositiveFloat | None
+    """Bins per second the model is made for; None for static images. Refused when the data disagree."""
     initial_input_channels: PositiveInt = 1
     adapter: AdapterConfig = NoAdapterConfig()
     convnet: CoreConfig
@@ -88,7 +88,17 @@ class TwinConfig(Config):
         Raises:
             ConfigError: sampling rate, channels or behaviour of config and data disagree, or the frame does not tile.
         """
-        if not same_rate(self.sampling_rate, spec.rate_hz):
+        if spec.sampling.rate_hz is None and self.sampling_rate is not None:
+            raise ConfigError(
+                f"the model is made for sampling_rate {self.sampling_rate:.10g}, and the data are static images, which "
+                "have no rate; set model.sampling_rate=null"
+            )
+        if spec.sampling.rate_hz is not None and self.sampling_rate is None:
+            raise ConfigError(
+                f"the model is made for static images, the data have {spec.rate_hz:.10g} Hz; set "
+                f"model.sampling_rate={spec.rate_hz:.10g}"
+            )
+        if self.sampling_rate is not None and not same_rate(self.sampling_rate, spec.rate_hz):
             raise ConfigError(
                 f"the model is made for sampling_rate {self.sampling_rate:.10g}, the data have "
                 f"{spec.rate_hz:.10g} Hz; set model.sampling_rate={spec.rate_hz:.10g} (and look at "
