@@ -259,7 +259,9 @@ def _settings(
 ) -> EvaluationSettings:
     static, rate_hz = store.spec.sampling.rate_hz is None, store.spec.bins_per_s
     if static and bin_ms is not None:
-        raise ConfigError(f"bin_ms is {bin_ms:g}, and the data are static images, which have no time; leave it out")
+        raise ConfigError(
+            f"bin_ms is {bin_ms:g}, and the data are static images, which have no time; leave it out"
+        )
     base_ms = 1000 / rate_hz
     factor = 1.0 if bin_ms is None else bin_ms / base_ms
     bins_summed = max(round(factor), 1)

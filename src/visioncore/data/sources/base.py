@@ -9,7 +9,10 @@ from typing import Annotated
 from pydantic import Field
 
 from visioncore.data.sources.arrays import ArraysConfig
+from visioncore.data.sources.experanto import ExperantoConfig
 from visioncore.data.sources.sensorium import SensoriumConfig
 from visioncore.simulation import SimulationConfig
 
-SourceConfig = Annotated[SimulationConfig | ArraysConfig | SensoriumConfig, Field(discriminator="type")]
+SourceConfig = Annotated[
+    SimulationConfig | ArraysConfig | ExperantoConfig | SensoriumConfig, Field(discriminator="type")
+]

@@ -39,7 +39,7 @@ _ARCHIVES = ".zip and .tar are read without unpacking"
 
 
 class FileTree(Protocol):
-    """Files by their names below the root, with forward slashes. Each method raises `DataError` where one is damaged."""
+    """Files by their names below the root, with forward slashes. Methods raise `DataError` where one is damaged."""
 
     where: str
     """What messages call it."""
@@ -104,7 +104,9 @@ def _root(names: list[str], marker: str, path: Path) -> tuple[frozenset[str], st
 
 def _held(names: list[str]) -> str:
     folders = sorted({name.rpartition("/")[0] or "." for name in names})
-    return f"found {len(names)} files in {', '.join(folders[:6]) or 'nothing'}{' …' if len(folders) > 6 else ''}"
+    return (
+        f"found {len(names)} files in {', '.join(folders[:6]) or 'nothing'}{' …' if len(folders) > 6 else ''}"
+    )
 
 
 class _Folder:
@@ -182,7 +184,9 @@ class _Zip:
 
     def fingerprint(self, counts: Callable[[str], bool]) -> Any:
         """The archive's own checksums."""
-        return [[n, self._members[n].CRC, self._members[n].file_size] for n in sorted(self.names) if counts(n)]
+        return [
+            [n, self._members[n].CRC, self._members[n].file_size] for n in sorted(self.names) if counts(n)
+        ]
 
     def close(self) -> None:
         """Let go of the file; reading opens it again."""
@@ -200,7 +204,9 @@ class _Tar:
             with tarfile.open(path, "r:") as archive:
                 members = {m.name.removeprefix("./"): m for m in archive if m.isreg() and not m.issparse()}
         except tarfile.ReadError:
-            raise DataError(f"{path}: is a compressed tar, or cut off; {_ARCHIVES}: unpack this one") from None
+            raise DataError(
+                f"{path}: is a compressed tar, or cut off; {_ARCHIVES}: unpack this one"
+            ) from None
         except _DAMAGE as error:
             raise DataError(f"{path}: is not an intact tar file ({error}); get the file again") from None
         self.names, root = _root(list(members), marker, path)
@@ -268,7 +274,9 @@ def _mapped(
 def _require_size(size: int, dtype: np.dtype, shape: tuple[int, ...], where: str, name: str) -> None:
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size != expected:
-        raise DataError(f"{where}, {name}: has {size} bytes, and {shape} {dtype} is {expected}; was it cut off?")
+        raise DataError(
+            f"{where}, {name}: has {size} bytes, and {shape} {dtype} is {expected}; was it cut off?"
+        )
 
 
 def _require(tree: FileTree, name: str) -> None:

@@ -8,17 +8,16 @@ import hashlib
 import json
 import logging
 import math
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Bool, Float64, Shaped
 from pydantic import Field, PositiveFloat
 
-from visioncore.config import ComponentConfig, dump_config
+from visioncore.config import ComponentConfig
 from visioncore.data.sources.clocked import ClockedSessionConfig, settings_without_places
-from visioncore.data.sources.file_tree import FileTree, open_tree
+from visioncore.data.sources.file_tree import open_tree
 from visioncore.data.sources.missing import without_codes
 from visioncore.data.sources.sensorium_trials import (
     KINDS,
@@ -31,7 +30,7 @@ from visioncore.data.sources.sensorium_trials import (
     Tiers,
 )
 from visioncore.errors import DataError
-from visioncore.recording import RecordingSource, Signal, Split, Trial
+from visioncore.recording import RecordingSource, SessionRecording, Signal, Split, Trial
 from visioncore.spec import Columns, Sampling, SessionSpec
 
 VIDEO_HZ = 30.0
@@ -58,7 +57,7 @@ class SensoriumConfig(ComponentConfig):
     sampling_rate_hz: PositiveFloat | None = None
     """Frames per second of the videos; 30 when left out. Images have none."""
     tiers: Tiers = "published"
-    """`published`: the competition's tiers. `public`: where its test tiers are withheld, `oracle` is the test split, and
+    """`published`: the competition's tiers. `public`: where its test tiers are withheld, `oracle` is the test split and
     validation is drawn from the training clips; live and final trials are predicted, and count in no score."""
     sessions: tuple["SensoriumSessionConfig", ...] = Field(min_length=1)
 
@@ -117,10 +116,12 @@ class SensoriumSource(RecordingSource):
         kinds = {self.mouse(session).stimulus: session for session in self._sessions}
         if len(kinds) > 1:
             told = " and ".join(f"{kind} ('{session}')" for kind, session in sorted(kinds.items()))
-            raise DataError(f"the sessions hold {told}; these have no clock in common: make a recording of each")
+            raise DataError(
+                f"the sessions hold {told}; these have no clock in common: make a recording of each"
+            )
         _logger.warning(LICENCE)
 
-    def session(self, session_id: str) -> "SensoriumRecording":
+    def session(self, session_id: str) -> SessionRecording:
         """One mouse, its trials read one at a time.
 
         Raises:
@@ -161,9 +162,7 @@ class SensoriumRecording:
 
     def __init__(self, config: SensoriumSessionConfig, mouse: MouseFiles, tiers: Tiers) -> None:
         self._mouse, self._tiers, self.missing = mouse, tiers, config.missing
-        self._columns = {
-            folder: mouse.behaviour_columns(folder) for folder in ("behavior", "pupil_center")
-        }
+        self._columns = {folder: mouse.behaviour_columns(folder) for folder in ("behavior", "pupil_center")}
         names = tuple(
             name
             for folder, n in self._columns.items()
@@ -180,27 +179,27 @@ class SensoriumRecording:
         )
         self.unit_truth: dict[str, Any] = {}
         self._kept: dict[tuple[str, int], Shaped[np.ndarray, "time ..."]] = {}
+        self.scan: Scan = self._scan()
+        self.trial_columns: Columns = self._read_trial_columns()
+        self.trials: tuple[Trial, ...] = self._read_trials()
         self._say_what_is_withheld()
 
-    @cached_property
-    def scan(self) -> Scan:
-        """What the files showed when each was read once."""
+    def _scan(self) -> Scan:
+        """What the files show when each is read once. Training videos are unique, as far as the competition says."""
         compared = set(TIERS)
         if not self._mouse.static and self._tiers == "published":
             compared.discard("train")
         return self._mouse.scan(sorted(compared))
 
-    @cached_property
-    def trials(self) -> tuple[Trial, ...]:
-        """One for each trial, one after the other in the order of their numbers."""
+    def _read_trials(self) -> tuple[Trial, ...]:
+        """One after the other in the order of their numbers."""
         starts = np.concatenate([[0], np.cumsum([trial.n_bins for trial in self.scan.trials])]).tolist()
         splits, ids, kinds = self._splits(), self._stimulus_ids(), self._kinds()
         return tuple(
             Trial(starts[k], starts[k + 1], splits[k], ids[k], None, kinds[k]) for k in range(len(splits))
         )
 
-    @cached_property
-    def trial_columns(self) -> Columns:
+    def _read_trial_columns(self) -> Columns:
         """The number of a trial's files, its tier, and what else `meta/trials` has of it."""
         trials = self.scan.trials
         told: Columns = {
@@ -224,7 +223,8 @@ class SensoriumRecording:
     @property
     def signals(self) -> tuple[Signal, ...]:
         """Which signals there are."""
-        return ("video", "responses", "valid", *(("behaviour",) if self.spec.behaviour_names else ()))  # type: ignore[return-value]
+        behaviour: tuple[Signal, ...] = ("behaviour",) if self.spec.behaviour_names else ()
+        return ("video", "responses", "valid", *behaviour)
 
     def read(self, signal: Signal, start: int, stop: int) -> Shaped[np.ndarray, "time ..."]:
         """Bins [start, stop) of a signal."""
@@ -239,7 +239,9 @@ class SensoriumRecording:
 
     def where(self, signal: Signal) -> str:
         """The session, and the folder that a signal is from."""
-        folder = {"video": self._mouse.stimulus, "behaviour": "behavior", "valid": "responses"}.get(signal, signal)
+        folder = {"video": self._mouse.stimulus, "behaviour": "behavior", "valid": "responses"}.get(
+            signal, signal
+        )
         return f"session '{self.spec.id}' ({self._mouse.tree.where}), data/{folder}, {signal}"
 
     def close(self) -> None:
@@ -264,9 +266,7 @@ class SensoriumRecording:
         if signal == "responses":
             return without_codes(self._mouse.responses(trial), codes)
         if signal == "behaviour":
-            parts = [
-                self._mouse.behaviour(folder, trial, n) for folder, n in self._columns.items() if n
-            ]
+            parts = [self._mouse.behaviour(folder, trial, n) for folder, n in self._columns.items() if n]
             return without_codes(np.concatenate(parts, axis=1), codes)
         return self._valid(place)
 
@@ -274,7 +274,9 @@ class SensoriumRecording:
         trial = self.scan.trials[place]
         own_mask = self.scan.own_mask or bool(self.missing)
         shape = (trial.n_bins, len(self.spec.unit_ids) if own_mask else 1)
-        if trial.withheld or (self._tiers == "public" and self.trials[place].split == "test" and not self._is_oracle(place)):
+        if trial.withheld or (
+            self._tiers == "public" and self.trials[place].split == "test" and not self._is_oracle(place)
+        ):
             return np.zeros(shape, bool)
         known = np.isfinite(self._of_trial("responses", place))
         valid = known if own_mask else known.all(axis=1, keepdims=True)

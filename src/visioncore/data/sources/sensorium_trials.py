@@ -24,7 +24,11 @@ TIERS: dict[str, tuple[Split, str]] = {
     "test": ("test", ""),
     "final_test": ("test", ""),
     **{f"{when}{main}": ("test", "") for when in ("live", "final") for main in ("_main", "_test_main")},
-    **{f"{when}{bonus}": ("test", "bonus") for when in ("live", "final") for bonus in ("_bonus", "_test_bonus")},
+    **{
+        f"{when}{bonus}": ("test", "bonus")
+        for when in ("live", "final")
+        for bonus in ("_bonus", "_test_bonus")
+    },
 }
 """Split and kind of stimulus (where it is not the usual one) of each tier."""
 LEFT_OUT = "none"
@@ -71,7 +75,9 @@ class MouseFiles:
 
     def __init__(self, tree: FileTree) -> None:
         self.tree = tree
-        kinds = {name.split("/")[1] for name in tree.names if re.fullmatch(r"data/(videos|images)/\d+\.npy", name)}
+        kinds = {
+            name.split("/")[1] for name in tree.names if re.fullmatch(r"data/(videos|images)/\d+\.npy", name)
+        }
         if len(kinds) != 1:
             raise DataError(
                 f"{tree.where}: has {' and '.join(sorted(kinds)) or 'no stimulus'} in data/; expected files "
@@ -117,8 +123,8 @@ class MouseFiles:
             return np.full((trial.n_bins, columns), np.nan, np.float32)
         if read.shape[1] != columns:
             raise DataError(
-                f"{self.tree.where}, data/{folder}/{trial.number}.npy: has {read.shape[1]} rows where other trials have "
-                f"{columns}; expected (signals, time)"
+                f"{self.tree.where}, data/{folder}/{trial.number}.npy: has {read.shape[1]} rows where other trials "
+                f"have {columns}; expected (signals, time)"
             )
         return read.astype(np.float32)
 
@@ -147,7 +153,11 @@ class MouseFiles:
         return np.asarray(array) if array.shape == (n_rows,) and array.dtype.kind in "iufbU" else None
 
     def scan(self, clips_of: Sequence[str]) -> Scan:
-        """All trials but those of the tier `none`, in the order of their numbers; clips are compared within these tiers."""
+        """All trials but those of the tier `none`, in the order of their numbers.
+
+        Args:
+            clips_of: tiers whose trials are compared with each other.
+        """
         trials: list[TrialFile] = []
         signatures: dict[int, _Signature] = {}
         own_mask = False
@@ -168,7 +178,9 @@ class MouseFiles:
                 signatures[len(trials)] = _Signature.of(shown)
             trials.append(TrialFile(number, tier, len(shown), withheld))
         if not trials:
-            raise DataError(f"{self.tree.where}: meta/trials/tiers.npy names no trial but of the tier '{LEFT_OUT}'")
+            raise DataError(
+                f"{self.tree.where}: meta/trials/tiers.npy names no trial but of the tier '{LEFT_OUT}'"
+            )
         return Scan(tuple(trials), self._clips(trials, signatures), own_mask)
 
     def _clips(self, trials: list[TrialFile], signatures: dict[int, "_Signature"]) -> tuple[str | None, ...]:
@@ -198,11 +210,15 @@ class MouseFiles:
         if tiers.dtype.kind == "S":
             tiers = np.char.decode(tiers, "utf-8", "replace")
         if tiers.ndim != 1 or tiers.dtype.kind != "U":
-            raise DataError(f"{where}: is {tiers.dtype} of shape {tiers.shape}; expected a name for each trial")
+            raise DataError(
+                f"{where}: is {tiers.dtype} of shape {tiers.shape}; expected a name for each trial"
+            )
         unknown = Counter(str(tier) for tier in tiers if tier != LEFT_OUT and str(tier) not in TIERS)
         if unknown:
             tier, n = unknown.most_common(1)[0]
-            raise DataError(f"{where}: {n} trials are of the tier '{tier}'; expected {', '.join(TIERS)}, {LEFT_OUT}")
+            raise DataError(
+                f"{where}: {n} trials are of the tier '{tier}'; expected {', '.join(TIERS)}, {LEFT_OUT}"
+            )
         beyond = [n for n in self.numbers(self.stimulus) if n >= len(tiers)]
         if beyond:
             raise DataError(
@@ -216,11 +232,15 @@ class MouseFiles:
         ids = self.tree.array(name)
         where = f"{self.tree.where}, {name}"
         if ids.ndim != 1 or ids.dtype.kind not in "iuU":
-            raise DataError(f"{where}: is {ids.dtype} of shape {ids.shape}; expected a number for each neuron")
+            raise DataError(
+                f"{where}: is {ids.dtype} of shape {ids.shape}; expected a number for each neuron"
+            )
         unit_ids = tuple(str(i) for i in ids.tolist())
         twice = [unit for unit, n in Counter(unit_ids).items() if n > 1]
         if twice:
-            raise DataError(f"{where}: unit id {twice[0]} appears more than once; expected one for each neuron")
+            raise DataError(
+                f"{where}: unit id {twice[0]} appears more than once; expected one for each neuron"
+            )
         return unit_ids
 
     def _n_bins(self, video: Shaped[np.ndarray, "height width time"], name: str) -> int:
@@ -260,9 +280,7 @@ class MouseFiles:
         return array
 
 
-def _withheld(
-    found: Shaped[np.ndarray, "time rows"] | None, tier: str, static: bool
-) -> tuple[bool, bool]:
+def _withheld(found: Shaped[np.ndarray, "time rows"] | None, tier: str, static: bool) -> tuple[bool, bool]:
     """Whether nothing was given, and whether only some units are NaN in some bin."""
     if found is None or not found.size:
         return True, False
@@ -286,7 +304,9 @@ class _Signature:
 
     @classmethod
     def of(cls, shown: Shaped[np.ndarray, "time channels height width"]) -> "_Signature":
-        at: Int64[np.ndarray, " sampled"] = np.unique(np.linspace(0, len(shown) - 1, _SAMPLED).astype(np.int64))
+        at: Int64[np.ndarray, " sampled"] = np.unique(
+            np.linspace(0, len(shown) - 1, _SAMPLED).astype(np.int64)
+        )
         values = np.ascontiguousarray(shown, dtype=np.float32)
         digest = hashlib.sha256(values.tobytes()).hexdigest()[:16]
         return cls(len(shown), values[at].reshape(len(at), -1), digest)
