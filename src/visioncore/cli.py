@@ -17,7 +17,7 @@ from visioncore.errors import ConfigError, TrainingError, VisionCoreError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from visioncore.data import RecordingStore
+    from visioncore.data import DataConfig, RecordingStore
 
 app = typer.Typer(
     help="Digital twins of visual neurons: train, score honestly, look inside.",
@@ -156,22 +156,36 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="sensorium, or sensorium-frame-std: that competition's score instead.")
+    ] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="Write that competition's files into this folder.")
+    ] = None,
 ) -> None:
     """Score a twin on data it never saw, and print the scores."""
     from visioncore import tables
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import count_evaluation, require_scale_of
     from visioncore.evaluation import evaluate as score
+    from visioncore.evaluation.sensorium import ChallengeOfRun
 
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
         ("behaviour", behaviour, ("recorded", "mean")),
+        ("metric", metric, (None, "sensorium", "sensorium-frame-std")),
     ):
         if value not in allowed:
-            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(allowed)}")
+            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(filter(None, allowed))}")
     twin, store = load_twin(run), _store(run, data)
     if data is not None:
         require_scale_of(twin, store)
+    if metric is not None or submission is not None:
+        of_run = ChallengeOfRun(run, twin, store, *_data(run, data), split=cast(Any, split))
+        if submission is not None:
+            return typer.echo(of_run.write(submission))
+        of_frames = metric == "sensorium-frame-std"
+        return _print(tables.challenge(of_run.score(of_frames, cast(Any, behaviour), json_file)))
     result = score(
         twin,
         store,
@@ -349,14 +363,19 @@ def _ended_as_if_interrupted() -> Iterator[None]:
 
 def _store(run: Path, data: Path | None) -> "RecordingStore":
     """The data that a run was trained on, or those that the user names."""
-    from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
+
+    return prepare_store(*_data(run, data))
+
+
+def _data(run: Path, data: Path | None) -> tuple["DataConfig", Path]:
+    from visioncore.data import load_data_config
     from visioncore.run_folder import RunFolder
     from visioncore.training.experiment import recorded_data
 
     if data is not None:
-        return prepare_store(load_data_config(data), data.parent)
-    return prepare_store(*recorded_data(RunFolder.of(run).path))
+        return load_data_config(data), data.parent
+    return recorded_data(RunFolder.of(run).path)
 
 
 def _print(what: "RenderableType") -> None:

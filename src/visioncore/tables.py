@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from visioncore.audit import AuditResult
     from visioncore.comparison import Comparison
     from visioncore.evaluation import EvaluationResult
+    from visioncore.evaluation.sensorium import ChallengeScore
 
 
 LONGEST_NAME = 14
@@ -163,6 +164,20 @@ def comparison(compared: "Comparison") -> RenderableType:
         f"{settings.null}; causal; intervals resample {settings.resampled}, the same for all models"
     )
     return Group(scores, facts, *legend, conditions)
+
+
+def challenge(result: "ChallengeScore") -> RenderableType:
+    """The score of the Sensorium competition."""
+    told = table("tier", "all neurons", "mean of mice", "mice", "neurons", "frames")
+    for tier in result.tiers:
+        scores = [f"{tier.all_neurons:.4f}", f"{tier.mean_of_mice:.4f}"]
+        told.add_row(Text(tier.tier), *scores, str(len(tier.mice)), str(tier.n_units), str(tier.n_frames))
+    scaled = "divided by the published spread of each frame" if result.per_frame_std else "in their own units"
+    conditions = (
+        f"single-trial correlation as in Sensorium 2023: {result.split} split, frames 50 to 300 of all trials "
+        f"together, responses {scaled}, behaviour {result.behaviour}; causal, one twin"
+    )
+    return Group(told, conditions)
 
 
 def _bins(bin_ms: float | None) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,7 +178,7 @@ class SensoriumRecording:
             behaviour_names=names,
             geometry=config.geometry,
         )
-        self.unit_truth: dict[str, Any] = {}
+        self.unit_truth: Mapping[str, Sequence[Any]] = {}
         self._kept: dict[tuple[str, int], Shaped[np.ndarray, "time ..."]] = {}
         self.scan: Scan = self._scan()
         self.trial_columns: Columns = self._read_trial_columns()
