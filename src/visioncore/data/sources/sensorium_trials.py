@@ -160,7 +160,7 @@ class MouseFiles:
         """
         trials: list[TrialFile] = []
         signatures: dict[int, _Signature] = {}
-        own_mask = False
+        own_mask, size = False, ()
         there = set(self.numbers(self.stimulus))
         for number, tier in enumerate(self.tiers):
             if tier == LEFT_OUT:
@@ -171,6 +171,12 @@ class MouseFiles:
                     "meta/trials/tiers.npy; was it copied completely?"
                 )
             shown = self.shown(number)
+            size = size or shown.shape[1:]
+            if shown.shape[1:] != size:
+                raise DataError(
+                    f"{self.tree.where}, data/{self.stimulus}/{number}.npy: shows {shown.shape[1:]} (channels, height, "
+                    f"width), and trials before {size}; expected one size for all"
+                )
             found = self._series("responses", number, len(shown))
             withheld, partly = _withheld(found, tier, self.static)
             own_mask |= partly
