@@ -40,7 +40,7 @@ LICENCE = (
     "the mice of the Sensorium competitions are published under CC BY-NC-ND: ask their authors before you publish, and "
     "hand on neither stores nor weights made from them"
 )
-_PICTURE_IDS = ("frame_image_id", "colorframeprojector_image_id")
+_STIMULUS_IDS = ("frame_image_id", "colorframeprojector_image_id", "video_ids")
 _NAMES = {
     ("behavior", 2): ("pupil_size", "running"),
     ("behavior", 3): ("pupil_size", "pupil_change", "running"),
@@ -179,6 +179,7 @@ class SensoriumRecording:
             geometry=config.geometry,
         )
         self.unit_truth: Mapping[str, Sequence[Any]] = {}
+        self._kept_bytes = 0
         self._kept: dict[tuple[str, int], Shaped[np.ndarray, "time ..."]] = {}
         self.scan: Scan = self._scan()
         self.trial_columns: Columns = self._read_trial_columns()
@@ -187,6 +188,8 @@ class SensoriumRecording:
 
     def _scan(self) -> Scan:
         """What the files show when each is read once. Training videos are unique, as far as the competition says."""
+        if any(f"meta/trials/{name}.npy" in self._mouse.tree.names for name in _STIMULUS_IDS):
+            return self._mouse.scan(())
         compared = set(TIERS)
         if not self._mouse.static and self._tiers == "published":
             compared.discard("train")
@@ -254,8 +257,10 @@ class SensoriumRecording:
         key = (signal, place)
         if key not in self._kept:
             read = self._read_trial(signal, place)
-            if sum(kept.nbytes for kept in self._kept.values()) + read.nbytes > _KEPT_BYTES:
+            self._kept_bytes += read.nbytes
+            if self._kept_bytes > _KEPT_BYTES:
                 self._kept.clear()
+                self._kept_bytes = read.nbytes
             self._kept[key] = read
         return self._kept[key]
 
@@ -303,7 +308,7 @@ class SensoriumRecording:
     def _stimulus_ids(self, *, with_training: bool = False) -> list[str | None]:
         """By the ids that a mouse has for its pictures or clips; else by what is shown, where something is repeated."""
         trials, columns = self.scan.trials, self.trial_columns
-        for name in (*_PICTURE_IDS, "video_ids"):
+        for name in _STIMULUS_IDS:
             if name in columns:
                 values = columns[name]
                 return [None if isinstance(v, int) and v < 0 else str(v) for v in values]

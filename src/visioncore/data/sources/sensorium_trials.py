@@ -40,6 +40,8 @@ KINDS = ("video", "directional pink noise", "gaussian dots", "random dots", "dri
 _SAMPLED = 16
 _GREY_LEVELS = 255
 _CANDIDATE = 0.5
+_PIXELS, _COARSE = 24, 8.0
+"""Pixels that are compared first, and how many of their grey levels they may differ by."""
 
 _logger = logging.getLogger(__name__)
 
@@ -192,22 +194,31 @@ class MouseFiles:
     def _clips(self, trials: list[TrialFile], signatures: dict[int, "_Signature"]) -> tuple[str | None, ...]:
         """Trials that show one clip get the digest of the first of them; a codec may have moved a pixel by a level."""
         clip: list[str | None] = [None] * len(trials)
-        first: list[int] = []
-        for place, signature in signatures.items():
-            same = (
-                known
-                for known in first
-                if signatures[known].may_be(signature)
-                and (
-                    signatures[known].digest == signature.digest
-                    or _are_one(self.shown(trials[known].number), self.shown(trials[place].number))
-                )
-            )
-            original = next(same, None)
-            if original is None:
-                first.append(place)
-            clip[place] = signatures[place if original is None else original].digest
+        for alike in _of_one_shape(signatures):
+            coarse = np.stack([signatures[place].coarse for place in alike])
+            high, low = coarse.max(axis=(1, 2)), coarse.min(axis=(1, 2))
+            first: list[int] = []
+            for k, place in enumerate(alike):
+                known = np.array(first, int)
+                # The range of a few pixels is less than that of all, so more of its levels are allowed.
+                level = (np.maximum(high[known], high[k]) - np.minimum(low[known], low[k])) / _GREY_LEVELS
+                near = np.abs(coarse[known] - coarse[k]).max(axis=2) <= _COARSE * level[:, None] + 1e-9
+                likely = known[near.mean(axis=1) >= _CANDIDATE]
+                same = (n for n in likely if self._show_one(trials, signatures, alike[n], place))
+                original = next(same, None)
+                if original is None:
+                    first.append(k)
+                clip[place] = signatures[place if original is None else alike[original]].digest
         return tuple(clip)
+
+    def _show_one(
+        self, trials: list[TrialFile], signatures: dict[int, "_Signature"], one: int, other: int
+    ) -> bool:
+        if signatures[one].digest == signatures[other].digest:
+            return True
+        return signatures[one].may_be(signatures[other]) and _are_one(
+            self.shown(trials[one].number), self.shown(trials[other].number)
+        )
 
     def _tiers(self) -> tuple[str, ...]:
         name = "meta/trials/tiers.npy"
@@ -317,16 +328,22 @@ class _Signature:
         digest = hashlib.sha256(values.tobytes()).hexdigest()[:16]
         return cls(len(shown), values[at].reshape(len(at), -1), digest)
 
+    @property
+    def coarse(self) -> Float32[np.ndarray, "sampled some"]:
+        """A few pixels of them."""
+        return self.frames[:, :: max(self.frames.shape[1] // _PIXELS, 1)]
+
     def may_be(self, other: "_Signature") -> bool:
-        if self.n_bins != other.n_bins or self.frames.shape != other.frames.shape:
-            return False
-        if self.digest == other.digest:
-            return True
         level = _grey_level(self.frames, other.frames)
-        near = np.abs(self.frames[:, ::97] - other.frames[:, ::97]).max(axis=1) <= level
-        if near.mean() < _CANDIDATE:
-            return False
         return bool(np.mean(np.abs(self.frames - other.frames).max(axis=1) <= level) >= _CANDIDATE)
+
+
+def _of_one_shape(signatures: dict[int, _Signature]) -> list[list[int]]:
+    """Places of the signatures that can be compared."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, signature in signatures.items():
+        alike.setdefault((signature.n_bins, *signature.frames.shape), []).append(place)
+    return list(alike.values())
 
 
 def _are_one(one: Shaped[np.ndarray, "time ..."], other: Shaped[np.ndarray, "time ..."]) -> bool:
