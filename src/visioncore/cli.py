@@ -157,7 +157,7 @@ def evaluate(
         Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="sensorium, or sensorium-frame-std: that competition's score instead.")
+        str | None, typer.Option(help="sensorium, or sensorium-unscaled: that competition's score instead.")
     ] = None,
     submission: Annotated[
         Path | None, typer.Option(help="Write that competition's files into this folder.")
@@ -173,7 +173,7 @@ def evaluate(
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
         ("behaviour", behaviour, ("recorded", "mean")),
-        ("metric", metric, (None, "sensorium", "sensorium-frame-std")),
+        ("metric", metric, (None, "sensorium", "sensorium-unscaled")),
     ):
         if value not in allowed:
             raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(filter(None, allowed))}")
@@ -184,8 +184,8 @@ def evaluate(
         of_run = ChallengeOfRun(run, twin, store, *_data(run, data), split=cast(Any, split))
         if submission is not None:
             return typer.echo(of_run.write(submission))
-        of_frames = metric == "sensorium-frame-std"
-        return _print(tables.challenge(of_run.score(of_frames, cast(Any, behaviour), json_file)))
+        scaled = metric == "sensorium"
+        return _print(tables.challenge(of_run.score(scaled, cast(Any, behaviour), json_file)))
     result = score(
         twin,
         store,

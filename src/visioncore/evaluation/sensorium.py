@@ -97,9 +97,9 @@ class ChallengeSums:
 
 
 def sensorium_correlation(
-    predictions: Iterable[Real[np.ndarray, "time units"]],
-    recorded: Iterable[Real[np.ndarray, "time units"]],
-    valid: Iterable[Bool[np.ndarray, "time units"] | None] | None = None,
+    predictions: Iterable[Real[np.ndarray, "_ units"]],
+    recorded: Iterable[Real[np.ndarray, "_ units"]],
+    valid: Iterable[Bool[np.ndarray, "_ units"] | None] | None = None,
     std: Real[np.ndarray, "frames units"] | None = None,
 ) -> Float64[np.ndarray, " units"]:
     """The single-trial correlation of each unit, as the Sensorium 2023 competition has it.
@@ -170,7 +170,10 @@ def mice_of(config: DataConfig, base_dir: Path) -> dict[str, Mouse]:
         for session in source.session_ids()
     }
     if not found:
-        raise DataError("no session is a mouse of the Sensorium competitions (type: sensorium)")
+        raise DataError(
+            "no session is a mouse of the Sensorium competitions (type: sensorium), whose files have the spread of "
+            "each frame; --metric sensorium-unscaled does without"
+        )
     return found
 
 
@@ -296,9 +299,9 @@ class ChallengeOfRun:
     base_dir: Path
     split: Split = "test"
 
-    def score(self, frame_std: bool, behaviour: Behaviour, json_file: Path | None = None) -> ChallengeScore:
-        """The score; `frame_std` divides by the published spread of each frame."""
-        mice = mice_of(self.config, self.base_dir) if frame_std else None
+    def score(self, scaled: bool, behaviour: Behaviour, json_file: Path | None = None) -> ChallengeScore:
+        """The score; `scaled` by the published spread of each frame, as on the boards."""
+        mice = mice_of(self.config, self.base_dir) if scaled else None
         score = challenge_score(self.twin, self.store, split=self.split, mice=mice, behaviour=behaviour)
         if self.split == "test":
             digests = self.twin.digest, self.store.fingerprint
