@@ -30,6 +30,7 @@ from visioncore.model.arguments import (
     checked_behaviour,
     checked_video,
     raw_pixels,
+    require_rate,
 )
 from visioncore.model.cores import CoreConfig, NoCoreConfig
 from visioncore.model.extras import Extras
@@ -40,7 +41,7 @@ from visioncore.model.outputs import OutputConfig, SoftplusOutputConfig
 from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, ReadoutConfig
 from visioncore.model.trunk import Seen, Trunk, TrunkState
 from visioncore.provenance import Provenance
-from visioncore.spec import DataSpec, SessionSpec, same_rate
+from visioncore.spec import DataSpec, SessionSpec
 
 FRAMES_AT_ONCE = 480
 """Length of the chunks in which `predict` walks through a video."""
@@ -88,22 +89,7 @@ class TwinConfig(Config):
         Raises:
             ConfigError: sampling rate, channels or behaviour of config and data disagree, or the frame does not tile.
         """
-        if spec.sampling.rate_hz is None and self.sampling_rate is not None:
-            raise ConfigError(
-                f"the model is made for sampling_rate {self.sampling_rate:.10g}, and the data are static images, which "
-                "have no rate; set model.sampling_rate=null"
-            )
-        if spec.sampling.rate_hz is not None and self.sampling_rate is None:
-            raise ConfigError(
-                f"the model is made for static images, the data have {spec.rate_hz:.10g} Hz; set "
-                f"model.sampling_rate={spec.rate_hz:.10g}"
-            )
-        if self.sampling_rate is not None and not same_rate(self.sampling_rate, spec.rate_hz):
-            raise ConfigError(
-                f"the model is made for sampling_rate {self.sampling_rate:.10g}, the data have "
-                f"{spec.rate_hz:.10g} Hz; set model.sampling_rate={spec.rate_hz:.10g} (and look at "
-                "the tubelet's length in ms with 'visioncore describe')"
-            )
+        require_rate(self.sampling_rate, spec)
         if self.initial_input_channels != spec.sampling.channels:
             raise ConfigError(
                 f"the model is made for {self.initial_input_channels} video channel(s), the data have "
