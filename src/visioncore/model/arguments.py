@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from visioncore.errors import ConfigError, DataError
-from visioncore.spec import DataSpec, same_rate, Normalisation, SessionSpec
+from visioncore.spec import DataSpec, Normalisation, SessionSpec, same_rate
 
 NO_CONTRAST = 1e-6
 """Spread of a video, in spreads of the training data, below which it is one value all over: black, white or grey."""
