@@ -63,7 +63,9 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
     with torch.device("meta"):
         twin = config.build(spec)
         flops = _training_flops(counted.build(spec), clip_frames)
-    staleness_ms = (twin.stride - 1) / spec.rate_hz * 1000
+    # Images have no time, and each is seen by itself.
+    timed = spec.sampling.rate_hz is not None
+    staleness_ms = (twin.stride - 1) / spec.bins_per_s * 1000 if timed else 0.0
     notes = twin.trunk.core.notes() if twin.trunk.core else []
     warnings = []
     if staleness_ms > STALE_MS:
@@ -73,8 +75,8 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
         )
     span_ms = None
     tokens = twin.trunk.core.span_tokens(clip_frames) if twin.trunk.core else None
-    if tokens is not None:
-        span_ms = tokens * twin.stride / spec.rate_hz * 1000
+    if tokens is not None and timed:
+        span_ms = tokens * twin.stride / spec.bins_per_s * 1000
         notes.append(f"temporal attention sees {tokens} tokens of a clip, {span_ms:.0f} ms")
     warnings += twin.trunk.core.warnings(clip_frames) if twin.trunk.core else []
     return Description(

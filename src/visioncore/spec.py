@@ -146,6 +146,13 @@ class DataSpec(Config):
         return self.sampling.rate_hz
 
     @property
+    def bins_per_s(self) -> float:
+        """What a length in seconds is multiplied by to be one in bins. Static images have no time: 1, so that what
+        settings give in seconds is a number of images.
+        """
+        return self.sampling.rate_hz or 1.0
+
+    @property
     def response_kind(self) -> ResponseKind:
         """Of all sessions.
 

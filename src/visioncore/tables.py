@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from visioncore.audit import AuditResult
     from visioncore.comparison import Comparison
     from visioncore.evaluation import EvaluationResult
+    from visioncore.evaluation.sensorium import ChallengeScore
 
 
 LONGEST_NAME = 14
@@ -104,7 +105,7 @@ def scores(evaluation: "EvaluationResult") -> RenderableType:
         cells += [_number(section.correlation.mean, "{:.3f}"), str(section.n_units)]
         told.add_row(Text(name), *cells)
     conditions = (
-        f"{settings.split} split, bins of {settings.bin_ms:.2f} ms, the first {settings.burn_in_s:g} s of "
+        f"{settings.split} split, {_bins(settings.bin_ms)}, the first {settings.burn_in_s:g} s of "
         f"every block left out; null: {settings.null}; causal"
     )
     return Group(told, conditions)
@@ -159,10 +160,28 @@ def comparison(compared: "Comparison") -> RenderableType:
     sessions = settings.n_sessions
     conditions = (
         f"{settings.n_units} units of {sessions} session{'s' if sessions != 1 else ''}; {settings.split} split, "
-        f"bins of {settings.bin_ms:.2f} ms, the first {settings.burn_in_s:g} s of every block left out; null: "
+        f"{_bins(settings.bin_ms)}, the first {settings.burn_in_s:g} s of every block left out; null: "
         f"{settings.null}; causal; intervals resample {settings.resampled}, the same for all models"
     )
     return Group(scores, facts, *legend, conditions)
+
+
+def challenge(result: "ChallengeScore") -> RenderableType:
+    """The score of the Sensorium competition."""
+    told = table("tier", "all neurons", "mean of mice", "mice", "neurons", "frames")
+    for tier in result.tiers:
+        scores = [f"{tier.all_neurons:.4f}", f"{tier.mean_of_mice:.4f}"]
+        told.add_row(Text(tier.tier), *scores, str(len(tier.mice)), str(tier.n_units), str(tier.n_frames))
+    scaled = "divided by the published spread of each frame" if result.per_frame_std else "in their own units"
+    conditions = (
+        f"single-trial correlation as in Sensorium 2023: {result.split} split, frames 50 to 300 of all trials "
+        f"together, responses {scaled}, behaviour {result.behaviour}; causal, one twin"
+    )
+    return Group(told, conditions)
+
+
+def _bins(bin_ms: float | None) -> str:
+    return "one bin for each image" if bin_ms is None else f"bins of {bin_ms:.2f} ms"
 
 
 def _interval(value: tuple[float, float] | None, form: str) -> str:

@@ -188,7 +188,7 @@ class SessionControls:
             valid = session.valid(block.start, stop)
             total[: stop - block.start] += np.where(valid, session.responses(block.start, stop), 0)
             n[: stop - block.start] += valid
-        width = max(round(ONSET_SMOOTHED_S * self._store.spec.rate_hz), 1)
+        width = max(round(ONSET_SMOOTHED_S * self._store.spec.bins_per_s), 1)
         known = n >= FEWEST_ONSETS
         total, n = (_summed_around(values, width) for values in (total, n))
         course = total / np.maximum(n, 1)
@@ -230,7 +230,7 @@ class SessionControls:
         others = {self.blocks[j].stimulus: self.blocks[j].block for j in self._other_stimuli(audited)}
         if not others:
             shift = round(share * n_bins)
-            if min(shift, n_bins - shift) < LEAST_SHIFT_S * self._store.spec.rate_hz:
+            if min(shift, n_bins - shift) < LEAST_SHIFT_S * self._store.spec.bins_per_s:
                 return None
             return lambda: np.roll(self._video(audited.block), shift, axis=0)
         donors = [list(others.values())[i] for i in self._rng.permutation(len(others))]
@@ -268,7 +268,7 @@ def audited_blocks(store: RecordingStore, session: SessionStore) -> list[Block]:
                 block
             )
     total = sum(block.n_bins for blocks in stimuli.values() for block in blocks)
-    most = min(CONTROL_MINUTES * 60 * store.spec.rate_hz, MAX_VALUES / len(session.unit_ids))
+    most = min(CONTROL_MINUTES * 60 * store.spec.bins_per_s, MAX_VALUES / len(session.unit_ids))
     every = max(math.ceil(total / most), 1)
     return sorted(
         (block for blocks in list(stimuli.values())[::every] for block in blocks),

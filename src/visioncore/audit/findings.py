@@ -79,7 +79,8 @@ class AuditSettings(Record):
     test_blocks: int | None = None
     """None in an audit of before they were counted."""
     response_kind: ResponseKind
-    bin_ms: float
+    bin_ms: float | None
+    """None for static images."""
 
 
 class AuditResult(Config):

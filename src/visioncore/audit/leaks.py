@@ -193,7 +193,7 @@ def context(store: RecordingStore, twin: Predictor) -> Finding:
     """Whether blocks share bins, or touch on a recording that may run on; and how far back the twin looks."""
     overlaps, close = [], []
     gap_s = store.settings.split.split_gap_s
-    rate_hz = store.spec.rate_hz
+    rate_hz = store.spec.bins_per_s
     for name, session in store.sessions.items():
         for a, b in _neighbours(session.blocks):
             where = f"session {name}, {a.split} to {a.stop} and {b.split} from {b.start}"

@@ -54,7 +54,7 @@ def audit(
         audited_test_blocks=tested,
         test_blocks=sum(len(session.blocks_in("test")) for session in store.sessions.values()),
         response_kind=store.spec.response_kind,
-        bin_ms=1000 / store.spec.rate_hz,
+        bin_ms=None if store.spec.sampling.rate_hz is None else 1000 / store.spec.rate_hz,
     )
     return AuditResult(settings=settings, findings=tuple(findings), controls=told(lines))
 
@@ -87,7 +87,7 @@ def control_lines(
     """Score every prediction of `ROLES` that can be made in every session, on the same bins and units."""
     counts = store.spec.response_kind == "counts"
     gathered = {name: LineScores(name, counts) for name in ROLES}
-    stretch_bins = max(round(STRETCH_S * store.spec.rate_hz), 1)
+    stretch_bins = max(round(STRETCH_S * store.spec.bins_per_s), 1)
     for session in store.sessions.values():
         if not audited_blocks(store, session):
             continue

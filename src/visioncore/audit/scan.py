@@ -228,7 +228,7 @@ class _Sampling:
     def of(cls, store: RecordingStore, split: str) -> "_Sampling":
         sizes = [b.n_bins for s in store.sessions.values() for b in s.blocks if b.split == split]
         most = MAX_SAMPLED[split]
-        step = max(round(store.spec.rate_hz / SAMPLED_HZ), math.ceil(sum(sizes) / most), 1)
+        step = max(round(store.spec.bins_per_s / SAMPLED_HZ), math.ceil(sum(sizes) / most), 1)
         return cls(step, max(math.ceil(len(sizes) / most), 1))
 
     def of_next(self, block: Block) -> Int[np.ndarray, " frames"]:

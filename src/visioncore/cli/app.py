@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from visioncore.data import RecordingStore
+    from visioncore.data import DataConfig, RecordingStore
 
 app = typer.Typer(
     help="Digital twins of visual neurons: train, score honestly, look inside.",
@@ -28,14 +28,20 @@ def finite(value: float | None) -> float | None:
 
 def store_of(run: Path, data: Path | None) -> "RecordingStore":
     """The data that a run was trained on, or those that the user names."""
-    from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
+
+    return prepare_store(*data_of(run, data))
+
+
+def data_of(run: Path, data: Path | None) -> tuple["DataConfig", Path]:
+    """Their config, and the folder that its paths count from."""
+    from visioncore.data import load_data_config
     from visioncore.run_folder import RunFolder
     from visioncore.training.experiment import recorded_data
 
     if data is not None:
-        return prepare_store(load_data_config(data), data.parent)
-    return prepare_store(*recorded_data(RunFolder.of(run).path))
+        return load_data_config(data), data.parent
+    return recorded_data(RunFolder.of(run).path)
 
 
 def print_rich(what: "RenderableType") -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from visioncore.cli.app import app, finite, print_rich, store_of
+from visioncore.cli.app import app, data_of, finite, print_rich, store_of
 from visioncore.errors import ConfigError
 
 RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]
@@ -28,22 +28,36 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="sensorium, or sensorium-unscaled: that competition's score instead.")
+    ] = None,
+    submission: Annotated[
+        Path | None, typer.Option(help="Write that competition's files into this folder.")
+    ] = None,
 ) -> None:
     """Score a twin on data it never saw, and print the scores."""
     from visioncore import tables
     from visioncore.checkpoint import load_twin
     from visioncore.evaluation import count_evaluation, require_scale_of
     from visioncore.evaluation import evaluate as score
+    from visioncore.evaluation.sensorium import ChallengeOfRun
 
     for name, value, allowed in (
         ("split", split, ("train", "validation", "test")),
         ("behaviour", behaviour, ("recorded", "mean")),
+        ("metric", metric, (None, "sensorium", "sensorium-unscaled")),
     ):
         if value not in allowed:
-            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(allowed)}")
+            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(filter(None, allowed))}")
     twin, store = load_twin(run), store_of(run, data)
     if data is not None:
         require_scale_of(twin, store)
+    if metric is not None or submission is not None:
+        of_run = ChallengeOfRun(run, twin, store, *data_of(run, data), split=cast(Any, split))
+        if submission is not None:
+            return typer.echo(of_run.write(submission))
+        scaled = metric == "sensorium"
+        return print_rich(tables.challenge(of_run.score(scaled, cast(Any, behaviour), json_file)))
     result = score(
         twin,
         store,

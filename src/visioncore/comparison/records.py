@@ -116,8 +116,9 @@ class ComparisonSettings(Record):
     """The conditions that all models share, and the reference."""
 
     split: Split
-    bin_ms: float
-    sampling_rate_hz: float
+    bin_ms: float | None
+    """None for static images."""
+    sampling_rate_hz: float | None
     burn_in_s: float
     null: str
     causal: bool

@@ -56,12 +56,9 @@ def plan_recording(stored: Sequence[SessionSignals], how: Preparation, fingerpri
     """
     sampling = stored[0].manifest.sampling
     _require_one_kind(stored)
-    rate_hz = sampling.rate_hz
-    if rate_hz is None:
-        raise DataError(
-            "the recording has no sampling rate, and static images cannot be divided into blocks of time"
-        )
-    burn_in_bins = round(how.burn_in_s * rate_hz)
+    # Images are shown each by itself: they have no time, and no past that a model would have to see first.
+    rate_hz = sampling.rate_hz or 1.0
+    burn_in_bins = 0 if sampling.rate_hz is None else round(how.burn_in_s * rate_hz)
     trials = {signals.spec.id: signals.manifest.trials for signals in stored}
     blocks = assign_blocks(trials, rate_hz, burn_in_bins, how.split)
     responses = [train_response(signals, blocks[signals.spec.id], burn_in_bins) for signals in stored]
@@ -118,6 +115,5 @@ def _require_one_kind(stored: Sequence[SessionSignals]) -> None:
 
 def _told(signals: SessionSignals) -> str:
     sampling = signals.manifest.sampling
-    return (
-        f"{sampling.channels} x {sampling.height} x {sampling.width} pixels at {sampling.rate_hz or 0:g} Hz"
-    )
+    clock = "without a rate" if sampling.rate_hz is None else f"at {sampling.rate_hz:g} Hz"
+    return f"{sampling.channels} x {sampling.height} x {sampling.width} pixels {clock}"

@@ -20,7 +20,7 @@ def usable_minutes(store: RecordingStore, session: SessionStore, split: Split) -
     blocks = session.blocks_in(split)
     bins = sum(block.n_bins for block in blocks)
     left = sum(max(block.n_bins - store.burn_in_bins, 0) for block in blocks)
-    per_minute = store.spec.rate_hz * 60
+    per_minute = store.spec.bins_per_s * 60
     return bins / per_minute, left / per_minute
 
 
@@ -97,7 +97,7 @@ def _say_what_burn_in_takes(store: RecordingStore) -> None:
                     split,
                     left,
                     100 * left / minutes,
-                    store.burn_in_bins / store.spec.rate_hz,
+                    store.burn_in_bins / store.spec.bins_per_s,
                     shortest,
                     len(session.blocks_in(split)),
                 )

@@ -25,7 +25,7 @@ class ValidationBlocks(Dataset[SessionClips]):
         for session in (own for own in store.sessions.values() if own.unit_ids):
             usable = [b for b in session.blocks_in("validation") if b.n_bins > store.burn_in_bins]
             if max_minutes is not None:
-                minutes = sum(b.n_bins for b in usable) / store.spec.rate_hz / 60
+                minutes = sum(b.n_bins for b in usable) / store.spec.bins_per_s / 60
                 usable = usable[:: max(math.ceil(minutes / max_minutes), 1)]
             for _, same in groupby(sorted(usable, key=lambda b: (b.n_bins, b.start)), lambda b: b.n_bins):
                 blocks = tuple(same)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from visioncore.config import AsWritten
 from visioncore.data import RecordingStore
 from visioncore.evaluation.record import Purpose, TestEvaluations, record_test_evaluation
 from visioncore.evaluation.records import EvaluationSettings
@@ -30,19 +31,21 @@ def count_test_evaluation(
     run: Path,
     twin_digest: str,
     data_fingerprint: str,
-    settings: EvaluationSettings | None,
+    settings: EvaluationSettings | AsWritten | None,
     purpose: Purpose,
 ) -> TestEvaluations | None:
     """The one place that counts: whatever looks at the test split of a run folder's twin comes through here.
 
     Args:
-        settings: how it was scored; None for an audit, which scores in ways of its own.
+        settings: how it was scored, as a record or (of a score of a competition) as it is written; None for an audit,
+            which scores in ways of its own.
     """
     folder = RunFolder.of(run)
     if not folder.experiment.exists():
         return None
     digests = ("twin_digest", "data_fingerprint")
-    told = {} if settings is None else {k: v for k, v in settings.to_json().items() if k not in digests}
+    written = settings.to_json() if isinstance(settings, EvaluationSettings) else settings or {}
+    told = {key: value for key, value in written.items() if key not in digests}
     return record_test_evaluation(folder.path, twin_digest, data_fingerprint, told, purpose)
 
 

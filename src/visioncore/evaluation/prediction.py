@@ -66,8 +66,10 @@ def _require_same_facts(twin: Predictor, store: RecordingStore) -> None:
         for fact in ("channels", "height", "width")
     ]
     facts.append(("response_kind", here.response_kind, there.response_kind))
-    if not same_rate(here.rate_hz, there.rate_hz):
-        facts.append(("sampling_rate_hz", here.rate_hz, there.rate_hz))
+    rates = here.sampling.rate_hz, there.sampling.rate_hz
+    # Static images have none.
+    if None in rates or not same_rate(here.bins_per_s, there.bins_per_s):
+        facts.append(("sampling_rate_hz", *rates))
     for name in set(store.sessions) & set(twin.sessions) if twin.uses_behaviour else ():
         facts.append(
             ("behaviour_names", here.session(name).behaviour_names, there.session(name).behaviour_names)

@@ -132,10 +132,11 @@ class EvaluationSettings(Record):
     """What was scored, and under which conditions."""
 
     split: Split
-    bin_ms: float
+    bin_ms: float | None
+    """None for static images, which have no time: here a bin is an image, and a second too."""
     bins_summed: int
     """Bins of the data that make one that is scored."""
-    sampling_rate_hz: float
+    sampling_rate_hz: float | None
     burn_in_s: float
     burn_in_bins: int
     null: str
@@ -156,3 +157,8 @@ class EvaluationSettings(Record):
     def counts(self) -> bool:
         """Whether responses are spike counts; else they are traces."""
         return self.response_kind == "counts"
+
+    @property
+    def bins_per_s(self) -> float:
+        """Scored bins that a second has; of static images, one."""
+        return (self.sampling_rate_hz or 1.0) / self.bins_summed

@@ -130,7 +130,7 @@ class _SessionScores:
 
     def __init__(self, twin: Predictor, session: SessionStore, settings: EvaluationSettings) -> None:
         self.session = session
-        self.rate_hz = settings.sampling_rate_hz / settings.bins_summed
+        self.bins_per_s = settings.bins_per_s
         self.null = _null(session, settings)
         # A summed bin holds several phases.
         self.stride = twin.stride if settings.bins_summed == 1 else 1
@@ -171,7 +171,7 @@ class _SessionScores:
 
     def _stretches(self, block: Block, n_bins: int) -> list[np.ndarray]:
         """The bins of a block in stretches to resample; those of a repeat end where the first one's end."""
-        n_stretches = math.ceil(n_bins / max(round(STRETCH_S * self.rate_hz), 1))
+        n_stretches = math.ceil(n_bins / max(round(STRETCH_S * self.bins_per_s), 1))
         stretches = np.array_split(np.arange(n_bins), n_stretches)
         if block.stimulus_id is None:
             return stretches
@@ -225,7 +225,7 @@ class _SessionScores:
         ]
         feve, fev = metrics.feve(np.concatenate(padded, axis=1), every_prediction)
         power = metrics.signal_power(responses)
-        error = metrics.signal_power_error(responses, round(ERROR_STRETCH_S * self.rate_hz))
+        error = metrics.signal_power_error(responses, round(ERROR_STRETCH_S * self.bins_per_s))
         return RepeatScores(
             cc_norm=metrics.cc_norm(responses, prediction),
             feve=feve,
@@ -254,7 +254,11 @@ def _settings(
     behaviour: Behaviour,
     acquaintance: Acquaintance,
 ) -> EvaluationSettings:
-    rate_hz = store.spec.rate_hz
+    static, rate_hz = store.spec.sampling.rate_hz is None, store.spec.bins_per_s
+    if static and bin_ms is not None:
+        raise ConfigError(
+            f"bin_ms is {bin_ms:g}, and the data are static images, which have no time; leave it out"
+        )
     base_ms = 1000 / rate_hz
     factor = 1.0 if bin_ms is None else bin_ms / base_ms
     bins_summed = max(round(factor), 1)
@@ -274,9 +278,9 @@ def _settings(
         )
     return EvaluationSettings(
         split=split,
-        bin_ms=bins_summed * base_ms,
+        bin_ms=None if static else bins_summed * base_ms,
         bins_summed=bins_summed,
-        sampling_rate_hz=rate_hz,
+        sampling_rate_hz=store.spec.sampling.rate_hz,
         burn_in_s=burn_in_bins / rate_hz,
         burn_in_bins=burn_in_bins,
         null="mean rate of the training split, per unit",
@@ -333,11 +337,12 @@ def _rows(session: _Session, settings: EvaluationSettings) -> Iterator[UnitRow]:
     )
     classes = session.store.unit_truth.get("cell_class")
     bins = np.maximum(total.bins, 1)
-    per_s = settings.sampling_rate_hz / settings.bins_summed if counts else 1.0
+    timed = counts and settings.sampling_rate_hz is not None
+    per_s = settings.bins_per_s if timed else 1.0
     null = _null(session.store, settings)
     predicted = np.where(total.bins > 0, (total.y / bins + null) * per_s, np.nan)
     recorded = np.where(total.bins > 0, (total.x / bins + null) * per_s, np.nan)
-    kind = "rate_hz" if counts else "mean"
+    kind = "rate_hz" if timed else "mean"
     for i, unit in enumerate(session.store.unit_ids):
         scores: dict[str, Any] = {**session.whole.repeats.of_unit(i)}
         scores |= {f"recorded_{kind}": number(recorded[i]), f"predicted_{kind}": number(predicted[i])}

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Shaped
 
-from visioncore.errors import DataError
-from visioncore.spec import DataSpec, Normalisation, SessionSpec
+from visioncore.errors import ConfigError, DataError
+from visioncore.spec import DataSpec, Normalisation, SessionSpec, same_rate
 
 NO_CONTRAST = 1e-6
 """Spread of a video, in spreads of the training data, below which it is one value all over: black, white or grey."""
@@ -164,3 +164,29 @@ def bins_per_rate(rate: object, spec: DataSpec) -> float:
     if rate == "hz" and spec.response_kind != "counts":
         raise DataError("rate='hz' is for spike counts; this twin predicts traces (use rate='per_bin')")
     return spec.rate_hz if rate == "hz" else 1.0
+
+
+def require_rate(sampling_rate: float | None, spec: DataSpec) -> None:
+    """Whether data come at the rate that a model is made for; None: images, which have none.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if sampling_rate is None and spec.sampling.rate_hz is None:
+        return
+    if spec.sampling.rate_hz is None:
+        raise ConfigError(
+            f"the model is made for sampling_rate {sampling_rate:.10g}, and the data are static images, which have no "
+            "rate; set model.sampling_rate=null"
+        )
+    if sampling_rate is None:
+        raise ConfigError(
+            f"the model is made for static images, the data have {spec.rate_hz:.10g} Hz; set "
+            f"model.sampling_rate={spec.rate_hz:.10g}"
+        )
+    if not same_rate(sampling_rate, spec.rate_hz):
+        raise ConfigError(
+            f"the model is made for sampling_rate {sampling_rate:.10g}, the data have "
+            f"{spec.rate_hz:.10g} Hz; set model.sampling_rate={spec.rate_hz:.10g} (and look at "
+            "the tubelet's length in ms with 'visioncore describe')"
+        )

@@ -110,7 +110,7 @@ class Heads(nn.Module):
             if features is None
             else [readout.build(features, video, own, gain=gain, shared=self.shared) for own in sessions]
         )
-        linears = [linear.build(video, len(own.unit_ids), spec.rate_hz) for own in sessions]
+        linears = [linear.build(video, len(own.unit_ids), spec.bins_per_s) for own in sessions]
         outputs = [
             trace_output.build(len(own.unit_ids))
             if own.response_kind == "trace"

@@ -30,6 +30,7 @@ from visioncore.model.arguments import (
     checked_behaviour,
     checked_video,
     raw_pixels,
+    require_rate,
 )
 from visioncore.model.cores import CoreConfig, NoCoreConfig
 from visioncore.model.extras import Extras
@@ -46,7 +47,7 @@ from visioncore.model.outputs import (
 from visioncore.model.readouts import GaussianReadoutConfig, PlacedReadout, ReadoutConfig
 from visioncore.model.trunk import Seen, Trunk, TrunkState
 from visioncore.provenance import Provenance
-from visioncore.spec import DataSpec, SessionSpec, same_rate
+from visioncore.spec import DataSpec, SessionSpec
 
 FRAMES_AT_ONCE = 480
 """Length of the chunks in which `predict` walks through a video."""
@@ -56,8 +57,8 @@ class TwinConfig(Config):
     """The model YAML, in the guide's spelling. Sizes that come from data are not in it."""
 
     model_type: Literal["v1multi"] = "v1multi"
-    sampling_rate: PositiveFloat
-    """Bins per second the model is made for; refused when the data disagree."""
+    sampling_rate: PositiveFloat | None
+    """Bins per second the model is made for; None for static images. Refused when the data disagree."""
     initial_input_channels: PositiveInt = 1
     adapter: AdapterConfig = NoAdapterConfig()
     convnet: CoreConfig
@@ -95,12 +96,7 @@ class TwinConfig(Config):
         Raises:
             ConfigError: sampling rate, channels or behaviour of config and data disagree, or the frame does not tile.
         """
-        if not same_rate(self.sampling_rate, spec.rate_hz):
-            raise ConfigError(
-                f"the model is made for sampling_rate {self.sampling_rate:.10g}, the data have "
-                f"{spec.rate_hz:.10g} Hz; set model.sampling_rate={spec.rate_hz:.10g} (and look at "
-                "the tubelet's length in ms with 'visioncore describe')"
-            )
+        require_rate(self.sampling_rate, spec)
         if self.initial_input_channels != spec.sampling.channels:
             raise ConfigError(
                 f"the model is made for {self.initial_input_channels} video channel(s), the data have "

@@ -85,7 +85,7 @@ def make_clip(
 
     `unit_labels` are the units on offer, by their position in the store.
     """
-    rate_hz = store.spec.rate_hz
+    rate_hz = store.spec.bins_per_s
     first = repeats[0]
     n_bins = min(round(CLIP_S * rate_hz), *(block.n_bins for block in repeats))
     # Bins only depend on the past, so predicting the beginning of a block alone changes nothing.

@@ -51,7 +51,7 @@ def stopping(config: TrainingConfig, plan: RunPlan, store: RecordingStore) -> li
     """What stops a run early: nothing, or one callback."""
     per_pass = steps_per_pass(config, store)
     validations = patience(config, plan.steps_per_epoch, per_pass)
-    minutes = train_bins(store) / store.spec.rate_hz / 60
+    minutes = train_bins(store) / store.spec.bins_per_s / 60
     return [] if validations is None else [Enough(validations, per_pass, minutes)]
 
 

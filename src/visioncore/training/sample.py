@@ -63,8 +63,11 @@ def take_sample(
 ) -> Sample | None:
     """The session as `twin` sees it, with what each bin needs of the past; None if it is too short or broken up."""
     spec = twin.spec
-    step = max(round(spec.rate_hz / ESTIMATE_RATE_HZ), 1)
-    lags = max(round(window_s * spec.rate_hz / step), 1)
+    step = max(round(spec.bins_per_s / ESTIMATE_RATE_HZ), 1)
+    # An image has no past; of a video, bins at the start of a piece lack theirs.
+    static = spec.sampling.rate_hz is None
+    lags = 1 if static else max(round(window_s * spec.bins_per_s / step), 1)
+    without_past = 0 if static else lags
     shrink = max(
         round((spec.sampling.channels * spec.sampling.height * spec.sampling.width / MAX_PIXELS) ** 0.5), 1
     )
@@ -74,7 +77,7 @@ def take_sample(
     bins = 0
     for video, counts, valid in _blocks(twin, session, max_minutes):
         n = len(video) // step * step
-        if n < step * (lags + 1):
+        if n < step * (without_past + 1):
             continue
         slow = video[:n].unflatten(0, (-1, step)).mean(1)
         small = functional.avg_pool2d(slow, shrink, ceil_mode=True) if shrink > 1 else slow
@@ -85,7 +88,7 @@ def take_sample(
         responses.append((counts * valid)[:n].unflatten(0, (-1, step)).sum(1))
         held_out.append(torch.full((n // step, 1), float(len(held_out) % 5 == 4)))
         good = valid[:n].unflatten(0, (-1, step)).amin(1)
-        good[:lags] = 0
+        good[:without_past] = 0
         usable.append(good)
         bins += n
     if len(pixels) < FEWEST_PIECES:
@@ -103,7 +106,7 @@ def take_sample(
         tested=good * held,
         step=step,
         lags=lags,
-        minutes=bins / spec.rate_hz / 60,
+        minutes=bins / spec.bins_per_s / 60,
     )
 
 
@@ -111,7 +114,7 @@ def _blocks(
     twin: Twin, session: SessionStore, max_minutes: float
 ) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
     """Training blocks as the model sees them, spread over the recording, cut where they are long."""
-    rate = twin.spec.rate_hz
+    rate = twin.spec.bins_per_s
     # Short enough for ten stretches, so that some can be held out however few the blocks are.
     total = sum(block.stop - block.start for block in session.blocks_in("train"))
     longest = max(min(round(20 * rate), total // 10), round(rate))
@@ -121,7 +124,8 @@ def _blocks(
         for start in range(block.start, block.stop, longest)
     ]
     allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in stretches])), 1.0)), 5)
-    every = max(-(-len(stretches) // allowed), 1)
+    # Minutes are of time, which images do not have.
+    every = 1 if twin.spec.sampling.rate_hz is None else max(-(-len(stretches) // allowed), 1)
     for start, stop in stretches[::every]:
         frames = torch.from_numpy(session.video(start, stop))
         with torch.no_grad():

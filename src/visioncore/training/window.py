@@ -54,7 +54,7 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
     with torch.random.fork_rng(devices=[]):
         twin = alone.build(store.spec)
     longest_s = MOST_OF_A_BLOCK * median(
-        block.n_bins / store.spec.rate_hz
+        block.n_bins / store.spec.bins_per_s
         for session in store.sessions.values()
         for block in session.blocks_in("train")
     )
@@ -73,7 +73,7 @@ def with_window_from_data(model: TwinConfig, store: RecordingStore, config: Init
             continue
         own, best = SHORTEST_WINDOW_S, None
         for window_s in candidates:
-            n_lags = max(round(window_s * store.spec.rate_hz / sample.step), 1)
+            n_lags = max(round(window_s * store.spec.bins_per_s / sample.step), 1)
             scores = torch.stack(
                 [
                     moments.score(cut, linear.rank)

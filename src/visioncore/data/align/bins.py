@@ -84,9 +84,15 @@ def make_bins(frames: Frames, shown: Sequence[Shown], rate_hz: float, *, even: b
     for number, trial in enumerate(shown):
         parts += _without_breaks(frames, trial, number, interval_s)
     locked = not even and _are_whole(np.concatenate([np.diff(part.edges_s) for part in parts]), fine_hz)
+    ends = [
+        even and not np.isclose(part.edges_s[-1], begins, rtol=0, atol=_LATE_S)
+        for part, begins in zip(parts, [*(part.edges_s[0] for part in parts[1:]), np.inf], strict=True)
+    ]
     cut = [
-        _by_frames(part, fine_hz) if locked else _evenly(part, rate_hz, frames.times_s[shown[0].start])
-        for part in parts
+        _by_frames(part, fine_hz)
+        if locked
+        else _evenly(part, rate_hz, frames.times_s[shown[0].start], nothing_follows=last)
+        for part, last in zip(parts, ends, strict=True)
     ]
     if locked and together > 1:
         cut = [_joined(bins, together) for bins in cut]
@@ -205,10 +211,13 @@ def _bins_of_frames(in_bins: Float64[np.ndarray, " frames"]) -> Int64[np.ndarray
     return np.round(in_bins).astype(np.int64)
 
 
-def _evenly(part: _Part, rate_hz: float, origin_s: float) -> _Cut:
-    """Bins of one even grid for the whole session, those that start in the part."""
+def _evenly(part: _Part, rate_hz: float, origin_s: float, *, nothing_follows: bool = False) -> _Cut:
+    """Bins of one even grid for the whole session, those that start in the part; where nothing follows it, those that
+    lie in it for the most part.
+    """
     begin, end = (np.array([part.edges_s[0], part.edges_s[-1]]) - _LATE_S - origin_s) * rate_hz
-    start_s = origin_s + np.arange(int(np.ceil(begin)), int(np.ceil(end))) / rate_hz
+    stop = round(end) if nothing_follows else int(np.ceil(end))
+    start_s = origin_s + np.arange(int(np.ceil(begin)), stop) / rate_hz
     stop_s = start_s + 1 / rate_hz
     onsets = part.edges_s[:-1]
     first = np.searchsorted(onsets, start_s + _LATE_S, side="right") - 1

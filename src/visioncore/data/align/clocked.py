@@ -82,9 +82,18 @@ class Signal:
     """What its columns are: signals of behaviour, or unit ids."""
     where: str
     """What messages call it: the file, and the field in it."""
+    shift_s: Float64[np.ndarray, " columns"] | None = None
+    """Of responses: how long after `times_s` each column was sampled, as the lines of a scan are."""
 
     def __post_init__(self) -> None:
         n, columns = self.values.shape
+        if self.shift_s is not None and (
+            self.shift_s.shape != (columns,) or not np.isfinite(self.shift_s).all()
+        ):
+            raise DataError(
+                f"{self.where}: phase shifts have shape {self.shift_s.shape}; expected seconds, one for each of "
+                f"{columns} columns"
+            )
         checked_times(self.times_s, self.where, n, "samples", may_repeat=True)
         if columns != len(self.names):
             raise DataError(

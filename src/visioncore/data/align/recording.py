@@ -214,12 +214,15 @@ class _OnBins:
     """A trace on bins: the mean of the samples that were taken in a bin; NaN where there is none."""
 
     def __init__(self, signal: Signal, bins: Bins) -> None:
-        self.signal = signal
-        self.first = np.searchsorted(signal.times_s, bins.start_s)
-        self.last = np.searchsorted(signal.times_s, bins.stop_s)
+        self.signal, self._bins = signal, bins
+        early, late = (0.0, 0.0) if signal.shift_s is None else (signal.shift_s.min(), signal.shift_s.max())
+        self.first = np.searchsorted(signal.times_s, bins.start_s - late)
+        self.last = np.searchsorted(signal.times_s, bins.stop_s - early)
 
     def read(self, start: int, stop: int) -> Float32[np.ndarray, "time units"]:
         """Bins [start, stop)."""
+        if self.signal.shift_s is not None:
+            return self._of_shifted(start, stop)
         first, last = self.first[start:stop], self.last[start:stop]
         read = np.full((len(first), len(self.signal.names)), np.nan, np.float32)
         taken = np.flatnonzero(last > first)
@@ -229,6 +232,40 @@ class _OnBins:
         for row in np.flatnonzero(last - first > 1):
             read[row] = np.asarray(self.signal.values[first[row] : last[row]], np.float64).mean(axis=0)
         return read
+
+    def _of_shifted(self, start: int, stop: int) -> Float32[np.ndarray, "time units"]:
+        """Each column at the times at which it was sampled."""
+        shape = stop - start, len(self.signal.names)
+        low, high = (
+            (int(self.first[start:stop].min()), int(self.last[start:stop].max())) if stop > start else (0, 0)
+        )
+        if high <= low:
+            return np.full(shape, np.nan, np.float32)
+        values = np.asarray(self.signal.values[low:high], np.float64)
+        first, last = (
+            self._samples_before(edges[start:stop], low, high)
+            for edges in (self._bins.start_s, self._bins.stop_s)
+        )
+        sums, n = np.zeros(shape), last - first
+        for k in range(int(n.max(initial=0))):
+            sample = np.take_along_axis(values, np.minimum(first + k, high - low - 1), axis=0)
+            sums += np.where(k < n, sample, 0.0)
+        return np.divide(sums, n, out=np.full(shape, np.nan), where=n > 0).astype(np.float32)
+
+    def _samples_before(
+        self, edges_s: Float64[np.ndarray, " time"], low: int, high: int
+    ) -> Int64[np.ndarray, "time units"]:
+        """How many of the samples [low, high) of each column were taken before each edge."""
+        shift_s = self.signal.shift_s
+        assert shift_s is not None
+        times = np.append(self.signal.times_s[low:high], np.inf)
+        surely = np.searchsorted(times, edges_s - shift_s.max())
+        perhaps = np.searchsorted(times, edges_s - shift_s.min())
+        before = np.repeat(surely[:, None], len(shift_s), axis=1)
+        for k in range(int((perhaps - surely).max(initial=0))):
+            times_s = times[np.minimum(surely + k, high - low)]
+            before += times_s[:, None] + shift_s < edges_s[:, None]
+        return before.astype(np.int64)
 
 
 def _what_was_found(session: ClockedSession, bins: Bins, invalid_s: dict[str, float]) -> Alignment:

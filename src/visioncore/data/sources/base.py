@@ -10,6 +10,11 @@ from pydantic import Field
 
 from visioncore.data.sources.arrays import ArraysConfig
 from visioncore.data.sources.events_config import EventsConfig
+from visioncore.data.sources.experanto import ExperantoConfig
+from visioncore.data.sources.sensorium import SensoriumConfig
 from visioncore.simulation import SimulationConfig
 
-SourceConfig = Annotated[SimulationConfig | ArraysConfig | EventsConfig, Field(discriminator="type")]
+SourceConfig = Annotated[
+    SimulationConfig | ArraysConfig | EventsConfig | ExperantoConfig | SensoriumConfig,
+    Field(discriminator="type"),
+]

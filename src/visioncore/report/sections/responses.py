@@ -71,7 +71,7 @@ def _psth_figure(shown: Shown) -> str | None:
 
 
 def _bins_summed(store: RecordingStore) -> int:
-    return max(round(PSTH_BIN_S * store.spec.rate_hz), 1)
+    return max(round(PSTH_BIN_S * store.spec.bins_per_s), 1)
 
 
 def _predicted_repeats(shown: Shown, session: SessionStore) -> list[Repeats]:
@@ -84,14 +84,14 @@ def _predicted_repeats(shown: Shown, session: SessionStore) -> list[Repeats]:
 
 
 def _psths_of(stimuli: Sequence[Repeats], store: RecordingStore, unit: int, title: str) -> list[Psth]:
-    bin_s = _bins_summed(store) / store.spec.rate_hz
+    bin_s = _bins_summed(store) / store.spec.bins_per_s
     scale = 1 / bin_s if store.spec.response_kind == "counts" else 1.0
     shown = slice(0, round(PSTH_S / bin_s))
     return [
         Psth(
             title=f"{title}; {repeats.kind}" if number == 0 else repeats.kind,
             bin_s=bin_s,
-            start_s=store.burn_in_bins / store.spec.rate_hz,
+            start_s=store.burn_in_bins / store.spec.bins_per_s,
             recorded=repeats.responses[:, shown, unit] * scale,
             predicted=repeats.predictions[:, shown, unit].mean(0) * scale,
             true=None if repeats.rates is None else repeats.rates[:, shown, unit].mean(0) * scale,

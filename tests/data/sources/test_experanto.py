@@ -1,0 +1,305 @@
+"""Experanto folders, written as its own code reads them: what is on the screen, and what is known, in each bin."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mice import CASES, save
+from visioncore.data import RecordingStore, build_data_config, prepare
+from visioncore.data.inspection.experanto import inspect_experanto
+from visioncore.errors import DataError
+
+HZ, START_S, HEIGHT, WIDTH = 30.0, 100.0, 4, 6
+SHIFTS_S = np.array([0.0, 0.01, 0.055, 0.11])
+CALCIUM_HZ = 7.9
+SHOWN: list[tuple[str, int, str]] = [
+    ("video", 60, "train"),
+    ("image", 15, "train"),
+    ("blank", 15, "blank"),
+    ("video", 60, "validation"),
+    ("video", 60, "test"),
+    ("blank", 15, "blank"),
+    ("video", 60, "test"),
+    ("video", 60, "train"),
+    ("invalid", 15, "train"),
+    ("image", 15, "train"),
+    ("blank", 15, "blank"),
+]
+"""Modality, duration in bins and tier of each trial; both test videos are one."""
+
+
+def write_yml(path: Path, **values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def write_experiment(folder: Path, name: str = "mouse1_session2") -> Path:
+    """Counts at `units`, calcium at `responses`, an eye tracker and a treadmill, each with a start of its own."""
+    root, rng = folder / name, np.random.default_rng(0)
+    times: list[float] = []
+    at = 0
+    for number, (modality, n_bins, tier) in enumerate(SHOWN):
+        n = n_bins if modality == "video" else 1
+        extra: dict[str, Any] = {"num_frames": n} if modality == "video" else {}
+        extra |= {"interleave_value": 128.5} if modality == "blank" else {}
+        write_yml(
+            root / f"screen/meta/{number:05d}.yml",
+            modality=modality,
+            first_frame_idx=len(times),
+            image_size=[HEIGHT, WIDTH],
+            tier=tier,
+            stimulus_name=f"{modality}_{number}",
+            **extra,
+        )
+        if modality in ("video", "image"):
+            seed = 4 if number == 6 else number
+            pixels = np.random.default_rng(seed).integers(0, 256, (n, HEIGHT, WIDTH)).astype(np.uint8)
+            save(root / f"screen/data/{number:05d}.npy", pixels if modality == "video" else pixels[0])
+        times += [START_S + (at + k) / HZ for k in range(n)]
+        at += n_bins
+    save(root / "screen/timestamps.npy", np.array(times))
+    write_yml(root / "screen/meta.yml", modality="screen", frame_rate=HZ)
+    (root / "screen/combined_meta.json").write_text("stale")
+    counts = rng.poisson(0.5, (at, 3))
+    spikes, edges = [], [0]
+    for unit in range(3):
+        bins = np.repeat(np.arange(at), counts[:, unit])
+        spikes.append(np.sort(START_S + (bins + rng.uniform(0.25, 0.75, len(bins))) / HZ))
+        edges.append(edges[-1] + len(bins))
+    save(root / "units/spikes.npy", np.concatenate(spikes))
+    write_yml(
+        root / "units/meta.yml",
+        modality="spikes",
+        spike_indices=edges,
+        n_signals=3,
+        start_time=0,
+        end_time=200,
+    )
+    save(root / "truth/counts.npy", counts)
+    write_sequence(
+        root / "responses", 97.31, CALCIUM_HZ, rng.gamma(1, 1, (180, 4)), phase_shift_per_signal=True
+    )
+    save(root / "responses/meta/phase_shifts.npy", SHIFTS_S)
+    save(root / "responses/meta/unit_ids.npy", [11, 12, 15, 19])
+    save(root / "responses/meta/cell_motor_coordinates.npy", np.arange(12).reshape(4, 3))
+    write_sequence(root / "eye_tracker", 98.1, 20.07, np.cumsum(rng.normal(size=(420, 2)), axis=0))
+    speed = np.abs(np.cumsum(rng.normal(size=(2400, 1)), axis=0))
+    write_sequence(
+        root / "treadmill", 96.0, 100.0, speed, is_mem_mapped=True, dtype="float32", n_timestamps=2400
+    )
+    (root / "treadmill/data.npy").unlink()
+    speed.astype(np.float32).tofile(root / "treadmill/data.mem")
+    return root
+
+
+def write_sequence(device: Path, start_s: float, rate_hz: float, data: np.ndarray, **meta: Any) -> None:
+    values = {"n_signals": data.shape[1], "phase_shift_per_signal": False, **meta}
+    end_s = start_s + len(data) / rate_hz
+    write_yml(
+        device / "meta.yml",
+        modality="sequence",
+        sampling_rate=rate_hz,
+        start_time=start_s,
+        end_time=end_s,
+        **values,
+    )
+    save(device / "data.npy", data)
+
+
+def prepared(folder: Path, path: Path, responses: str = "units", **session: Any) -> RecordingStore:
+    session = {"id": "m", "subject": "mouse1", "path": str(path), **session}
+    params = {"sampling_rate_hz": HZ, "responses": responses, "sessions": [session]}
+    return prepare(build_data_config({"type": "experanto", "params": params}, "e.yaml"), folder)
+
+
+def tarred(root: Path) -> Path:
+    target = root.parent / f"{root.name}.tar"
+    with tarfile.open(target, "w") as archive:
+        archive.add(root, f"./{root.name}")
+    return target
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is not here")
+@pytest.mark.parametrize("as_tar", [False, True])
+def test_the_case_is_prepared_to_its_truth(as_tar: bool, tmp_path: Path) -> None:
+    path = CASES / "experanto_spikes" / "mouse17_session4"
+    if as_tar:
+        path = tmp_path / "mouse17.tar"
+        with tarfile.open(path, "w") as archive:
+            archive.add(CASES / "experanto_spikes" / "mouse17_session4", "mouse17_session4")
+    inspection = inspect_experanto(path)
+    assert inspection is not None
+    params = {**inspection.proposal["params"]}
+    assert (params["sampling_rate_hz"], params["responses"], params["response_kind"]) == (
+        30,
+        "units",
+        "counts",
+    )
+    params["sessions"] = [{**params["sessions"][0], "id": "m", "subject": "17"}]
+    mouse = prepare(build_data_config({"type": "experanto", "params": params}, "e"), tmp_path).sessions["m"]
+    with np.load(CASES / "experanto_spikes" / "truth.npz") as truth:
+        n = len(truth["valid"])
+        assert mouse.n_bins == n
+        np.testing.assert_array_equal(mouse.responses(0, n), truth["counts"])
+        np.testing.assert_array_equal(mouse.video(0, n)[:, 0], truth["video"])
+        np.testing.assert_array_equal(mouse.valid(0, n), truth["valid"])
+        assert list(mouse.unit_ids) == list(truth["unit_ids"])
+        assert [t.start for t in mouse.trials] == list(truth["trial_start"])
+        behaviour = mouse.behaviour(0, n)
+        assert behaviour is not None
+        assert np.abs(behaviour[:, [0, 4]] - truth["behaviour"]).max() < truth["behaviour_tolerance"]
+        given = [(t.split, s) for t, s in zip(mouse.trials, truth["trial_split"], strict=True) if s]
+        assert all(mine == theirs for mine, theirs in given)
+
+
+@pytest.mark.parametrize("as_tar", [False, True])
+def test_each_bin_has_the_frame_and_the_spikes_of_its_time(as_tar: bool, tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    counts = np.load(root / "truth/counts.npy")
+    mouse = prepared(tmp_path, tarred(root) if as_tar else root).sessions["m"]
+    starts = np.cumsum([0, *(n for _, n, _ in SHOWN)])
+    assert mouse.n_bins == starts[-1]
+    assert [t.start for t in mouse.trials] == starts[:-1].tolist()
+    np.testing.assert_array_equal(mouse.responses(0, mouse.n_bins)[: starts[8]], counts[: starts[8]])
+    video = mouse.video(0, mouse.n_bins)[:, 0]
+    film = np.load(root / "screen/data/00003.npy")
+    np.testing.assert_array_equal(video[starts[3] : starts[4]], film)
+    image = np.load(root / "screen/data/00001.npy")
+    np.testing.assert_array_equal(video[starts[1] : starts[2]], np.repeat(image[None], 15, 0))
+    assert (video[starts[2] : starts[3]] == 128.5).all()
+    assert mouse.valid(0, mouse.n_bins).all(axis=1).tolist() == [
+        not starts[8] <= t < starts[9] for t in range(starts[-1])
+    ]
+    assert [t.split for t in mouse.trials] == [t if t != "blank" else "train" for _, _, t in SHOWN]
+    ids = [t.stimulus_id for t in mouse.trials]
+    assert ids[4] == ids[6]
+    assert sum(i is not None for i in ids) == 2
+    assert mouse.trial_columns["stimulus_name"][3] == "video_3"
+    assert [t.kind for t in mouse.trials] == [m for m, _, _ in SHOWN]
+
+
+def test_behaviour_is_the_last_sample_of_its_own_clock(tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    names = {"eye_tracker": ["pupil_x", "pupil_y"], "treadmill": ["running"]}
+    mouse = prepared(tmp_path, root, behaviour=names).sessions["m"]
+    assert mouse.spec.behaviour_names == ("pupil_x", "pupil_y", "running")
+    behaviour = mouse.behaviour(0, mouse.n_bins)
+    assert behaviour is not None
+    times = START_S + np.arange(mouse.n_bins) / HZ
+    eye = np.load(root / "eye_tracker/data.npy")
+    speed = np.fromfile(root / "treadmill/data.mem", np.float32)
+    known = mouse.valid(0, mouse.n_bins).any(axis=1)
+    expected = eye[np.floor((times - 98.1) * 20.07 + 1e-6).astype(int)]
+    np.testing.assert_allclose(behaviour[known, :2], expected[known], rtol=1e-5)
+    expected = speed[np.floor((times - 96.0) * 100 + 1e-6).astype(int)]
+    np.testing.assert_allclose(behaviour[known, 2], expected[known], rtol=1e-5)
+    assert not prepared(tmp_path, root, behaviour={}).sessions["m"].spec.behaviour_names
+
+
+def test_calcium_is_known_in_the_bin_of_its_sample_with_the_shift_of_each_unit(tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    mouse = prepared(tmp_path, root, "responses", behaviour={}).sessions["m"]
+    n = mouse.n_bins
+    data = np.load(root / "responses/data.npy")
+    trace = np.full((n, 4), np.nan)
+    for unit, shift_s in enumerate(SHIFTS_S):
+        for sample, value in enumerate(data[:, unit]):
+            at = (97.31 + sample / CALCIUM_HZ + shift_s - START_S) * HZ
+            if 0 <= at < n:
+                trace[int(at), unit] = value
+    trace[[t for t in range(n) if 285 + 60 <= t < 285 + 75]] = np.nan
+    np.testing.assert_array_equal(mouse.valid(0, n), ~np.isnan(trace))
+    found = np.where(mouse.valid(0, n), mouse.responses(0, n), np.nan)
+    np.testing.assert_allclose(found, trace, rtol=1e-6)
+    assert len({tuple(row) for row in mouse.valid(0, n).T.tolist()}) > 2
+    assert mouse.spec.response_kind == "trace"
+    assert mouse.unit_ids == ("11", "12", "15", "19")
+    assert mouse.units["y_um"] == (1, 4, 7, 10)
+    # Behaviour that is read line by line is at the times of its lines.
+    inspection = inspect_experanto(root)
+    assert inspection is not None
+    assert inspection.proposal["params"]["responses"] == "units"
+
+
+def test_the_cache_of_experanto_is_no_content_and_a_pixel_is(tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    first = prepared(tmp_path, root)
+    (root / "screen/combined_meta.json").write_text("written again")
+    assert prepared(tmp_path, root).fingerprint == first.fingerprint
+    save(root / "screen/data/00001.npy", np.load(root / "screen/data/00001.npy") ^ 1)
+    assert prepared(tmp_path, root).fingerprint != first.fingerprint
+
+
+def test_what_a_tar_of_one_experiment_is_not(tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    whole = tarred(root)
+    content = whole.read_bytes()
+    whole.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"\.tar.*cut off"):
+        prepared(tmp_path, whole)
+    packed = tmp_path / "packed.tar"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(root, root.name)
+    with pytest.raises(DataError, match="compressed"):
+        prepared(tmp_path, packed)
+    two = tmp_path / "two.tar"
+    with tarfile.open(two, "w") as archive:
+        archive.add(root, "one")
+        archive.add(root, "other")
+    with pytest.raises(DataError, match="2 recordings"):
+        prepared(tmp_path, two)
+
+
+def _changed(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _shorter(path: Path) -> None:
+    save(path, np.load(path)[:-1])
+
+
+BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "screen/timestamps.npy": (_shorter, "timestamps.npy.*305 timestamps.*306 frames"),
+    "screen/meta/00003.yml": (Path.unlink, "meta/00004.yml.*first_frame_idx is 122.*expected 62"),
+    "screen/data/00003.npy": (_shorter, "data/00003.npy.*60 frames of 4 x 6"),
+    "screen/meta/00000.yml": (lambda p: _changed(p, tier="training"), "meta/00000.yml.*'training'"),
+    "screen/meta/00004.yml": (lambda p: _changed(p, modality="film"), "meta/00004.yml.*'film'"),
+    "units/spikes.npy": (_shorter, "units.*spike_indices.*end at"),
+    "units/meta.yml": (lambda p: _changed(p, spike_indices=[0, 5, 3]), "units/meta.yml.*spike_indices"),
+    "eye_tracker/meta.yml": (lambda p: _changed(p, n_signals=4), r"eye_tracker.*\(420, 2\).*n_signals: 4"),
+    "treadmill/data.mem": (lambda p: p.write_bytes(p.read_bytes()[:-8]), "treadmill/data.mem.*9592 bytes"),
+    "treadmill/meta.yml": (lambda p: _changed(p, dtype="object"), "treadmill.*dtype is 'object'"),
+    "screen/data/00001.npy": (
+        lambda p: np.save(p, np.array([{}], object), allow_pickle=True),
+        "data/00001.npy.*Python objects",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_experiment_is_refused_by_file_and_field(name: str, tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    change, said = BREAKS[name]
+    change(root / name)
+    with pytest.raises(DataError, match=said) as caught:
+        prepared(tmp_path, root)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("stores/*.json"))
+
+
+def test_timestamps_that_jump_back_and_devices_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    with pytest.raises(DataError, match=r"no device 'neurons'.*eye_tracker"):
+        prepared(tmp_path, root, "neurons")
+    with pytest.raises(DataError, match="treadmills"):
+        prepared(tmp_path, root, behaviour={"treadmills": None})
+    times = np.load(root / "screen/timestamps.npy")
+    times[100:] -= 1.5
+    save(root / "screen/timestamps.npy", times)
+    with pytest.raises(DataError, match=r"screen/timestamps.npy.*jump back by 1\.4"):
+        prepared(tmp_path, root)
