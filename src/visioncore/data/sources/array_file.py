@@ -54,7 +54,7 @@ class ArrayFile(Protocol):
         """What identifies an array's content without reading all of it, as JSON."""
         ...
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """All arrays that are there."""
         ...
 

@@ -76,7 +76,7 @@ class LazyFile(ABC):
     def digest(self, key: str) -> list[Any]:
         """What identifies an array's content without reading all of it, as JSON."""
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """All arrays that are there."""
         return tuple(self.find())
 
@@ -86,7 +86,7 @@ class LazyFile(ABC):
         Raises:
             DataError: no such key, or several.
         """
-        held = self.keys()
+        held = self.names()
         if key in held:
             return key
         ends = [name for name in held if name.endswith(f"/{key}")]

@@ -52,8 +52,8 @@ class MatlabFile(Hdf5File):
             return _Texts(self._texts_of(dataset, key))
         if kind not in _NUMBERS:
             raise DataError(
-                f"{self.where}, key '{key}': is a MATLAB {kind or 'object'}, which is not read; save numbers, logicals, char or "
-                "a cell array of char (cellstr of a string array)"
+                f"{self.where}, key '{key}': is a MATLAB {kind or 'object'}, which is not read; save numbers, "
+                "logicals, char or a cell array of char (cellstr of a string array)"
             )
         return Reversed(dataset, np.dtype(bool) if kind == "logical" else dataset.dtype)
 

@@ -85,7 +85,7 @@ class NpzFile:
             ) from None
         self._members = {member.filename.removesuffix(".npy"): member for member in members}
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """All arrays that are there."""
         return tuple(self._members)
 

@@ -29,9 +29,9 @@ class TurnedFile:
         """What identifies an array's content."""
         return self._file.digest(key)
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """All arrays that are there."""
-        return self._file.keys()
+        return self._file.names()
 
     def header(self, key: str) -> ArrayHeader:
         """Shape, with axes as they are wanted, and type."""
