@@ -105,10 +105,9 @@ def _unit_ids(given: Given) -> tuple[tuple[str, ...], Columns]:
     responses, units = given.responses, dict(given.units or {})
     if _is_group(responses):
         keys = [str(key) for key in responses]
-        table = getattr(responses, "metadata", None)
-        for name in getattr(table, "columns", ()):
+        for name, told in _columns_of(responses).items():
             if name != "rate":
-                units.setdefault(str(name), list(table[name]))
+                units.setdefault(name, told)
     else:
         array = responses.values if _is_timed(responses) else np.asarray(responses)
         if array.ndim != 2:
@@ -180,7 +179,7 @@ def _shown(given: Given, times_s: Float64[np.ndarray, " frames"]) -> tuple[tuple
     if unknown:
         raise DataError(f"split: {', '.join(map(repr, unknown))}; expected {' | '.join(get_args(Split))}")
     shown = tuple(
-        Shown(first, last, split, stimulus)  # type: ignore[arg-type]
+        Shown(first, last, split, stimulus)
         for (first, last), split, stimulus in zip(edges, labels["split"], labels["stimulus_id"], strict=True)
     )
     return shown, columns
@@ -212,8 +211,7 @@ def _edges(trials: Any, times_s: Float64[np.ndarray, " frames"]) -> tuple[list[t
             f"trials: no frame appears in trial {k}, {start_s[k]:.6g} to {stop_s[k]:.6g} s; frames appear from "
             f"{times_s[0]:.6g} to {times_s[-1]:.6g} s"
         )
-    table = getattr(trials, "metadata", None)
-    columns = {str(name): tuple(_item(v) for v in table[name]) for name in getattr(table, "columns", ())}
+    columns = {name: tuple(_item(v) for v in column) for name, column in _columns_of(trials).items()}
     return [(int(a), int(b)) for a, b in zip(first, last, strict=True)], columns
 
 
@@ -254,6 +252,12 @@ def _is_timed(given: Any) -> bool:
 def _is_group(given: Any) -> bool:
     """Whether it is times by unit: a TsGroup, which is a mapping, or another."""
     return isinstance(given, Mapping)
+
+
+def _columns_of(given: Any) -> dict[str, list[Any]]:
+    """The table that pynapple keeps beside units and intervals."""
+    table = getattr(given, "metadata", None)
+    return {} if table is None else {str(name): list(table[name]) for name in table.columns}
 
 
 def _each(given: Any) -> Sequence[Any]:

@@ -129,6 +129,8 @@ class LazyFile(ABC):
         """Anything that goes wrong inside is a damage of the array."""
         try:
             yield
+        except DataError:
+            raise
         except DAMAGE as error:
             told = " ".join(str(error).split())
             raise DataError(

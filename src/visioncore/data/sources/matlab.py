@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 from jaxtyping import Shaped
 
-from visioncore.data.sources.array_file import ArrayHeader
 from visioncore.data.sources.hdf5 import Hdf5File
 from visioncore.data.sources.lazy_file import Lazy
 from visioncore.errors import DataError
@@ -32,11 +31,6 @@ class MatlabFile(Hdf5File):
         """The key as the file spells it."""
         return super().place(key.replace(".", "/"))
 
-    def header(self, key: str) -> ArrayHeader:
-        """Shape, as MATLAB has it, and type; a row is a list."""
-        header = super().header(key)
-        return ArrayHeader(header.shape[1:], header.dtype) if _is_row(header.shape) else header
-
     def read(self, key: str) -> Shaped[np.ndarray, "..."]:
         """A whole array; a row or a column is a list."""
         array = super().read(key)
@@ -55,7 +49,8 @@ class MatlabFile(Hdf5File):
                 f"{self.where}, key '{key}': is a MATLAB {kind or 'object'}, which is not read; save numbers, "
                 "logicals, char or a cell array of char (cellstr of a string array)"
             )
-        return Reversed(dataset, np.dtype(bool) if kind == "logical" else dataset.dtype)
+        dtype = np.dtype(bool) if kind == "logical" else dataset.dtype
+        return _Row(dataset, dtype) if _is_row(dataset.shape) else _Reversed(dataset, dtype)
 
     def _texts_of(self, cell: h5py.Dataset, key: str) -> list[str]:
         texts = []
@@ -76,7 +71,7 @@ _NUMBERS = {
 }  # fmt: skip
 
 
-class Reversed:
+class _Reversed:
     """A dataset with its axes as MATLAB has them."""
 
     def __init__(self, dataset: h5py.Dataset, dtype: np.dtype) -> None:
@@ -86,6 +81,18 @@ class Reversed:
 
     def __getitem__(self, part: tuple[slice, ...], /) -> Any:
         return self._dataset[tuple(reversed(part))].T.astype(self.dtype, copy=False)
+
+
+class _Row:
+    """A row as a list."""
+
+    def __init__(self, dataset: h5py.Dataset, dtype: np.dtype) -> None:
+        self._dataset, self.dtype = dataset, dtype
+        self.shape = dataset.shape[:1]
+        self.chunks = None if dataset.chunks is None else dataset.chunks[:1]
+
+    def __getitem__(self, part: tuple[slice, ...], /) -> Any:
+        return self._dataset[part[0], 0].astype(self.dtype, copy=False)
 
 
 class _Texts:
@@ -113,4 +120,5 @@ def _rows_of_text(dataset: h5py.Dataset) -> list[str]:
 
 
 def _is_row(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 and shape[0] == 1 and shape[1] > 1
+    """Whether a dataset of this shape, which MATLAB has in reverse, is a row."""
+    return len(shape) == 2 and shape[1] == 1 and shape[0] > 1
