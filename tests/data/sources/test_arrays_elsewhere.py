@@ -2,16 +2,26 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import zarr
 
-from conftest import tiny_arrays, tiny_data_yaml, tiny_session
+from array_writers import (
+    WRITERS,
+    N,
+    recorded,
+    save_in_matlab,
+    session_of,
+    write_hdf5,
+    write_matlab,
+    write_npy,
+    write_zarr,
+    yaml_of,
+)
 from visioncore.data import build_data_config, prepare
 from visioncore.data.inspection.arrays import inspect_arrays
 from visioncore.data.sources import lazy_file
@@ -21,103 +31,10 @@ from visioncore.errors import ConfigError, DataError
 
 CASE = Path(__file__).resolve().parents[4] / "shared" / "cases" / "foreign" / "arrays_elsewhere"
 ERRORS = CASE.parent / "errors"
-N = 2400
-Written = tuple[str, Mapping[str, str]]
-
-
-def write_hdf5(folder: Path, arrays: Mapping[str, Any]) -> Written:
-    with h5py.File(folder / "one.h5", "w") as file:
-        for name, array in arrays.items():
-            chunks = (700, *(min(3, n) for n in array.shape[1:])) if array.ndim and len(array) == N else None
-            kind = array.dtype if array.dtype.kind != "U" else h5py.string_dtype()
-            file.create_dataset(
-                f"sets/one/{name}", data=array.astype(kind), chunks=chunks, compression=chunks and "gzip"
-            )
-    return "one.h5", {}
-
-
-def write_matlab(folder: Path, arrays: Mapping[str, Any]) -> Written:
-    """As MATLAB's save -v7.3 leaves them: axes reversed, lists as rows, logicals as bytes, texts as UTF-16."""
-    with h5py.File(folder / "one.mat", "w", userblock_size=512) as file:
-        for name, array in arrays.items():
-            save_in_matlab(file, f"d/{name}", array)
-    with (folder / "one.mat").open("r+b") as raw:
-        raw.write(
-            b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 12:00:00 2024 HDF5 schema 1.00 ."
-        )
-    return "one.mat", {}
-
-
-def save_in_matlab(file: h5py.File, name: str, array: Any) -> None:
-    array = np.asarray(array)
-    array = array[None] if array.ndim == 1 else array  # a list is a row
-    if array.dtype.kind == "U":
-        cell = np.empty(array.T.shape, h5py.ref_dtype)
-        for place, text in np.ndenumerate(array.T):
-            codes = np.frombuffer(str(text).encode("utf-16-le"), "<u2")[:, None]
-            item = file.create_dataset(f"#refs#/{name.replace('/', '_')}{place[0]}", data=codes)
-            item.attrs["MATLAB_class"] = np.bytes_("char")
-            cell[place] = item.ref
-        dataset, kind = file.create_dataset(name, data=cell), "cell"
-    elif array.dtype == bool:
-        dataset, kind = file.create_dataset(name, data=array.T.astype(np.uint8)), "logical"
-        dataset.attrs["MATLAB_int_decode"] = np.int32(1)
-    else:
-        whole = array.astype(np.float64) if array.dtype.kind == "i" else array  # numbers are doubles
-        dataset = file.create_dataset(name, data=whole.T, chunks=True, compression="gzip")
-        kind = {"float64": "double", "float32": "single"}.get(whole.dtype.name, whole.dtype.name)
-    dataset.attrs["MATLAB_class"] = np.bytes_(kind)
-
-
-def write_zarr(version: Any) -> Callable[[Path, Mapping[str, Any]], Written]:
-    def write(folder: Path, arrays: Mapping[str, Any]) -> Written:
-        group = zarr.create_group(str(folder / "one.zarr"), zarr_format=version)
-        for name, array in arrays.items():
-            text = array.dtype.kind == "U"
-            chunks = (500, *(3 for _ in array.shape[1:])) if array.ndim and len(array) == N else array.shape
-            made = group.create_array(
-                name, shape=array.shape, dtype=str if text else array.dtype, chunks=chunks
-            )
-            made[...] = array
-        return "one.zarr", {}
-
-    return write
-
-
-def write_npy(folder: Path, arrays: Mapping[str, Any]) -> Written:
-    (folder / "one").mkdir()
-    for name, array in arrays.items():
-        np.save(folder / "one" / f"{name}.npy", array)
-    return "one", {}
-
-
-WRITERS = {
-    "hdf5": write_hdf5,
-    "matlab": write_matlab,
-    "zarr 2": write_zarr(2),
-    "zarr 3": write_zarr(3),
-    "npy": write_npy,
-}
-
-
-def recorded(seed: int = 0) -> dict[str, Any]:
-    """Arrays, among them doubles where whole numbers are meant, texts, two masks, and starts of trials."""
-    arrays = tiny_arrays(seed)
-    starts = np.arange(0, N, 240)
-    return arrays | {
-        "spikes": arrays["spikes"].astype(np.float64),
-        "dfs": (np.random.default_rng(1).random((N, 3)) > 0.1).astype(np.float32),
-        "ids": np.array(["rgc é", "b", "c"]),
-        "starts": starts,
-        "part": np.array((["train"] * 3 + ["test", "validation"]) * 2),
-    }
 
 
 def store_of(folder: Path, path: str, **changes: Any) -> RecordingStore:
-    session = tiny_session(
-        id="one", path=path, valid=["ok", "dfs"], trial_start="starts", split="part", **changes
-    )
-    return prepare(build_data_config(tiny_data_yaml(session), "test"), folder)
+    return prepare(build_data_config(yaml_of(session_of(path, **changes)), "test"), folder)
 
 
 def opened(folder: Path, path: str, **changes: Any) -> SessionStore:
@@ -150,11 +67,10 @@ def test_another_content_is_another_store_and_another_place_is_not(writer: str, 
     fingerprints = []
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
         folder.mkdir()
-        path, _ = WRITERS[writer](folder, recorded(0) | {"stim": tiny_arrays(seed)["stim"]})
+        path, _ = WRITERS[writer](folder, recorded(0) | {"stim": recorded(seed)["stim"]})
         if folder.name == "b":
             path = Path(shutil.move(folder / path, folder / f"moved{Path(path).suffix}")).name
-        session = tiny_session(id="one", path=path)
-        config = build_data_config(tiny_data_yaml(session), "test")
+        config = build_data_config(yaml_of(session_of(path)), "test")
         fingerprints.append(config.recordings[0].build(folder).fingerprint("one"))
     assert fingerprints[0] != fingerprints[2]
     if writer in ("npy", "zarr 2", "zarr 3"):  # HDF5 keeps the time of writing
@@ -408,7 +324,10 @@ def test_inspect_proposes_what_prepares(writer: str, tmp_path: Path) -> None:
     assert [key for key, value in session.items() if value is None] == ["subject"]
     assert all(picture.pixels.shape in ((5, 7), (7, 5)) for picture in found.pictures)
     raw = {**found.proposal, "params": {**params, "sessions": [{**session, "subject": "m1"}]}}
-    stored = prepare(build_data_config({**tiny_data_yaml(), **raw}, "test"), tmp_path)
+    stored = prepare(
+        build_data_config({**raw, "burn_in_s": 0.1, "split": {"block_s": 2.0, "split_gap_s": 0.25}}, "test"),
+        tmp_path,
+    )
     own = stored.sessions["one"]
     np.testing.assert_array_equal(own.video(0, N)[:, 0], recorded()["stim"])
     np.testing.assert_array_equal(own.valid(0, N), arrays["ok"][:, None] & (arrays["dfs"] > 0))

@@ -136,11 +136,7 @@ class OpenRetinaFile:
         first = self.__dict__.setdefault("_first", (header, where))
         for mine, other, what in (
             (header.shape[1:], first[0].shape[1:], "frames of (channels, height, width)"),
-            (
-                header.dtype == np.uint8,
-                first[0].dtype == np.uint8,
-                "bytes (0 to 255, else floats on a scale):",
-            ),
+            (_scale(header.dtype), _scale(first[0].dtype), "values that are"),
         ):
             if mine != other:
                 raise DataError(
@@ -213,3 +209,7 @@ class OpenRetinaFile:
                 self._arrays.where,
                 ", ".join(self._config.test_names),
             )
+
+
+def _scale(dtype: np.dtype) -> str:
+    return "bytes" if dtype == np.uint8 else "floats"
