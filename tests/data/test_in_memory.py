@@ -59,7 +59,7 @@ def test_arrays_on_one_clock_are_prepared_as_they_are(tmp_path: Path) -> None:
     session = session_at(yaml)
     np.testing.assert_array_equal(session.video(0, T)[:, 0], video)
     np.testing.assert_array_equal(session.responses(0, T), counts)
-    np.testing.assert_allclose(session.behaviour(0, T), np.arange(T)[:, None] / T, rtol=1e-6)
+    np.testing.assert_allclose(np.array(session.behaviour(0, T)), np.arange(T)[:, None] / T, rtol=1e-6)
     assert [block.split for block in session.blocks] == ["train", "validation", "test"] * 2
     assert [block.stimulus_id for block in session.blocks] == [None, "4", "5", None, "6", None]
     assert session._signals.spec.units == {"depth": (1.5, None, 3.0)}
@@ -96,7 +96,7 @@ def test_pynapple_objects_are_brought_to_bins(tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.valid(0, T).all(axis=1), ok)
     np.testing.assert_array_equal(session.responses(0, T)[ok], counts[ok])
     held = eye[np.searchsorted(eye_s, times_s + 1e-9, side="right") - 1]
-    np.testing.assert_allclose(session.behaviour(0, T), held, atol=1e-6)
+    np.testing.assert_allclose(np.array(session.behaviour(0, T)), held, atol=1e-6)
     spec = session._signals.spec
     assert (spec.unit_ids, spec.behaviour_names) == (("10", "11", "12"), ("eye_x", "eye_y"))
     assert spec.units == {"area": ("V1", "LM", "AL")}
@@ -142,7 +142,7 @@ def test_what_is_refused_leaves_everything_as_it_was(
     changed: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
     video, counts, _ = recorded()
-    right = {"video": video, "responses": counts, "sampling_rate_hz": 60, "data": DATA}
+    right: dict[str, Any] = {"video": video, "responses": counts, "sampling_rate_hz": 60, "data": DATA}
     with pytest.raises(DataError, match=told):
         visioncore.prepare_arrays(tmp_path / "new", **{**right, **changed})
     assert not (tmp_path / "new").exists()

@@ -181,11 +181,7 @@ OPEN_RETINA_MISTAKES: dict[str, tuple[Callable[[Path], None], dict[str, Any], st
         {"train_blocks": 6},
         "open-retina file, which has no train_blocks",
     ),
-    "another file": (
-        lambda f: [_change(f"responses_{n}", None)(f) for n in LENGTHS] and None,
-        {},
-        "no retina file",
-    ),
+    "another file": (_change_all, {}, "no retina file"),
 }
 
 
