@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from visioncore.config import Config, apply_overrides, build_config, differing_keys, parse_yaml
 from visioncore.data import build_data_config
-from visioncore.data.sources.aligned import ArraysSessionConfig
+from visioncore.data.sources.arrays_config import ArraysSessionConfig
 from visioncore.errors import ConfigError
 from visioncore.training.experiment import read_experiment
 

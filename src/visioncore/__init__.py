@@ -1,4 +1,4 @@
-"""VisionCore: digital twins of visual neurons. `load_twin` is imported on first use, so that `import` is quick."""
+"""VisionCore: digital twins of visual neurons. What it exports is imported on first use, so that `import` is quick."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,6 +6,7 @@ from visioncore.errors import CheckpointError, ConfigError, DataError, TrainingE
 
 if TYPE_CHECKING:
     from visioncore.checkpoint import load_twin, save_twin
+    from visioncore.data.in_memory import prepare_arrays
     from visioncore.model import Twin, TwinConfig
 
 __version__ = "0.1.0"
@@ -19,11 +20,13 @@ __all__ = [
     "TwinConfig",
     "VisionCoreError",
     "load_twin",
+    "prepare_arrays",
     "save_twin",
 ]
 
 _HOMES = {
     "load_twin": "visioncore.checkpoint",
+    "prepare_arrays": "visioncore.data.in_memory",
     "save_twin": "visioncore.checkpoint",
     "Twin": "visioncore.model",
     "TwinConfig": "visioncore.model",

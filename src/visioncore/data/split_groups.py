@@ -33,9 +33,16 @@ class Stretch:
 
 
 class Budget:
-    """Bins that each split of each session should have, and has."""
+    """Bins that each split of each session should have, and has.
 
-    def __init__(self, stretches: Iterable[Stretch], shares: Mapping[Split, float]) -> None:
+    Args:
+        closed: splits that have all they are to have.
+    """
+
+    def __init__(
+        self, stretches: Iterable[Stretch], shares: Mapping[Split, float], closed: Iterable[Split] = ()
+    ) -> None:
+        self._closed = frozenset(closed)
         self._total: dict[str, int] = defaultdict(int)
         self._has: dict[tuple[str, Split], int] = defaultdict(int)
         self._share: dict[Split, float] = {"train": 1 - sum(shares.values()), **shares}
@@ -57,10 +64,10 @@ class Budget:
         return self._share[split] * self._total[session]
 
     def missing(self, session: str, split: Split) -> float:
-        return self.wanted(session, split) - self._has[session, split]
+        return 0.0 if split in self._closed else self.wanted(session, split) - self._has[session, split]
 
     def is_empty(self, session: str, split: Split) -> bool:
-        return self._has[session, split] == 0
+        return self._has[session, split] == 0 and split not in self._closed
 
     def has_more_than(self, stretches: Iterable[Stretch], split: Split) -> bool:
         """Whether every session of these stretches, which are in the split, keeps something there without them."""
@@ -145,6 +152,15 @@ def fill_empty_splits(stretches: list[Stretch], budget: Budget, seed: int) -> li
                     moved[best] = (groups[best], split)
                     break
     return _with_splits(stretches, moved)
+
+
+def require_one_split(stretches: list[Stretch]) -> None:
+    """Refuse stretches that share a stimulus id or a group and have two given splits.
+
+    Raises:
+        DataError: naming both.
+    """
+    _given_splits(linked(stretches))
 
 
 def _given_splits(groups: list[list[Stretch]]) -> dict[int, Split]:

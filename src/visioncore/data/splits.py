@@ -22,6 +22,7 @@ from visioncore.data.split_groups import (
     has_repeats,
     linked,
     names_of,
+    require_one_split,
 )
 from visioncore.errors import DataError
 from visioncore.recording import Split, Trial
@@ -93,7 +94,8 @@ def assign_blocks(
 ) -> dict[str, tuple[Block, ...]]:
     """How a recording is divided.
 
-    Given splits stand. Trials with a stimulus id or a group are assigned whole groups at a time, groups with
+    Given splits stand; where they train and test and no trial is left to select by, validation is drawn from those that
+    train. Trials with a stimulus id or a group are assigned whole groups at a time, groups with
     repeats to the test split first; an id names the same stimulus in every session. A group much larger than a split's
     share trains. All other trials are cut into time blocks, which are spread over the session.
 
@@ -102,10 +104,11 @@ def assign_blocks(
     """
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
+    trials, closed = _with_training_to_draw_from(trials)
     stretches = [
         s for session, own in trials.items() for trial in own for s in _cut(session, trial, block_bins)
     ]
-    assigned, budget = _divided(stretches, config)
+    assigned, budget = _divided(stretches, config, closed)
     assigned = fill_empty_splits(assigned, budget, config.seed)
     blocks = {
         session: _with_gaps([s for s in assigned if s.session == session], gap_bins) for session in trials
@@ -115,9 +118,26 @@ def assign_blocks(
     return blocks
 
 
-def _divided(stretches: list[Stretch], config: SplitConfig) -> tuple[list[Stretch], Budget]:
+def _with_training_to_draw_from(
+    trials: Mapping[str, tuple[Trial, ...]],
+) -> tuple[Mapping[str, tuple[Trial, ...]], tuple[Split, ...]]:
+    """Trials of which validation can be drawn where a recording brings training and test alone; what takes no more."""
+    given = {trial.split for own in trials.values() for trial in own}
+    if given != {"train", "test"}:
+        return trials, ()
+    require_one_split([Stretch(id_, t.start, t.stop, t, t.split) for id_, own in trials.items() for t in own])
+    freed = {
+        session: tuple(replace(trial, split=None) if trial.split == "train" else trial for trial in own)
+        for session, own in trials.items()
+    }
+    return freed, ("test",)
+
+
+def _divided(
+    stretches: list[Stretch], config: SplitConfig, closed: tuple[Split, ...]
+) -> tuple[list[Stretch], Budget]:
     """The stretches with their splits, groups first: time blocks fill what groups have left."""
-    budget = Budget(stretches, {"validation": config.validation, "test": config.test})
+    budget = Budget(stretches, {"validation": config.validation, "test": config.test}, closed)
     assigned = assign_groups(stretches, budget, config.seed)
     for number, session in enumerate(dict.fromkeys(s.session for s in stretches)):
         own_stretches = [s for s in assigned if s.session == session and s.split is None]

@@ -3,14 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from visioncore.data.inspection.arrays import inspect_arrays
 from visioncore.data.inspection.events import inspect_events
 from visioncore.data.inspection.experanto import inspect_experanto
 from visioncore.data.inspection.inspection import Inspection
+from visioncore.data.inspection.retina import inspect_retina
 from visioncore.data.inspection.sensorium import inspect_sensorium
 from visioncore.errors import DataError
 
 Inspect = Callable[[Path], Inspection | None]
-INSPECTORS: tuple[Inspect, ...] = (inspect_sensorium, inspect_experanto, inspect_events)
+INSPECTORS: tuple[Inspect, ...] = (
+    inspect_sensorium,
+    inspect_experanto,
+    inspect_retina,
+    inspect_events,
+    inspect_arrays,
+)
 """The first that knows a path is right: from the most to the least particular."""
 
 

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Shaped
 
+Order = tuple[int, ...]
+"""The axes of an array in a file, in the order in which they are wanted; None: as they are."""
+
 
 @dataclass(frozen=True)
 class ArrayHeader:
@@ -13,6 +16,12 @@ class ArrayHeader:
 
     shape: tuple[int, ...]
     dtype: np.dtype
+
+    def turned(self, order: Order | None) -> "ArrayHeader":
+        """Of the array with its axes in another order."""
+        if order is None:
+            return self
+        return ArrayHeader(tuple(self.shape[axis] for axis in order), self.dtype)
 
 
 class ArrayStream(Protocol):
@@ -38,9 +47,15 @@ class ArrayFile(Protocol):
 
     where: str
     """Names the session and the file in every error."""
+    counts_from: int
+    """What numbers of bins start at: 0, or 1 where MATLAB wrote them."""
 
     def digest(self, key: str) -> list[Any]:
         """What identifies an array's content without reading all of it, as JSON."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """All arrays that are there."""
         ...
 
     def header(self, key: str) -> ArrayHeader: ...
@@ -49,4 +64,6 @@ class ArrayFile(Protocol):
         """A whole array."""
         ...
 
-    def stream(self, key: str) -> ArrayStream: ...
+    def stream(self, key: str, order: Order | None = None) -> ArrayStream:
+        """An array, read along its first axis: the first in `order`, where that is given."""
+        ...

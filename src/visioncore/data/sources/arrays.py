@@ -1,4 +1,7 @@
-"""The `arrays` format: one NPZ per session with video, responses and what else is known, bin by bin."""
+"""The `arrays` format: a file per session with video, responses and what else is known, bin by bin.
+
+The file is an NPZ, HDF5, MATLAB 7.3, a Zarr group or a folder of .npy files.
+"""
 
 import hashlib
 import json
@@ -10,9 +13,11 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat
 
 from visioncore.config import ComponentConfig, dump_config
-from visioncore.data.sources.aligned import ArraysSession, ArraysSessionConfig, video_shape
 from visioncore.data.sources.array_file import ArrayFile
-from visioncore.data.sources.npz import NpzFile
+from visioncore.data.sources.arrays_config import ArraysSessionConfig
+from visioncore.data.sources.arrays_session import ArraysSession, video_shape
+from visioncore.data.sources.open_array_file import open_array_file
+from visioncore.data.sources.turned import TurnedFile
 from visioncore.errors import DataError
 from visioncore.recording import RecordingSource
 from visioncore.spec import Geometry, ResponseKind, Sampling
@@ -22,7 +27,6 @@ _KEYS = (
     "responses",
     "unit_ids",
     "behaviour",
-    "valid",
     "trial_start",
     "trial",
     "split",
@@ -35,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ArraysConfig(ComponentConfig):
-    """Recordings as NPZ files of aligned arrays."""
+    """Recordings as files of arrays whose signals share one clock."""
 
     type: Literal["arrays"] = "arrays"
     sampling_rate_hz: PositiveFloat
@@ -49,7 +53,7 @@ class ArraysConfig(ComponentConfig):
 
 
 class ArraysSource(RecordingSource):
-    """A `RecordingSource` over NPZ files."""
+    """A `RecordingSource` over files of arrays."""
 
     def __init__(self, config: ArraysConfig, base_dir: Path) -> None:
         self._config = config
@@ -75,6 +79,9 @@ class ArraysSource(RecordingSource):
         """Digest of the settings and of the file's own checksums; where the file lies makes no difference."""
         dumped = dump_config(self._sessions[session_id])
         del dumped["path"]
+        if not dumped["axes"]:
+            # A key of later versions: without it, stores of before are found again.
+            del dumped["axes"]
         shared = dump_config(self._config)["params"]
         del shared["sessions"]
         content = [shared, dumped, self._content(session_id)]
@@ -116,7 +123,10 @@ class ArraysSource(RecordingSource):
         keys = {name: key for name in _KEYS if (key := getattr(session, name)) is not None}
         keys |= {f"units.{name}": key for name, key in session.units.items()}
         keys |= {f"trials.{name}": key for name, key in session.trial_columns.items()}
+        keys |= {"valid" if k == 0 else f"valid.{k}": key for k, key in enumerate(session.masks)}
         return {"responses": [], **{name: file.digest(key) for name, key in keys.items()}}
 
     def _file(self, session_id: str) -> ArrayFile:
-        return NpzFile(self._base_dir / self._sessions[session_id].path, session_id)
+        session = self._sessions[session_id]
+        file = open_array_file(self._base_dir / session.path, session_id)
+        return TurnedFile(file, session) if session.axes else file

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Shaped
 
-from visioncore.data.sources.array_file import ArrayHeader
+from visioncore.data.sources.array_file import ArrayHeader, Order
 from visioncore.errors import DataError
 
 _DAMAGE = (
@@ -71,13 +71,11 @@ class MemberHeader(ArrayHeader):
 class NpzFile:
     """An `ArrayFile` over an NPZ file."""
 
+    counts_from = 0
+
     def __init__(self, path: Path, session_id: str) -> None:
         self.path = path
         self.where = f"session '{session_id}' ({path.name})"
-        if not path.exists():
-            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.npz")], 1)
-            hint = f"; did you mean '{near[0]}'?" if near else "; paths are relative to the YAML"
-            raise DataError(f"{self.where}: no such file: {path}{hint}")
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [i for i in archive.infolist() if i.filename.endswith(".npy")]
@@ -86,6 +84,10 @@ class NpzFile:
                 f"{self.where}: is not an intact NPZ file ({error}); write it with numpy.savez"
             ) from None
         self._members = {member.filename.removesuffix(".npy"): member for member in members}
+
+    def names(self) -> tuple[str, ...]:
+        """All arrays that are there."""
+        return tuple(self._members)
 
     def digest(self, key: str) -> list[Any]:
         """What identifies an array's content without reading it: the file's own checksum and size."""
@@ -119,9 +121,9 @@ class NpzFile:
         except _DAMAGE as error:
             raise self._damaged(key, error) from None
 
-    def stream(self, key: str) -> "NpzStream":
-        """An array whose rows are read in order, a few at a time."""
-        return NpzStream(self, key)
+    def stream(self, key: str, order: Order | None = None) -> "NpzStream":
+        """An array whose rows are read in order, a few at a time; one whose axes are turned is read whole."""
+        return NpzStream(self, key, order)
 
     def _member(self, key: str) -> zipfile.ZipInfo:
         if key not in self._members:
@@ -163,12 +165,14 @@ class NpzFile:
 class NpzStream:
     """Rows of one array: asking in order reads the file once, asking for an earlier row starts over."""
 
-    def __init__(self, file: NpzFile, key: str) -> None:
+    def __init__(self, file: NpzFile, key: str, order: Order | None = None) -> None:
         self._file = file
         self._key = key
         header = file.header(key)
-        self.header: ArrayHeader = header
-        self._whole = file.read(key) if header.fortran_order else None
+        self.header: ArrayHeader = header.turned(order)
+        self._whole = file.read(key) if header.fortran_order or order else None
+        if order and self._whole is not None:
+            self._whole = self._whole.transpose(order)
         self._stream: _ByteStream | None = None
         self._next_row = 0
 
