@@ -1,6 +1,8 @@
-# Two commands do everything on a fresh clone: `make demo` and `make test`. Needs Python 3.11 and a C compiler.
+# Two commands do everything on a fresh clone: `make demo` and `make test`. Needs Python 3.11, 3.12 or 3.13 and a C
+# compiler; takes the first of these that is there, or the one that is named: `make demo PYTHON=python3.13`.
 
-PYTHON ?= python3.11
+FOUND := $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version) 2>/dev/null))
+PYTHON ?= $(or $(firstword $(FOUND)),python3.11)
 BIN := .venv/bin
 RUN := runs/demo
 DATA := experiments/data_configs/simulated.yaml

@@ -17,6 +17,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TERM = re.compile(r"^- \*\*([^*]+)\*\*: ", flags=re.MULTILINE)
 COLUMNS = 120
 NAMED_FILE = re.compile(r"`((?:src|tests|docs|experiments)/[\w./-]*)`")
+# In a comment: a path from the root, or the name of a YAML alone.
+NAMED_IN_COMMENT = re.compile(r"(?:src|tests|docs|experiments)/[\w./-]*\w|(?<![\w/-])[\w-]+\.yaml\b")
 
 
 @every_page
@@ -44,6 +46,20 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     }
     for name in NAMED_FILE.findall(prose(page)):
         assert (ROOT / name).exists() or name in to_be_written, name
+
+
+def test_every_file_that_a_comment_of_a_shipped_file_names_exists() -> None:
+    shipped = [path for path in (ROOT / "experiments").rglob("*") if path.suffix in (".yaml", ".sh")]
+    names = {path.name for path in shipped} | {"experiment.yaml"}  # a run folder's
+    found = []
+    for path in [*shipped, ROOT / "Makefile", ROOT / "pyproject.toml"]:
+        for comment in re.findall(r"(?:^|\s)#(.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            for name in NAMED_IN_COMMENT.findall(comment):
+                found.append(name)
+                assert (ROOT / name).exists() or name in names, (
+                    f"{path.name} names {name}, which is not there"
+                )
+    assert len(found) > 20
 
 
 @pytest.mark.parametrize(

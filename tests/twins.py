@@ -66,6 +66,10 @@ def name_of(core: CoreConfig, modulator: ModulatorConfig) -> str:
 every_twin = pytest.mark.parametrize(
     ("core", "modulator"), COMBINATIONS, ids=[name_of(*pair) for pair in COMBINATIONS]
 )
+WITH_A_CORE = [pair for pair in COMBINATIONS if not isinstance(pair[0], NoCoreConfig)]
+every_twin_with_a_core = pytest.mark.parametrize(
+    ("core", "modulator"), WITH_A_CORE, ids=[name_of(*pair) for pair in WITH_A_CORE]
+)
 # Every core with one modulator and every modulator with one core, for what is slow.
 PARTS = [
     (c, m) for c, m in COMBINATIONS if c is CORES[0] or m is MODULATORS[1] or isinstance(c, NoCoreConfig)

@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from twins import CORES, FRAMES, changed_bins, every_part, every_twin, make_inputs, make_twin, run, sees_video
+from twins import (
+    CORES,
+    FRAMES,
+    changed_bins,
+    every_part,
+    every_twin,
+    every_twin_with_a_core,
+    make_inputs,
+    make_twin,
+    run,
+    sees_video,
+)
 from visioncore.model.cores import BlindConfig, CoreConfig, NoCoreConfig
 from visioncore.model.modulators import (
     ModulatorConfig,
@@ -65,13 +76,11 @@ def test_every_bin_from_the_first_token_on_is_predicted(
     assert covered.tolist() == [t >= twin.stride - 1 for t in range(frames)]
 
 
-@every_twin
+@every_twin_with_a_core
 def test_the_last_step_is_the_newest_frames_entry_of_the_dense_output(
     core: CoreConfig, modulator: ModulatorConfig
 ) -> None:
     twin = make_twin(core, modulator, linear=False)
-    if twin.trunk.core is None:
-        pytest.skip("without a core there is no readout")
     video, behaviour = make_inputs()
     dense = run(twin, video, behaviour)
     with torch.no_grad():

@@ -1,0 +1,147 @@
+"""Every command of the documentation runs as written: all are parsed, and the quick ones executed, in their order."""
+
+import contextlib
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from documented_commands import Command, documented, require_runnable
+from pages import ROOT, code_blocks
+from visioncore import cli
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = [command for page in PAGES for command in documented(page)]
+
+# Parsed only, and why.
+NOT_PARSED = {"visioncore pace": "decision 12 tells that it is gone"}
+NOT_EXECUTED = {
+    "make": "minutes to hours, and what CI runs itself",
+    "bash": "hours of training; tests/test_cli.py runs the script with few steps",
+    "python": "figures of the documentation: minutes each, and a file of eye traces that is not shipped",
+    "source": "there is no .venv in an installation of one's own",
+    ".venv/bin/pytest": "this is pytest",
+    "visioncore benchmark": "hours of training; only --list is quick",
+    "visioncore train --model my_model.yaml --data my_data.yaml --out runs/mine --set": "trains as the line of the "
+    "readme does; tests/test_docs.py reads what it sets",
+    "visioncore describe": "counting takes 8 s; tests/test_describe.py and tests/test_docs.py describe",
+    "visioncore compare runs/ln": "compares as the line of the readme does, which is executed",
+    "visioncore compare ln=": "runs of several seeds; tests/test_comparison.py compares such",
+    "visioncore audit runs/benchmark": "a run of hours; the readme's audit is executed",
+}
+# The commands train as written, but for a moment: without these, for hours.
+SHORT = [
+    "--set=training.length={type: steps, params: {number: 2}}",
+    "--set=training.clip_frames=96",
+    "--set=training.batch_size=1",
+]
+
+
+def test_commands_are_found_in_every_way_that_pages_write_them() -> None:
+    found = {(command.page, " ".join(command.words[:2])) for command in COMMANDS}
+    assert ("README.md", "make demo") in found  # a block of bash
+    assert ("README.md", "visioncore recipes") in found  # a span
+    assert ("docs/scores.md", "visioncore compare") in found  # an indented block
+    assert ("docs/how_to/your_own_model.md", "visioncore train") in found  # several lines
+    assert len(COMMANDS) > 60
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(COMMANDS), ids=lambda command: " ".join(command.words[:3]))
+def test_program_options_and_files_of_every_command_exist(command: Command) -> None:
+    if " ".join(command.words) in NOT_PARSED:
+        with pytest.raises(AssertionError, match="has no command"):
+            require_runnable(command)
+    else:
+        require_runnable(command)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("visioncore trian --model m.yaml", "no command trian"),
+        ("visioncore evaluate runs/mine --csv units.csv", "No such option"),
+        ("visioncore describe experiments/model_configs/vivit_best.yml", "there is no experiments/model"),
+        ("visioncore benchmark experiments/benchmarks/quick.yaml", "Missing parameter: out"),
+        ("make everything", "has no everything"),
+        ("bash experiments/train_vivit.sh large", "takes small"),
+        ("python docs/figures/task_limits.py --units 2", "has no option --units"),
+        (".venv/bin/pytest tests/contracts -k later_rat_ee", "no test has that name"),
+    ],
+)
+def test_a_command_that_would_fail_is_found(line: str, reason: str) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        require_runnable(Command("README.md", tuple(line.split())))
+
+
+# --- Executed -----------------------------------------------------------------------------------------------------
+
+
+def executed(command: Command) -> bool:
+    if command.is_name or " ".join(command.words) in NOT_PARSED:
+        return False
+    if command.words[:2] == ("visioncore", "benchmark") and "--list" in command.words:
+        return True
+    return not " ".join(command.words).startswith(tuple(NOT_EXECUTED))
+
+
+@pytest.fixture(autouse=True)
+def _log_level_as_before() -> Iterator[None]:
+    logger = logging.getLogger("visioncore")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+def run(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    short = SHORT if words[1] == "train" else []
+    monkeypatch.setattr(sys, "argv", [*words, *short])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0, " ".join(words)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a reader has who did as the how-tos say: the shipped YAMLs, `my_data.yaml` and `my_model.yaml`."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    shutil.copy(tmp_path / "experiments" / "model_configs" / "vivit_tiny.yaml", tmp_path / "my_model.yaml")
+    how_to = ROOT / "docs" / "how_to" / "your_own_arrays.md"
+    (tmp_path / "my_data.yaml").write_text(code_blocks(how_to, "yaml")[0])
+    # Trials of a second at 120 Hz, the last four of one stimulus. The first unit follows a pixel.
+    n_trials, n_bins = 24, 24 * 120
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (n_bins, 8, 8), dtype=np.uint8)
+    video[-480:] = np.tile(video[-480:-360], (4, 1, 1))
+    rates = np.full((n_bins, 2), 0.2)
+    rates[4:, 0] = 0.6 * (video[:-4, 4, 4] > 127)
+    recorded = {
+        "video": video,
+        "counts": rng.poisson(rates),
+        "eye_xy": rng.normal(size=(n_bins, 2)).astype(np.float32),
+        "valid": np.ones(n_bins, bool),
+        "trial_start": np.arange(0, n_bins, 120),
+        "stimulus_id": np.minimum(np.arange(n_trials), n_trials - 4),
+    }
+    (code,) = code_blocks(how_to, "python")
+    with contextlib.chdir(tmp_path):
+        exec(compile(code, str(how_to), "exec"), recorded)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_quick_commands_run_one_after_the_other(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone)
+    # The readme first: its run is what other pages speak of.
+    for command in dict.fromkeys(command._replace(page="") for command in COMMANDS if executed(command)):
+        for name in re.findall(r"runs/[\w/-]+", " ".join(command.words)):
+            if command.words[1] == "compare" and not Path(name).exists():
+                shutil.copytree("runs/mine", name)
+        run(command.words, monkeypatch)
+        for option, name in zip(command.words, command.words[1:], strict=False):
+            if option in ("--json", "--table", "--out", "--copy") and "--list" not in command.words:
+                assert Path(name).exists(), command
