@@ -13,7 +13,7 @@ import torch
 
 from pages import ROOT, code_blocks
 from part_contracts import config_with, require_a_curve, require_contracts
-from visioncore.config import build_config, parse_yaml
+from visioncore.config import build_config, dump_config, parse_yaml
 from visioncore.data import RecordingStore, prepare
 from visioncore.data.store import SessionStore
 from visioncore.errors import DataError
@@ -114,6 +114,9 @@ def test_the_source_of_the_how_to_can_be_prepared(tmp_path: Path, monkeypatch: p
 
         def build(self, base_dir: Path) -> object:
             return config.build(base_dir)
+
+        def content(self) -> dict[str, Any]:
+            return dump_config(config)
 
     class Data:
         """What `prepare` reads of a data config; the union of a real one is closed."""

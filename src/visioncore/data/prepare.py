@@ -135,7 +135,7 @@ def _make(
         Preparation(config.split, config.burn_in_s, config.normalisation),
         fingerprint,
         {
-            "sources": [dump_config(located.source) for located in config.recordings],
+            "sources": [located.content() for located in config.recordings],
             **_how_it_is_divided(config),
         },
     )
