@@ -1,6 +1,7 @@
 """A small session for preparation steps, and what every step keeps to."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def require_step_contracts(config: BaseStepConfig, folder: Path) -> SessionRecor
         values = whole(after, signal)
         assert len(values) == after.n_bins
         edges = [0, 1, 2, after.n_bins // 3, after.n_bins // 3, after.n_bins]
-        pieces = [after.read(signal, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        pieces = [after.read(signal, a, b) for a, b in pairwise(edges)]
         np.testing.assert_array_equal(np.concatenate(pieces), values)
     assert whole(after, "video").shape[1:] == (sampling.channels, sampling.height, sampling.width)
     assert whole(after, "video").dtype == np.uint8

@@ -168,7 +168,7 @@ def test_trials_that_overlap_are_refused_before_any_step(one_session: Prepared) 
     from visioncore.data.preparation import PreparedSource
 
     source: Any = Source()
-    with pytest.raises(DataError, match="trial of bins 20 to 40 .* overlaps"):
+    with pytest.raises(DataError, match=r"trial of bins 20 to 40 .* overlaps"):
         PreparedSource(source, [CropConfig.tiny()]).session("s")
 
 

@@ -16,6 +16,7 @@ from visioncore.comparison.records import (
     ModelFacts,
 )
 from visioncore.config import Config, read_record
+from visioncore.evaluation.records import unit_table
 from visioncore.files import write_csv, write_text
 
 Json = dict[str, Any]
@@ -65,7 +66,7 @@ class Comparison(Config):
 
     def write_units(self, path: Path) -> None:
         """A CSV with a row for each unit and a column for each model."""
-        write_csv(path, [dict(_flat(unit.to_json())) for unit in self.units])
+        write_csv(path, [dict(_flat(row)) for row in unit_table(self.units)])
 
     def _rows(self) -> list[Json]:
         cuts: list[tuple[dict[str, str], ComparedSection]] = [({}, self.overall)]

@@ -51,7 +51,7 @@ class SplitConfig(Config):
     block_s: PositiveFloat = 20.0
     split_gap_s: NonNegativeFloat = 1.0
     fold: NonNegativeInt | None = None
-    """Test on this one of `folds`, from 0. Over all of them everything is tested once, whatever split a source gives."""
+    """Test on this one of `folds`, from 0. Over all of them everything is tested once, whatever splits are given."""
     folds: int | None = Field(default=None, ge=2)
     by_kind: ByKind | None = None
     """Train on some kinds of stimulus and test on others."""
