@@ -82,6 +82,12 @@ def test_rate_and_presence_are_of_the_bins_that_count() -> None:
         chosen(min_rate_hz=20.0, min_presence=0.9)
 
 
+def test_a_session_of_the_stimulus_alone_has_nothing_to_choose() -> None:
+    spec = small_session().spec.model_copy(update={"unit_ids": (), "units": {}})
+    alone = small_session(spec=spec, unit_truth={})
+    assert SelectUnitsConfig(min_rate_hz=1.0).apply(alone, SAMPLING) is alone
+
+
 def test_a_choice_that_cannot_be_made_is_refused_and_a_unit_that_is_not_there_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

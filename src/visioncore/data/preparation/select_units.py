@@ -56,7 +56,7 @@ class ColumnRule(Config):
 
 class SelectUnitsConfig(BaseStepConfig):
     """`type: select_units`: units that satisfy every rule that is given. Rates and presence are those of all bins of
-    trials that count, whatever split they go to.
+    trials that count, whatever split they go to. A session of the stimulus alone stays as it is.
     """
 
     type: Literal["select_units"] = "select_units"
@@ -79,7 +79,9 @@ class SelectUnitsConfig(BaseStepConfig):
     def tiny(cls) -> "SelectUnitsConfig":
         return cls(columns=(ColumnRule(column="depth", min=1.0),), min_rate_hz=0.1, min_presence=0.1)
 
-    def apply(self, recording: SessionRecording, sampling: Sampling) -> "SelectedUnits":
+    def apply(self, recording: SessionRecording, sampling: Sampling) -> SessionRecording:
+        if not recording.spec.unit_ids:
+            return recording
         if self.min_rate_hz is not None and recording.spec.response_kind != "counts":
             raise DataError(
                 f"session '{recording.spec.id}', step {_STEP}: traces have no rate; leave min_rate_hz out"
