@@ -49,6 +49,19 @@ def test_a_larger_pixel_is_the_mean_of_its_area() -> None:
     np.testing.assert_array_equal(whole(fractional.apply(before, SAMPLING), "video"), np.rint(means))
 
 
+def test_what_is_left_over_is_cut_off_on_both_sides_alike() -> None:
+    before = small_session()
+    # Two rows of six are left over, and one column of nine, which cannot be halved.
+    after = whole(ResizeConfig(factor=4).apply(before, SAMPLING), "video")
+    means = before.frames[:, :, 1:5, :8].reshape(-1, 2, 1, 4, 2, 4).mean(axis=(3, 5))
+    np.testing.assert_array_equal(after, np.rint(means))
+    # A fractional factor keeps the middle where it is.
+    fractional = ResizeConfig(factor=2.5).apply(before, SAMPLING)
+    assert fractional.spec.geometry.centre_deg == (0.0, 0.0)
+    flat = small_session(frames=np.tile(np.arange(9, dtype=np.uint8) * 20, (210, 2, 6, 1)))
+    assert whole(ResizeConfig(factor=2.5).apply(flat, SAMPLING), "video")[0, 0, 0].tolist() == [30, 80, 130]
+
+
 @pytest.mark.parametrize("factor", [1.1, 1.7, 2.5, 3.0])
 def test_a_grey_screen_stays_grey_whatever_the_factor(factor: float) -> None:
     before = small_session(frames=np.full((210, 2, 6, 9), 77, np.uint8))
