@@ -37,6 +37,11 @@ TRIALS: dict[str, Trials] = {
     "clips": {"a": _clips(), "b": _clips("b")},
     "a film": {"a": (Trial(0, 20_000),), "b": (Trial(0, 9_000),)},
     "both": {"a": (*_clips(), Trial(1000, 6000), Trial(6000, 6020)), "b": _clips("b", n=12)},
+    "a short session": {"a": (Trial(0, 20_000),), "b": (Trial(0, 800),)},
+    "few clips": {
+        "a": _clips(),
+        "b": tuple(Trial(20 * k, 20 * k + 20, stimulus_id=f"b-{k}") for k in range(3)),
+    },
     "photographs": {"a": tuple(Trial(20 * k, 20 * k + 20, group=f"photo-{k % 25}") for k in range(75))},
     "given": {
         "a": tuple(

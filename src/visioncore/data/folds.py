@@ -35,8 +35,8 @@ class ByKind(Config):
 def tested_fold(pieces: list[Piece], fold: int, folds: int, seed: int) -> list[Piece]:
     """The pieces, those of this fold in the test split. Each is of one fold, whichever is asked for.
 
-    What shares a stimulus or a group, in all sessions, is of one fold. Folds are filled by bins, evenly; time blocks
-    next to each other are of different ones, so that each fold lies all over the session.
+    What shares a stimulus or a group, in all sessions, is of one fold. Folds are filled by bins, evenly in every
+    session; time blocks next to each other are of different ones, so that each fold lies all over the session.
 
     Raises:
         DataError: there is less to deal out than there are folds.
@@ -48,7 +48,7 @@ def tested_fold(pieces: list[Piece], fold: int, folds: int, seed: int) -> list[P
             f"split.folds is {folds}, and the recording has {len(groups)} stimuli (by stimulus_id and group) and "
             f"{len(alone)} time blocks or trials without; give fewer folds, or make split.block_s shorter"
         )
-    bins = np.zeros(folds, np.int64)
+    bins = {session: np.zeros(folds, np.int64) for session in dict.fromkeys(p.session for p in pieces)}
     shuffled = [groups[i] for i in np.random.default_rng([seed, 2]).permutation(len(groups))]
     # Repeats are dealt out first, so that each fold has some; then large ones before those that even them out.
     shuffled.sort(key=lambda group: (not has_repeats(group), -_bins(group)))
@@ -56,13 +56,17 @@ def tested_fold(pieces: list[Piece], fold: int, folds: int, seed: int) -> list[P
     tested: set[tuple[str, int]] = set()
 
     def deal(group: list[Piece], number: int) -> None:
-        bins[number] += _bins(group)
+        for piece in group:
+            bins[piece.session][number] += piece.n_bins
         if number == fold:
             tested.update((piece.session, piece.start) for piece in group)
 
     for group in shuffled:
         shown = has_repeats(group)
-        number = min(range(folds), key=lambda i: (repeats[i] if shown else 0, bins[i], i))
+        own_bins = np.sum([bins[session] for session in {piece.session for piece in group}], axis=0)
+        all_bins = np.sum(list(bins.values()), axis=0)
+        order = np.lexsort((all_bins, own_bins, repeats * shown))
+        number = int(order[0])
         repeats[number] += shown
         deal(group, number)
     for session in dict.fromkeys(piece.session for (piece,) in alone):
@@ -71,7 +75,7 @@ def tested_fold(pieces: list[Piece], fold: int, folds: int, seed: int) -> list[P
         for first in range(0, len(own), folds):
             some = own[first : first + folds]
             # Of the last few, where there are less than folds, the emptiest folds take one each.
-            order = rng.permutation(folds) if len(some) == folds else np.argsort(bins, kind="stable")
+            order = rng.permutation(folds) if len(some) == folds else np.argsort(bins[session], kind="stable")
             for group, number in zip(some, order.tolist(), strict=False):
                 deal(group, number)
     return [
