@@ -11,7 +11,7 @@ from specs import data_spec
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import evaluate
-from visioncore.spec import DataSpec, Normalisation, SessionSpec
+from visioncore.spec import Columns, DataSpec, Normalisation, SessionSpec
 
 RATE_HZ, N_BINS, BURN_IN, N_UNITS = 100.0, 1200, 10, 4
 REPEATED = range(600, 1000, 100)
@@ -46,6 +46,7 @@ class FakeSession(SessionStore):
         self.is_valid = np.ones(self.counts.shape, bool)
         self.train_mean = np.full(len(unit_ids), 0.3)
         self.unit_truth: dict[str, list[Any]] = {"cell_class": ["simple", "complex"] * (len(unit_ids) // 2)}
+        self.units: Columns = {}
         self.samples: np.ndarray | None = None
         self.reads: list[int] = []
         self.truth_known = True

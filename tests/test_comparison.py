@@ -373,3 +373,14 @@ def test_the_tables_have_every_model_on_every_cut_and_every_unit(tmp_path: Any) 
     header, *rows = (tmp_path / "units.csv").read_text().splitlines()
     assert len(rows) == 2 * N_UNITS
     assert {"unit_id", "bits_per_spike.a", "correlation.b"} <= set(header.split(","))
+
+
+def test_what_was_measured_of_units_stands_beside_their_scores(tmp_path: Any) -> None:
+    one, other = run("a", mixed(0.5)), run("b", mixed(0.8))
+    measured = tuple(unit.model_copy(update={"columns": {"area": "V1"}}) for unit in one.result.units)
+    one = replace(one, result=one.result.model_copy(update={"units": measured}))
+    found = compare([one, other])
+    found.write_units(tmp_path / "units.csv")
+    header, *rows = (tmp_path / "units.csv").read_text().splitlines()
+    assert header.split(",")[:4] == ["session", "unit_id", "cell_class", "area"]
+    assert all(row.split(",")[3] == "V1" for row in rows)

@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pages import ROOT, code_blocks, prose
-from visioncore.config import load_config, read_yaml
+from visioncore.config import load_config, parse_yaml, read_yaml
+from visioncore.data import build_data_config
+from visioncore.data.preparation import StepConfig
 from visioncore.describe import describe, guide_spec
 from visioncore.model import TwinConfig
 from visioncore.training.experiment import read_experiment
@@ -39,6 +42,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         "src/visioncore/model/modulators/gate.py",
         "src/visioncore/model/outputs/square.py",
         "src/visioncore/model/readouts/factorised.py",
+        "src/visioncore/data/preparation/mirror.py",
         "src/visioncore/data/sources/npy_folder.py",
         "src/visioncore/simulation/flicker.py",
         "src/visioncore/report/sections/depths.py",
@@ -130,6 +134,20 @@ def test_the_yaml_of_the_how_to_builds_and_its_overrides_are_valid(tmp_path: Pat
     assert experiment.model.modulator.type == "none"
     assert experiment.data.balance == "session"
     assert experiment.training.optimiser.learning_rate == 3e-4
+
+
+def test_the_yaml_of_the_preparation_steps_builds_and_its_table_has_every_step() -> None:
+    page = ROOT / "docs" / "preparation.md"
+    (text,) = code_blocks(page, "yaml")
+    config = build_data_config(parse_yaml(text, str(page)), str(page))
+    assert len(config.recordings[0].preparation) == 8
+    assert config.split.folds == 5
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    steps = {kind.tiny().type: kind for kind in get_args(get_args(StepConfig)[0])}
+    assert {name for name, _ in rows} == {"type", *steps}
+    for name, settings in rows[1:]:
+        for key in set(steps[name].model_fields) - {"type"}:
+            assert f"`{key}`" in settings, f"{name}.{key}"
 
 
 def test_the_citation_and_the_changelog_name_the_version_of_the_package() -> None:

@@ -13,7 +13,8 @@ import torch
 
 from pages import ROOT, code_blocks
 from part_contracts import config_with, require_a_curve, require_contracts
-from visioncore.config import build_config, parse_yaml
+from prepared import require_step_contracts, small_session
+from visioncore.config import build_config, dump_config, parse_yaml
 from visioncore.data import RecordingStore, prepare
 from visioncore.data.store import SessionStore
 from visioncore.errors import DataError
@@ -115,6 +116,9 @@ def test_the_source_of_the_how_to_can_be_prepared(tmp_path: Path, monkeypatch: p
         def build(self, base_dir: Path) -> object:
             return config.build(base_dir)
 
+        def content(self) -> dict[str, Any]:
+            return dump_config(config)
+
     class Data:
         """What `prepare` reads of a data config; the union of a real one is closed."""
 
@@ -130,6 +134,14 @@ def test_the_source_of_the_how_to_can_be_prepared(tmp_path: Path, monkeypatch: p
     assert config.build(tmp_path).fingerprint("day1") != fingerprint
     with pytest.raises(DataError, match=r"1200 frames and spikes\.npy 1100 bins"):
         config.build(tmp_path).session("day1")
+
+
+def test_the_preparation_step_of_the_how_to_is_a_step(tmp_path: Path) -> None:
+    example = run_example(HOW_TOS / "add_a_preparation_step.md")
+    mirrored = require_step_contracts(example.MirrorConfig.tiny(), tmp_path)
+    before = small_session()
+    assert np.array_equal(mirrored.read("video", 10, 20), before.frames[10:20, :, :, ::-1])
+    assert mirrored.unit_truth["rf_column_px"] == [5.0, 4.0, 3.0]
 
 
 def test_the_simulated_recording_of_the_how_to_is_a_source() -> None:

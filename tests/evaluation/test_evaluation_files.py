@@ -1,5 +1,6 @@
 """What an evaluation leaves in files, and whose it is."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -135,3 +136,25 @@ def test_sums_that_are_missing_damaged_or_of_another_evaluation_are_not_taken(tm
     for found in (damaged, of_another, missing):
         assert found is not None
         assert found.sums == ()
+
+
+def test_what_was_measured_of_units_stands_in_their_table_and_its_classes_are_scored(tmp_path: Path) -> None:
+    s = setting()
+    one, other = s.store.fakes["a"], s.store.fakes["b"]
+    plain = s.score()
+    assert "columns" not in plain.units[0].to_json()
+    one.units = {"depth_um": tuple(100 * i for i in range(N_UNITS)), "n_bins": ("x",) * N_UNITS}
+    one.unit_truth = {}
+    other.unit_truth = {}
+    other.units = {"cell_type": ("pv", None) * (N_UNITS // 2)}
+    result = s.score()
+    result.write_table(tmp_path / "units.csv")
+    rows = list(csv.DictReader((tmp_path / "units.csv").read_text().splitlines()))
+    assert list(rows[0])[:6] == ["session", "unit_id", "cell_class", "depth_um", "unit_n_bins", "cell_type"]
+    assert [row["depth_um"] for row in rows[:2]] == ["0", "100"]
+    assert rows[0]["n_bins"].isdigit()
+    assert rows[N_UNITS]["depth_um"] == ""
+    assert [row["cell_type"] for row in rows[N_UNITS : N_UNITS + 2]] == ["pv", ""]
+    assert {name: section.n_units for name, section in result.by_class.items()} == {"pv": N_UNITS // 2}
+    again = type(result).from_json(result.to_json())
+    assert again.units[1].columns == {"depth_um": 100, "n_bins": "x"}

@@ -8,6 +8,7 @@ too; how much seeds differ is reported separately.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -189,19 +190,25 @@ class _Paired:
         reasons = np.concatenate([exclusion_reasons(sums, self.counts) for sums in models])
         names = [(own.session, unit) for own in self.template for unit in own.unit_ids]
         classes = np.concatenate(self.classes)
+        columns = {(row.session, row.unit_id): row.columns for row in self.first.result.units}
+
+        def of_unit(i: int) -> dict[str, Any]:
+            told: dict[str, Any] = {
+                score: {
+                    model: None if reasons[i] else number(values[i]) for model, values in of_models.items()
+                }
+                for score, of_models in per_unit.items()
+            }
+            measured = columns.get(names[i])
+            return told | {"columns": measured} if measured else told
+
         return tuple(
             ComparedUnit(
                 session=session,
                 unit_id=unit,
                 cell_class=str(classes[i]) or None,
                 excluded_reason=str(reasons[i]) or None,
-                **{
-                    score: {
-                        model: None if reasons[i] else number(values[i])
-                        for model, values in of_models.items()
-                    }
-                    for score, of_models in per_unit.items()
-                },
+                **of_unit(i),
             )
             for i, (session, unit) in enumerate(names)
         )

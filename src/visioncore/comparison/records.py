@@ -2,6 +2,8 @@
 
 from typing import TypeVar
 
+from pydantic import Field, JsonValue
+
 from visioncore.config import Record
 from visioncore.evaluation import Estimate, Metric
 from visioncore.evaluation.records import Interval, Summary
@@ -101,6 +103,8 @@ class ComparedUnit(Record):
     session: str
     unit_id: str
     cell_class: str | None
+    columns: dict[str, JsonValue] = Field(default_factory=dict)
+    """What was measured of the unit."""
     excluded_reason: str | None
     bits_per_spike: dict[str, float | None] | None = None
     """None for traces."""

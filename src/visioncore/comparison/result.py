@@ -16,6 +16,7 @@ from visioncore.comparison.records import (
     ModelFacts,
 )
 from visioncore.config import AsWritten, Config, read_record
+from visioncore.evaluation.records import unit_table
 from visioncore.files import write_csv, write_text
 
 
@@ -63,7 +64,7 @@ class Comparison(Config):
 
     def write_units(self, path: Path) -> None:
         """A CSV with a row for each unit and a column for each model."""
-        write_csv(path, [dict(_flat(unit.to_json())) for unit in self.units])
+        write_csv(path, [dict(_flat(row)) for row in unit_table(self.units)])
 
     def _rows(self) -> list[AsWritten]:
         cuts: list[tuple[dict[str, str], ComparedSection]] = [({}, self.overall)]

@@ -16,6 +16,7 @@ from visioncore.data.plausibility import (
     suspects,
 )
 from visioncore.errors import DataError
+from visioncore.recording import Trial
 from visioncore.spec import ResponseKind
 
 COLUMNS_AT_ONCE = 32
@@ -277,6 +278,24 @@ def hold_frames(
     held: Shaped[np.ndarray, "time channels height width"] = frames[np.maximum(latest, 0)]
     held[latest < 0] = start
     return held
+
+
+def require_trials(trials: tuple[Trial, ...], n_bins: int, where: str) -> None:
+    """Refuse trials that overlap, are empty or leave the session.
+
+    Raises:
+        DataError: naming the first such trial.
+    """
+    if not trials:
+        raise DataError(f"{where}: has no trials; one that covers the session will do")
+    end = 0
+    for trial in sorted(trials, key=lambda t: t.start):
+        if not end <= trial.start < trial.stop <= n_bins:
+            raise DataError(
+                f"{where}: trial of bins {trial.start} to {trial.stop} is empty, overlaps the one before it, "
+                f"or leaves the session's {n_bins} bins"
+            )
+        end = trial.stop
 
 
 def _require_numbers(values: Shaped[np.ndarray, "..."], where: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeFloat, model_serializer, model_validator
 
 from visioncore.config import AsWritten, Config, build_config, dump_config, read_yaml
+from visioncore.data.preparation import PreparedSource, StepConfig
 from visioncore.data.sources.base import SourceConfig
 from visioncore.data.splits import SplitConfig
 from visioncore.data.store import CacheMode
@@ -19,14 +20,18 @@ from visioncore.recording import RecordingSource
 _DIVIDES = ("split", "burn_in_s", "normalisation")
 """Keys of a listed YAML that the listing one decides, and must not contradict."""
 _SOURCE_KEYS = ("type", "params")
+_RECORDING_KEYS = (*_SOURCE_KEYS, "preparation")
+"""Keys of a recording, which a YAML over a single one has at the top level."""
 
 
 class LocatedSource(Config):
-    """A format, and the folder that its paths are relative to. In YAML `type` and `params` stand beside `base`."""
+    """A format, and what is done to its sessions before they are stored. In YAML, `type` and `params` stand beside."""
 
     source: SourceConfig
+    preparation: tuple[StepConfig, ...] = ()
+    """Steps, taken one after the other."""
     base: str = "."
-    """Relative to the folder of the data YAML."""
+    """The folder that the source's paths are relative to, itself relative to the folder of the data YAML."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,11 +41,23 @@ class LocatedSource(Config):
     @model_serializer(mode="wrap")
     def _source_to_beside(self, nested: Callable[[Any], AsWritten]) -> AsWritten:
         dumped = nested(self)
-        return {**dumped.pop("source"), **({} if self.base == "." else dumped)}
+        base = {} if self.base == "." else {"base": self.base}
+        return {**dumped["source"], **self._steps(dumped), **base}
 
     def build(self, base_dir: Path) -> RecordingSource:
-        """The source; `base_dir` is the folder of the data YAML."""
-        return self.source.build(base_dir / self.base)
+        """The source, with its steps; `base_dir` is the folder of the data YAML."""
+        source = self.source.build(base_dir / self.base)
+        return PreparedSource(source, self.preparation) if self.preparation else source
+
+    def content(self) -> dict[str, Any]:
+        """What is read and what is done to it, wherever it lies, as JSON."""
+        dumped = dump_config(self)
+        dumped.pop("base", None)
+        return dumped
+
+    def _steps(self, dumped: dict[str, Any]) -> dict[str, Any]:
+        """Nothing where there are none: recordings of before there were steps are spelt as they were."""
+        return {"preparation": dumped["preparation"]} if self.preparation else {}
 
 
 class DataConfig(Config):
@@ -84,7 +101,7 @@ def build_data_config(raw: Mapping[str, Any], where: str, base_dir: Path | None 
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{where}: 'data' is {raw!r}; expected a mapping with 'type' and 'params'")
-    known = sorted({"type", "params", *DataConfig.model_fields})
+    known = sorted({*_RECORDING_KEYS, *DataConfig.model_fields})
     for key in raw:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, cutoff=0.6)
@@ -97,8 +114,9 @@ def build_data_config(raw: Mapping[str, Any], where: str, base_dir: Path | None 
                 "(or list data YAMLs under 'recordings')"
             )
         return _built(_with_recordings(raw), where)
-    if beside := [key for key in ("type", "params") if key in raw]:
-        raise ConfigError(f"{where}: '{beside[0]}' stands beside 'recordings'; give one of them")
+    if beside := [key for key in _RECORDING_KEYS if key in raw]:
+        remedy = "give it in each" if beside[0] == "preparation" else "give one of them"
+        raise ConfigError(f"{where}: '{beside[0]}' stands beside 'recordings'; {remedy}")
     listed = raw["recordings"]
     if not isinstance(listed, list | tuple) or not listed:
         raise ConfigError(f"{where}: 'recordings' is {listed!r}; expected a list of data YAMLs")
@@ -131,7 +149,11 @@ def _listed(entry: str, raw: Mapping[str, Any], where: str, base_dir: Path | Non
             )
     base = os.path.relpath(path.parent, base_dir)
     return [
-        {"source": dump_config(located.source), "base": os.path.normpath(os.path.join(base, located.base))}
+        {
+            "source": dump_config(located.source),
+            "preparation": [dump_config(step) for step in located.preparation],
+            "base": os.path.normpath(os.path.join(base, located.base)),
+        }
         for located in config.recordings
     ]
 
@@ -145,12 +167,13 @@ def _built(raw: Mapping[str, Any], where: str) -> DataConfig:
             message = message.replace("'recordings.0.source.", "'").replace(
                 "'recordings.0.source':", "'params':"
             )
+            message = message.replace("'recordings.0.preparation", "'preparation")
         raise ConfigError(message.replace(".source.", ".").replace(".source'", "'")) from None
 
 
 def _with_recordings(raw: Mapping[str, Any]) -> AsWritten:
-    own = {key: raw[key] for key in _SOURCE_KEYS if key in raw}
-    return {"recordings": [{"source": own}], **{key: value for key, value in raw.items() if key not in own}}
+    recording = _nested({key: raw[key] for key in _RECORDING_KEYS if key in raw})
+    return {"recordings": [recording], **{key: raw[key] for key in raw if key not in _RECORDING_KEYS}}
 
 
 def _nested(entry: Any) -> Any:

@@ -91,7 +91,7 @@ def _digest(content: Any) -> str:
 
 def _preparation(config: DataConfig) -> Preparation:
     return Preparation(
-        sources=tuple(dump_config(located.source) for located in config.recordings),
+        sources=tuple(located.content() for located in config.recordings),
         split=config.split,
         burn_in_s=config.burn_in_s,
         normalisation=config.normalisation,

@@ -14,6 +14,7 @@ from visioncore.data.checks import (
     checked_frames,
     checked_rates,
     hold_frames,
+    require_trials,
 )
 from visioncore.data.manifest import write_manifest
 from visioncore.data.plausibility import FrameExtremes, require_plausible
@@ -21,7 +22,7 @@ from visioncore.data.repeats import require_equal_repeats
 from visioncore.data.signals import GROUP_NAME, MANIFEST_NAME, SessionManifest
 from visioncore.data.stored_array import ArrayManifest, StoredArray, file_sha256, write_array
 from visioncore.errors import DataError
-from visioncore.recording import SessionRecording, Signal, Trial
+from visioncore.recording import SessionRecording, Signal
 from visioncore.spec import Sampling, columns
 
 _PIECE_BYTES = 2**24
@@ -71,7 +72,7 @@ class _Writer:
         """All of them."""
         recording = self._recording
         self._require_facts()
-        _require_trials(recording.trials, self._n_bins, self._where)
+        require_trials(recording.trials, self._n_bins, self._where)
         zarr.create_group(str(self._folder))
         seen = self._write_valid()
         if self._n_units:
@@ -288,16 +289,3 @@ def frame_moments(
     mean = pixels.mean(axis=-1, dtype=np.float64)
     deviations = np.square(pixels - mean[..., None]).sum(axis=-1)
     return np.stack((mean, deviations), axis=-1)
-
-
-def _require_trials(trials: tuple[Trial, ...], n_bins: int, where: str) -> None:
-    if not trials:
-        raise DataError(f"{where}: has no trials; one that covers the session will do")
-    end = 0
-    for trial in sorted(trials, key=lambda t: t.start):
-        if not end <= trial.start < trial.stop <= n_bins:
-            raise DataError(
-                f"{where}: trial of bins {trial.start} to {trial.stop} is empty, overlaps the one before it, "
-                f"or leaves the session's {n_bins} bins"
-            )
-        end = trial.stop

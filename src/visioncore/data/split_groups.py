@@ -69,6 +69,10 @@ class Budget:
     def is_empty(self, session: str, split: Split) -> bool:
         return self._has[session, split] == 0 and split not in self._closed
 
+    def lacks(self, session: str, split: Split) -> bool:
+        """Whether the split is to have bins of the session, and has none."""
+        return self.wanted(session, split) > 0 and self.is_empty(session, split)
+
     def has_more_than(self, stretches: Iterable[Stretch], split: Split) -> bool:
         """Whether every session of these stretches, which are in the split, keeps something there without them."""
         without: dict[str, int] = {}
@@ -84,7 +88,7 @@ class Budget:
         return {
             split: (shares[split], share)
             for split, share in asked.items()
-            if not 0.5 * share <= shares[split] <= MOST * share
+            if share and not 0.5 * share <= shares[split] <= MOST * share
         }
 
 
@@ -134,9 +138,10 @@ def fill_empty_splits(stretches: list[Stretch], budget: Budget, seed: int) -> li
     now = {number: groups[number][0].split for number in order}
     for session in dict.fromkeys(s.session for s in stretches):
         for split in _FILLED:
-            if not budget.is_empty(session, split):
+            if not budget.lacks(session, split):
                 continue
-            for giver in (other for other in _FILLED if other != split):
+            # A split without a share of its own was decided upon, and keeps what it has.
+            for giver in (s for s in _FILLED if s != split and budget.wanted(session, s)):
                 fit = [
                     number
                     for number in order

@@ -5,14 +5,23 @@ The rules and their reasons stand in docs/decisions/0004-splits-and-burn-in.md.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    model_serializer,
+    model_validator,
+)
 
 from visioncore.config import Config
+from visioncore.data.folds import ByKind, divided_by_kind, tested_fold, without_splits
 from visioncore.data.split_groups import (
     SPLITS,
     Budget,
@@ -29,6 +38,7 @@ from visioncore.recording import Split, Trial
 
 __all__ = ["GOLDEN", "SPLITS", "Block", "SplitConfig", "assign_blocks", "spread_share"]
 
+TEST_SHARE = 0.2
 _logger = logging.getLogger(__name__)
 
 
@@ -36,14 +46,43 @@ class SplitConfig(Config):
     """How bins without a split of their own are divided."""
 
     validation: float = Field(default=0.1, gt=0, lt=1)
-    test: float = Field(default=0.2, gt=0, lt=1)
+    test: float = Field(default=TEST_SHARE, gt=0, lt=1)
+    """Not where folds or kinds decide what is tested."""
     seed: NonNegativeInt = 0
     block_s: PositiveFloat = 20.0
     split_gap_s: NonNegativeFloat = 1.0
+    fold: NonNegativeInt | None = None
+    """Test on this one of `folds`, from 0. Over all of them everything is tested once, whatever splits are given."""
+    folds: int | None = Field(default=None, ge=2)
+    by_kind: ByKind | None = None
+    """Train on some kinds of stimulus and test on others."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(self, whole: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """As before there were folds, so that recordings are called what they were."""
+        dumped = whole(self)
+        return {key: value for key, value in dumped.items() if value is not None}
+
+    @property
+    def test_share(self) -> float:
+        """Of what is drawn by chance; 0 where folds or kinds decide."""
+        return self.test if self.folds is None and self.by_kind is None else 0.0
+
+    @model_validator(mode="after")
+    def _says_once_what_is_tested(self) -> "SplitConfig":
+        if (self.fold is None) != (self.folds is None):
+            raise ValueError("gives one of fold and folds; `{fold: 0, folds: 5}` tests on the first of five")
+        if self.fold is not None and self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds}; they are counted from 0")
+        if self.folds is not None and self.by_kind is not None:
+            raise ValueError("gives both folds and by_kind; give one of them")
+        if self.test_share == 0 and self.test != TEST_SHARE:
+            raise ValueError("gives both test and folds or by_kind, which say what is tested; leave test out")
+        return self
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> "SplitConfig":
-        if self.validation + self.test >= 1:
+        if self.validation + (1 / self.folds if self.folds else self.test_share) >= 1:
             raise ValueError("validation and test leave nothing to train on; together they must stay below 1")
         if self.split_gap_s > self.block_s / 4:
             raise ValueError("split_gap_s is more than a quarter of block_s; make the blocks longer")
@@ -97,17 +136,24 @@ def assign_blocks(
     Given splits stand; where they train and test and no trial is left to select by, validation is drawn from those that
     train. Trials with a stimulus id or a group are assigned whole groups at a time, groups with
     repeats to the test split first; an id names the same stimulus in every session. A group much larger than a split's
-    share trains. All other trials are cut into time blocks, which are spread over the session.
+    share trains. All other trials are cut into time blocks, which are spread over the session. Where folds or kinds
+    say what is tested, validation alone is drawn so, from the rest.
 
     Raises:
         DataError: a group straddles given splits, or a split would be empty.
     """
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
+    if config.by_kind is not None:
+        trials = divided_by_kind(trials, config.by_kind)
+    if config.folds is not None:
+        trials = without_splits(trials)
     trials, closed = _with_training_to_draw_from(trials)
     stretches = [
         s for session, own in trials.items() for trial in own for s in _cut(session, trial, block_bins)
     ]
+    if config.fold is not None and config.folds is not None:
+        stretches = tested_fold(stretches, config.fold, config.folds, config.seed)
     assigned, budget = _divided(stretches, config, closed)
     assigned = fill_empty_splits(assigned, budget, config.seed)
     blocks = {
@@ -137,7 +183,7 @@ def _divided(
     stretches: list[Stretch], config: SplitConfig, closed: tuple[Split, ...]
 ) -> tuple[list[Stretch], Budget]:
     """The stretches with their splits, groups first: time blocks fill what groups have left."""
-    budget = Budget(stretches, {"validation": config.validation, "test": config.test}, closed)
+    budget = Budget(stretches, {"validation": config.validation, "test": config.test_share}, closed)
     assigned = assign_groups(stretches, budget, config.seed)
     for number, session in enumerate(dict.fromkeys(s.session for s in stretches)):
         own_stretches = [s for s in assigned if s.session == session and s.split is None]
@@ -170,7 +216,8 @@ def _say_what_was_missed(assigned: list[Stretch], budget: Budget) -> None:
                 split,
             )
         repeated = [group for group in groups if has_repeats(group)]
-        if repeated and not any(s.split == "test" for group in repeated for s in group):
+        drawn = budget.wanted(session, "test") > 0
+        if drawn and repeated and not any(s.split == "test" for group in repeated for s in group):
             _logger.warning(
                 "session '%s': no stimulus of the test split is shown twice, since the repeated ones are far larger "
                 "than its share and train: there will be no noise-corrected scores; raise split.test, or give splits",
@@ -197,9 +244,7 @@ def _spread(
             break
         mean_bins = sum(s.n_bins for s in left) / len(left)
         session = left[0].session
-        wanted = max(
-            round(budget.missing(session, split) / mean_bins), int(budget.is_empty(session, split)), 0
-        )
+        wanted = max(round(budget.missing(session, split) / mean_bins), int(budget.lacks(session, split)), 0)
         parts = np.array_split(np.arange(len(left)), wanted) if wanted else []
         for index in [int(rng.choice(part)) for part in parts if len(part)]:
             stretch = replace(left[index], split=split)

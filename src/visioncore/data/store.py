@@ -66,6 +66,15 @@ class SessionStore:
         """Of the session as it was prepared, whatever share of it is trained on."""
 
     @property
+    def cell_classes(self) -> tuple[str | None, ...]:
+        """Of each unit: the true class, or a measured one (a column `cell_class` or `cell_type`). None: not known."""
+        measured = self.units.get("cell_class", self.units.get("cell_type"))
+        classes: Sequence[Any] | None = self.unit_truth.get("cell_class", measured)
+        if classes is None:
+            return (None,) * len(self.unit_ids)
+        return tuple(None if value is None else str(value) for value in classes)
+
+    @property
     def has_rates(self) -> bool:
         """Whether the true rates are known."""
         return "rates" in self._signals.arrays

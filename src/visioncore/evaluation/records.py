@@ -3,9 +3,10 @@
 None stands where a score is not defined. What may be left out of a file is written only where it was set.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from visioncore.config import Record
 from visioncore.recording import Split
@@ -90,6 +91,8 @@ class UnitRow(Record):
     unit_id: str
     cell_class: JsonValue
     """None where it is not known."""
+    columns: dict[str, JsonValue] = Field(default_factory=dict)
+    """What was measured of the unit: area, depth …"""
     spikes: int | None = None
     recorded_rate_hz: float | None = None
     predicted_rate_hz: float | None = None
@@ -126,6 +129,27 @@ class UnitRow(Record):
     def score(self, metric: Metric) -> float | None:
         """One of the two scores."""
         return self.bits_per_spike if metric == "bits_per_spike" else self.correlation
+
+
+def unit_table(units: Sequence[Record]) -> list[dict[str, JsonValue]]:
+    """Rows of units as a table, all with the same keys: what was measured of them stands among the rest.
+
+    A column that is called as a key of the record is `unit_` and its name.
+    """
+    rows = [unit.to_json() for unit in units]
+    names = dict.fromkeys(name for row in rows for name in row.get("columns", {}))
+    taken = {key for row in rows for key in row}
+    called = {name: f"unit_{name}" if name in taken else name for name in names}
+    table = []
+    for row in rows:
+        measured = row.pop("columns", {})
+        told: dict[str, JsonValue] = {}
+        for key, value in row.items():
+            told[key] = value
+            if key == "cell_class":
+                told |= {called[name]: measured.get(name) for name in names}
+        table.append(told)
+    return table
 
 
 class EvaluationSettings(Record):

@@ -9,7 +9,7 @@ from pydantic import Field, InstanceOf
 from visioncore.config import Config, read_record
 from visioncore.data.store import RecordingStore
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation.records import EvaluationSettings, ScoredSection, UnitRow
+from visioncore.evaluation.records import EvaluationSettings, ScoredSection, UnitRow, unit_table
 from visioncore.evaluation.session_sums import SessionSums, read_sums, write_sums
 from visioncore.files import write_csv, write_text
 from visioncore.predictor import Predictor
@@ -59,7 +59,7 @@ class EvaluationResult(Config):
 
     def write_table(self, path: Path) -> None:
         """The table as CSV; an undefined score is an empty field."""
-        write_csv(path, [unit.to_json() for unit in self.units])
+        write_csv(path, unit_table(self.units))
 
 
 def load_evaluation(path: Path, twin: Predictor, store: RecordingStore) -> EvaluationResult | None:

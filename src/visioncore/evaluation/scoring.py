@@ -309,8 +309,8 @@ def _result(sessions: list[_Session], settings: EvaluationSettings) -> Evaluatio
 
     by_class: dict[str, list[Part]] = {}
     for session in sessions:
-        classes = np.array(session.store.unit_truth.get("cell_class", []))
-        for name in sorted(set(classes.tolist())):
+        classes = np.array([name or "" for name in session.store.cell_classes])
+        for name in sorted(set(classes.tolist()) - {""}):
             by_class.setdefault(str(name), []).append(session.whole.take(classes == name))
     kinds = sorted({kind for session in sessions for kind in session.kinds})
     phases = list(sessions[0].phases)
@@ -335,7 +335,7 @@ def _rows(session: _Session, settings: EvaluationSettings) -> Iterator[UnitRow]:
     reasons = np.where(
         session.store.silent_in_training, silent, exclusion_reasons(session.whole.model, counts)
     )
-    classes = session.store.unit_truth.get("cell_class")
+    classes, columns = session.store.cell_classes, session.store.units
     bins = np.maximum(total.bins, 1)
     timed = counts and settings.sampling_rate_hz is not None
     per_s = settings.bins_per_s if timed else 1.0
@@ -346,10 +346,12 @@ def _rows(session: _Session, settings: EvaluationSettings) -> Iterator[UnitRow]:
     for i, unit in enumerate(session.store.unit_ids):
         scores: dict[str, Any] = {**session.whole.repeats.of_unit(i)}
         scores |= {f"recorded_{kind}": number(recorded[i]), f"predicted_{kind}": number(predicted[i])}
+        if columns:
+            scores["columns"] = {name: values[i] for name, values in columns.items()}
         yield UnitRow(
             session=session.store.id,
             unit_id=unit,
-            cell_class=classes[i] if classes else None,
+            cell_class=classes[i],
             spikes=int(total.spikes[i]) if counts else None,
             bits_per_spike=number(total.bits_per_spike[i]) if counts else None,
             ceiling=number(ceiling.bits_per_spike[i]) if ceiling else None,

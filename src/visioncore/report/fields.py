@@ -47,7 +47,6 @@ def field_figure(twin: Predictor, store: RecordingStore, split: Split) -> str | 
         block = next(iter(session.blocks_in(split)), session.blocks[0])
         middle = (block.start + block.stop) // 2
         sigma = session.unit_truth.get("rf_sigma_px")
-        classes = session.unit_truth.get("cell_class", [""] * len(session.unit_ids))
         drawn.append(
             Fields(
                 session=session.id,
@@ -56,7 +55,7 @@ def field_figure(twin: Predictor, store: RecordingStore, split: Split) -> str | 
                 centres_px=found.centres_px,
                 widths_px=found.widths_px,
                 angles=found.angles,
-                classes=[str(name) for name in classes],
+                classes=[name or "" for name in session.cell_classes],
                 true_centres_px=_true_centres(session),
                 true_widths_px=None if sigma is None else np.array(sigma, np.float64),
             )

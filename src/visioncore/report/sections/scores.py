@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from visioncore.evaluation.records import unit_table
 from visioncore.report import figures
 from visioncore.report.sections.base import Section, Shown, rendered
 
@@ -39,7 +40,7 @@ def tables(shown: Shown) -> Section:
         "Cell class": result.by_class,
         "Phase": result.by_phase if len(result.by_phase) > 1 else {},
     }
-    units = [row.to_json() for row in result.units[:TABLE_UNITS]]
+    units = unit_table(result.units[:TABLE_UNITS])
     return Section("Tables", rendered("tables", shown, tables=sections, units=units))
 
 
