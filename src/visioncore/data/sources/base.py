@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from visioncore.data.sources.arrays import ArraysConfig
+from visioncore.data.sources.nwb import NwbConfig
 from visioncore.simulation import SimulationConfig
 
-SourceConfig = Annotated[SimulationConfig | ArraysConfig, Field(discriminator="type")]
+SourceConfig = Annotated[SimulationConfig | ArraysConfig | NwbConfig, Field(discriminator="type")]
