@@ -89,8 +89,11 @@ def _digest(content: Any) -> str:
 
 
 def _how_it_is_divided(config: DataConfig) -> dict[str, JsonValue]:
+    split = dump_config(config.split)
+    if not config.split.cut_stimuli:
+        del split["cut_stimuli"]  # which recordings of before did not have: they keep their names
     return {
-        "split": dump_config(config.split),
+        "split": split,
         "burn_in_s": config.burn_in_s,
         "normalisation": config.normalisation,
     }

@@ -23,6 +23,7 @@ from visioncore.data.split_groups import (
     linked,
     names_of,
 )
+from visioncore.data.stimulus_clips import cut_stimuli
 from visioncore.errors import DataError
 from visioncore.recording import Split, Trial
 
@@ -39,6 +40,8 @@ class SplitConfig(Config):
     seed: NonNegativeInt = 0
     block_s: PositiveFloat = 20.0
     split_gap_s: NonNegativeFloat = 1.0
+    cut_stimuli: bool = False
+    """Cut stimuli longer than `block_s` into clips, alike in each repeat, so that one long film can be divided."""
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> "SplitConfig":
@@ -102,6 +105,8 @@ def assign_blocks(
     block_bins = max(1, round(config.block_s * sampling_rate_hz))
     gap_bins = math.ceil(config.split_gap_s * sampling_rate_hz)
     pieces = [p for session, own in trials.items() for trial in own for p in _cut(session, trial, block_bins)]
+    if config.cut_stimuli:
+        pieces = cut_stimuli(pieces, block_bins)
     assigned, budget = _divided(pieces, config)
     assigned = fill_empty_splits(assigned, budget, config.seed)
     blocks = {
@@ -196,9 +201,12 @@ def _with_gaps(pieces: list[Piece], gap_bins: int) -> tuple[Block, ...]:
         assert piece.split is not None
         trial = piece.trial
         block = Block(piece.start, piece.stop, piece.split, trial.stimulus_id, trial.kind, trial.group)
-        if before is not None and before.trial is trial:
+        if before is not None and before.trial.start == trial.start:
             if before.split == piece.split == "train":
-                block = replace(block, start=blocks.pop().start)
+                same = blocks[-1].stimulus_id == block.stimulus_id
+                block = replace(
+                    block, start=blocks.pop().start, stimulus_id=block.stimulus_id if same else None
+                )
             elif before.split != piece.split and before.split == "train":
                 blocks[-1] = replace(blocks[-1], stop=piece.start - gap_bins)
             elif before.split != piece.split:
@@ -249,8 +257,8 @@ def _remedy(pieces: list[Piece]) -> str:
     return (
         f"all trials show {_stimuli(free)} (by their stimulus_id and group), and a stimulus belongs to one split, so "
         "training, validation and test cannot differ in stimulus: at least three are needed. Record more, or cut "
-        "the stimulus into parts with ids of their own; without ids its repeats are divided, and a test score "
-        "then says nothing about other stimuli"
+        "the stimulus into parts with ids of their own (split.cut_stimuli: true cuts long ones); without ids its "
+        "repeats are divided, and a test score then says nothing about other stimuli"
     )
 
 
