@@ -21,8 +21,10 @@ from visioncore.errors import DataError
 _SUFFIXES = (".nwb", ".h5", ".hdf5")
 _BEHAVIOUR = ("running", "speed", "eye", "pupil", "gaze", "behavior", "behaviour", "treadmill", "wheel")
 _NO_BEHAVIOUR = ("lfp", "ecephys", "ophys", "stimulus", "fluorescence", "dfoverf", "likely_blink", "corneal")
+_NO_STIMULI = ("intervals/trials", "intervals/epochs", "intervals/invalid_times")
 _MOST_COLUMNS = 4
 _MANY_STIMULI = 3
+_CLIPS, _SHORTEST_CLIP_S, _LONGEST_CLIP_S = 5, 4, 20
 
 
 def inspect_nwb(path: Path) -> Inspection | None:
@@ -57,6 +59,7 @@ class _Found:
     comments: dict[str, str] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     stimuli: set[str] = field(default_factory=set)
+    films_s: list[float] = field(default_factory=list)
     rate_hz: float | None = None
     needs_axes: bool = False
 
@@ -97,6 +100,9 @@ class _Found:
         proposal: dict[str, Any] = {"type": "nwb", "params": params}
         if len(self.stimuli) < _MANY_STIMULI and self.stimuli:
             proposal["split"] = {"cut_stimuli": True}
+            if self.films_s:
+                clip_s = round(min(self.films_s) / _CLIPS)
+                proposal["split"]["block_s"] = float(min(max(clip_s, _SHORTEST_CLIP_S), _LONGEST_CLIP_S))
             self.comments["split.cut_stimuli"] = (
                 "fewer films than splits: long ones are cut into clips, alike in each repeat"
             )
@@ -124,53 +130,46 @@ class _Found:
     def _tables(self, here: str) -> dict[str, Any]:
         """Tables that show pictures, and where these lie."""
         names: list[Any] = []
-        templates: set[str | None] = set()
+        files: list[str | None] = []
         for path, group in self.file.groups.items():
-            if not is_table(group) or path in (
-                "intervals/trials",
-                "intervals/epochs",
-                "intervals/invalid_times",
-            ):
+            if not is_table(group) or path in _NO_STIMULI or not self._has_pictures(path, group):
                 continue
-            n = group["start_time"].shape[0]
-            last = path.rpartition("/")[2]
-            columns = sorted(set(group) - {"id", "start_time", "stop_time"})
-            frames = "frame" in group and np.isfinite(group["frame"][()].astype(float)).any()
-            if not frames and "image_name" not in group:
-                drawn = [name for name in PARAMETERS if name in group]
-                note = f"no pictures: left out ({', '.join(drawn)})" if drawn else "no pictures: left out"
-                self.listed.append(Listed(f"/{path}", (n,), "table", note))
-                if drawn:
-                    self.notes.append(f"/{path} is drawn from numbers ({', '.join(drawn)}), and is left out")
-                continue
-            self.listed.append(Listed(f"/{path}", (n,), "table", f"a row per frame; {', '.join(columns)}"))
-            short = last.removesuffix(SUFFIX)
+            short = path.rpartition("/")[2].removesuffix(SUFFIX)
             found, where = self._template(group, short)
             if not found:
                 self.notes.append(
                     f"/{path}: the pictures of {short} are in no file here; give template: {{file: ..., path: ...}}"
                 )
-                self.comments[f"{here}.template"] = (
-                    "the file with the pictures, and what they are called there"
-                )
-                templates.add("?")
-            else:
-                templates.add(where)
-            at = f"{here}.tables.{len(names)}"
-            names.append(self._table(group, short, at))
+            files.append(where if found else "")
+            names.append(self._table(group, short, f"{here}.tables.{len(names)}"))
             self.needs_axes = True
-        if not names:
-            return {}
-        files = templates - {None}
-        told: dict[str, Any] = {"tables": names}
-        if files:
-            named = sorted(str(own) for own in files if own != "?")
-            told["template"] = {"file": named[0] if named else None}
-            if len(named) > 1:
-                self.notes.append(
-                    f"pictures lie in several files: {', '.join(named)}; give each table its template"
-                )
-        return told
+        if not any(own is not None for own in files):
+            return {"tables": names} if names else {}
+        if len(set(files)) == 1:
+            if not files[0]:
+                self.comments[f"{here}.template.file"] = "the file with the pictures"
+            return {"tables": names, "template": {"file": files[0] or None}}
+        for k, (name, own) in enumerate(zip(names, files, strict=True)):
+            if own is not None:
+                table = {"name": name} if isinstance(name, str) else name
+                names[k] = {**table, "template": {"file": own or None}}
+        return {"tables": names}
+
+    def _has_pictures(self, path: str, group: h5py.Group) -> bool:
+        """Whether a table's rows show pictures; listed either way."""
+        n = group["start_time"].shape[0]
+        if "image_name" in group or (
+            "frame" in group and np.isfinite(group["frame"][()].astype(float)).any()
+        ):
+            columns = sorted(set(group) - {"id", "start_time", "stop_time"})
+            self.listed.append(Listed(f"/{path}", (n,), "table", f"a row per frame; {', '.join(columns)}"))
+            return True
+        drawn = [name for name in PARAMETERS if name in group]
+        note = f"no pictures: left out ({', '.join(drawn)})" if drawn else "no pictures: left out"
+        self.listed.append(Listed(f"/{path}", (n,), "table", note))
+        if drawn:
+            self.notes.append(f"/{path} is drawn from numbers ({', '.join(drawn)}), and is left out")
+        return False
 
     def _table(self, group: h5py.Group, short: str, at: str) -> Any:
         start = group["start_time"][()]
@@ -178,7 +177,10 @@ class _Found:
             self.stimuli.add(name)
         if "frame" not in group or is_film(_whole(group["frame"][()])):
             steps = np.diff(start)
-            self._offer_rate(float(np.median(steps)) if len(steps) else np.nan)
+            usual = float(np.median(steps)) if len(steps) else np.nan
+            self._offer_rate(usual)
+            if "frame" in group and np.isfinite(usual):
+                self.films_s.append(usual * (float(_whole(group["frame"][()]).max()) + 1))
             if "frame" in group:
                 return short
         self.notes.append(

@@ -50,12 +50,11 @@ def find_table(file: NwbFile, name: str) -> h5py.Group:
     Raises:
         DataError: there is none, or more than one.
     """
-    wanted = name.strip("/")
+    tables = [f"/{path}" for path, group in file.groups.items() if is_table(group)]
+    wanted = f"/{name.strip('/')}"
     whole = f"{wanted}{SUFFIX}"
-    if not any(path == wanted or path.endswith(f"/{wanted}") for path in file.groups) and any(
-        path.endswith(whole) for path in file.groups
-    ):
-        return file.find(whole, "interval table", is_table)
+    if not any(path.endswith(wanted) for path in tables) and any(path.endswith(whole) for path in tables):
+        return file.find(whole[1:], "interval table", is_table)
     return file.find(name, "interval table", is_table)
 
 
