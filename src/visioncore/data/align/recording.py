@@ -21,6 +21,9 @@ from visioncore.recording import Trial
 LONGEST_HOLD_SAMPLES, LONGEST_HOLD_S = 3.0, 0.1
 """A sample of behaviour holds for the longer of these: samples of its own clock, and seconds. Then it is unknown."""
 
+_ROUNDING = 1e-3
+"""Share of a bin by which ends of intervals and bins miss each other in files, and mean the same moment."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -193,7 +196,7 @@ class AlignedRecording:
         start_s, stop_s = self.bins.start_s, self.bins.stop_s
         counts = self.session.frames.picture[self.bins.first_frame] >= 0
         for intervals in self.session.invalid:
-            counts &= intervals.overlap(start_s, stop_s) <= 0
+            counts &= intervals.overlap(start_s, stop_s) <= (stop_s - start_s) * _ROUNDING
         for signal, held in zip(self.session.behaviour, self._held, strict=True):
             counts &= held >= 0
             counts &= ~_unknown_rows(signal, held)
@@ -269,7 +272,7 @@ def _mostly_held(
     """Bins in which a unit was observed from start to stop, up to rounding."""
     if held is None:
         return np.ones(len(start_s), bool)
-    return held.overlap(start_s, stop_s) >= (stop_s - start_s) * (1 - 1e-3)
+    return held.overlap(start_s, stop_s) >= (stop_s - start_s) * (1 - _ROUNDING)
 
 
 def _ranges(first: Int64[np.ndarray, " rows"], last: Int64[np.ndarray, " rows"]) -> Int64[np.ndarray, " all"]:
