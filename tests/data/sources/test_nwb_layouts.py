@@ -236,7 +236,7 @@ def test_images_that_a_table_names_are_found_by_their_name_and_flashes_stand_on_
     start = 1 + np.arange(4) * 0.75
 
     def fill(nwb: pynwb.NWBFile) -> None:
-        columns = {"image_name": shown, "stimulus_block": [0] * 4}
+        columns = {"image_name": shown, "stimulus_block": [0] * 4, "frame": [np.nan] * 4}
         nwb.add_time_intervals(table("images_presentations", start, start + 0.25, **columns))
         names = ["im2", "im5", "im8"]
         nwb.add_stimulus_template(

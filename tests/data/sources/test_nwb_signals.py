@@ -30,6 +30,7 @@ from nwb_files import (
     write,
 )
 from visioncore.data.inspection.nwb import inspect_nwb
+from visioncore.data.sources.nwb import traces
 from visioncore.errors import DataError
 
 N = 100
@@ -145,6 +146,24 @@ def test_traces_of_another_number_than_their_regions_are_refused(tmp_path: Path)
         DataError, match=r"RoiResponseSeries0/data: has shape \(20, 5\), and rois lists 3 regions"
     ):
         opened("a.nwb", tmp_path, traces=["DfOverF"], **HOW)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("slab_bytes", [1, 7 * 4 * 64, 10**6])
+def test_traces_in_chunks_of_long_times_are_unpacked_once(
+    slab_bytes: int, turned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 7)).astype(np.float32)
+    monkeypatch.setattr(traces, "_SLAB_BYTES", slab_bytes)
+    with h5py.File(tmp_path / "a.h5", "w") as h5:
+        chunks = (1, 64) if turned else (64, 1)
+        stored = h5.create_dataset(
+            "x", data=values.T if turned else values, chunks=chunks, compression="gzip"
+        )
+        rows = traces.LazyRows(stored, (5, 2), turned, "here", 2.0, 1.0)
+        assert rows.shape == (200, 2)
+        for start, stop in ((0, 30), (30, 100), (60, 61), (190, 200), (0, 200), (5, 5)):
+            assert np.allclose(rows[start:stop], 2 * values[start:stop][:, [5, 2]] + 1)
 
 
 def _behaving(nwb: pynwb.NWBFile) -> None:

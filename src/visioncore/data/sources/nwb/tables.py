@@ -104,7 +104,7 @@ def _read(
     names = file.column(table, naming) if naming else np.full(len(start_s), "")
     own_name = table.name.rpartition("/")[2]
     short = own_name.removesuffix(SUFFIX)
-    if config.frame in table:
+    if config.frame in table and not ("image_name" in table and _is_empty(file.column(table, config.frame))):
         picture = _frames(file, table, config)
         known = sorted({str(name) for name, p in zip(names, picture, strict=True) if p >= 0})
         if not known:
@@ -134,6 +134,10 @@ def _read(
     blocks = table.get("stimulus_block")
     block = file.column(table, "stimulus_block") if blocks is not None else np.zeros(len(start_s))
     return _Rows(start_s, _known_stops(start_s, stop_s), picture, names, block, where), films
+
+
+def _is_empty(values: np.ndarray) -> bool:
+    return values.dtype.kind == "f" and bool(np.isnan(values).all())
 
 
 def _frames(file: NwbFile, table: h5py.Group, config: NwbTable) -> Int64[np.ndarray, " rows"]:

@@ -1,6 +1,6 @@
 """Traces of regions of interest: one series for each plane, on the plane's own clock."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import h5py
@@ -13,6 +13,8 @@ from visioncore.data.sources.nwb.settings import NwbUnitFilter
 from visioncore.data.sources.nwb.units import table_columns, unit_ids, units_taken
 from visioncore.errors import DataError
 from visioncore.spec import Columns
+
+_SLAB_BYTES = 2**27
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class LazyRows:
     where: str
     factor: float = 1.0
     offset: float = 0.0
+    _slab: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """The last stretch of whole chunks, by its number: a chunk that spans a long time is unpacked once."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -42,14 +46,38 @@ class LazyRows:
         Raises:
             DataError: the file is damaged.
         """
-        try:
-            read = self.dataset[:, rows].T if self.turned else self.dataset[rows]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"{self.where}: cannot be read ({error}); copy the file again") from None
+        start, stop, _ = rows.indices(self.shape[0])
+        length = self._slab_length()
+        if not length:
+            read = self._of_file(start, stop)
+        else:
+            slabs = range(start // length, max(start, stop - 1) // length + 1)
+            parts = [self._of_slab(k, length)[max(start - k * length, 0) : stop - k * length] for k in slabs]
+            read = np.concatenate(parts)
         values = np.asarray(read, np.float64).reshape(len(read), -1)
         if self.columns is not None:
             values = values[:, self.columns]
         return values if (self.factor, self.offset) == (1.0, 0.0) else values * self.factor + self.offset
+
+    def _of_file(self, start: int, stop: int) -> np.ndarray:
+        try:
+            return self.dataset[:, start:stop].T if self.turned else self.dataset[start:stop]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"{self.where}: cannot be read ({error}); copy the file again") from None
+
+    def _slab_length(self) -> int:
+        """Samples of a stretch of whole chunks, as many as fit; 0: the file has no chunks."""
+        if self.dataset.chunks is None:
+            return 0
+        row_bytes = max(self.dataset.dtype.itemsize * self.dataset.size // max(self.shape[0], 1), 1)
+        along = self.dataset.chunks[-1 if self.turned else 0]
+        return int(min(max(_SLAB_BYTES // row_bytes // along, 1) * along, max(_SLAB_BYTES // row_bytes, 1)))
+
+    def _of_slab(self, number: int, length: int) -> np.ndarray:
+        if number not in self._slab:
+            self._slab.clear()
+            self._slab[number] = self._of_file(number * length, min((number + 1) * length, self.shape[0]))
+        return self._slab[number]
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def read_units(file: NwbFile, chosen: Literal["none", "allen"] | NwbUnitFilter) 
     Raises:
         DataError: there are none, the filter leaves none, or the spikes do not fit their index.
     """
-    table = file.h5.get("units")
-    if not isinstance(table, h5py.Group) or "spike_times" not in table:
+    table = _table_of_units(file)
+    if table is None:
         traces = [f"/{path}" for path, group in file.groups.items() if "rois" in group and "data" in group]
         told = f"; it has traces: {', '.join(traces)}: name them (`traces`)" if traces else ""
         raise DataError(f"{file.where}: has no /units with spike_times{told}")
@@ -57,6 +57,15 @@ def read_units(file: NwbFile, chosen: Literal["none", "allen"] | NwbUnitFilter) 
         {name: tuple(v for v, t in zip(values, taken, strict=True) if t) for name, values in columns.items()},
         _spikes(file, table, len(ids), taken),
     )
+
+
+def _table_of_units(file: NwbFile) -> h5py.Group | None:
+    """`/units`, or the one table elsewhere that has spikes."""
+    own = file.h5.get("units")
+    if isinstance(own, h5py.Group) and "spike_times" in own:
+        return own
+    elsewhere = [group for group in file.groups.values() if "spike_times" in group and "id" in group]
+    return elsewhere[0] if len(elsewhere) == 1 else None
 
 
 def unit_ids(file: NwbFile, table: h5py.Group) -> list[str]:
