@@ -335,6 +335,9 @@ def test_a_series_of_colours_lies_either_way_and_trials_give_repeats(tmp_path: P
     assert (read(recording, "video") == pictures.transpose(0, 3, 2, 1)).all()
     assert [(t.start, t.stimulus_id) for t in recording.trials] == [(0, "0"), (20, "1"), (40, "0")]
     assert recording.trial_columns == {"contrast": (0.0, 0.5, 1.0)}
+    late = opened("a.nwb", tmp_path, stimulus="film", axes="txy", trials=trials, display_delay_s=0.01)
+    assert np.allclose(late.bins.start_s - recording.bins.start_s, 0.01)
+    assert [t.start for t in late.trials] == [0, 20, 40]
 
 
 def test_a_field_of_view_gives_the_size_of_a_pixel(tmp_path: Path) -> None:

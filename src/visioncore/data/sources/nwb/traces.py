@@ -54,7 +54,7 @@ class LazyRows:
             slabs = range(start // length, max(start, stop - 1) // length + 1)
             parts = [self._of_slab(k, length)[max(start - k * length, 0) : stop - k * length] for k in slabs]
             read = np.concatenate(parts)
-        values = np.asarray(read, np.float64).reshape(len(read), -1)
+        values = np.asarray(read if read.ndim == 2 else read[:, None], np.float64)
         if self.columns is not None:
             values = values[:, self.columns]
         return values if (self.factor, self.offset) == (1.0, 0.0) else values * self.factor + self.offset
