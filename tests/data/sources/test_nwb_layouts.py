@@ -5,6 +5,7 @@ from typing import Any
 
 import av
 import h5py
+import hdf5plugin
 import numpy as np
 import pynwb
 import pytest
@@ -106,7 +107,7 @@ def test_a_template_may_be_an_array_of_another_kind_of_file(kind: str, tmp_path:
             np.save(tmp_path / f"{name}.npy", pictures)
         else:
             with h5py.File(tmp_path / f"{name}.h5", "w") as h5:
-                h5["deep/down"] = pictures
+                h5.create_dataset("deep/down", data=pictures, **hdf5plugin.Zstd())
     where = {} if kind == "npy" else {"path": "deep/down"}
     tables = [{"name": name, "template": {"file": f"{name}.{kind}", **where}} for name in ("one", "two")]
     recording = opened("a.nwb", tmp_path, tables=tables, axes="tyx")
@@ -408,3 +409,21 @@ def test_video_files_beside_the_nwb_file_are_one_film_and_need_no_axes(tmp_path:
     (tmp_path / "videos" / "b.mkv").unlink()
     with pytest.raises(DataError, match=r"there is no file videos/b\.mkv"):
         opened("a.nwb", tmp_path, stimulus="Video: stimulus_1")
+
+
+def test_a_stimulus_in_another_file_is_followed_and_a_lost_one_is_named(tmp_path: Path) -> None:
+    """Allen's 2-photon sessions are split into a processed and a raw file that links to it."""
+    shown = {"timestamps": np.arange(50) / RATE_HZ, "unit": "n.a."}
+    write(
+        tmp_path / "raw.nwb", lambda nwb: nwb.add_stimulus(ImageSeries(name="film", data=screen(50), **shown))
+    )
+    write(tmp_path / "a.nwb", some_spikes)
+    with h5py.File(tmp_path / "a.nwb", "r+") as h5:
+        h5["stimulus/presentation/film"] = h5py.ExternalLink("raw.nwb", "/stimulus/presentation/film")
+    recording = opened("a.nwb", tmp_path, stimulus="film", axes="tyx")
+    assert (read(recording, "video")[:, 0] == screen(50)).all()
+    (tmp_path / "raw.nwb").rename(tmp_path / "elsewhere.nwb")
+    with pytest.raises(
+        DataError, match=r"/stimulus/presentation/film is a link that leads nowhere.*raw\.nwb"
+    ):
+        opened("a.nwb", tmp_path, stimulus="film", axes="tyx")

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from nwb_files import (
 )
 from visioncore.data.inspection.nwb import inspect_nwb
 from visioncore.data.sources.nwb import traces
-from visioncore.errors import DataError
+from visioncore.errors import ConfigError, DataError
 
 N = 100
 HOW: dict[str, Any] = {"stimulus": "movie", "axes": "tyx"}
@@ -328,6 +329,10 @@ def test_a_file_on_a_server_is_read_in_parts(
         opened(f"{server}/b.nwb", tmp_path, **HOW)
     with pytest.raises(DataError, match=r"127\.0\.0\.1:1/a\.nwb cannot be reached"):
         opened("http://127.0.0.1:1/a.nwb", tmp_path, **HOW)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "remfile", None)
+        with pytest.raises(ConfigError, match=r"pip install 'visioncore\[nwb\]'"):
+            opened(f"{server}/a.nwb", tmp_path, **HOW)
     monkeypatch.setattr(_Ranges, "ranges", False)
     with pytest.raises(DataError, match="gives whole files only; download the file"):
         opened(f"{server}/a.nwb", tmp_path, **HOW)

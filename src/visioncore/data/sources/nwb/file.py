@@ -38,6 +38,8 @@ class NwbFile:
         self.place = place
         self.where = f"{called} ({place if is_remote(place) else Path(place).name})"
         self.h5 = _open(place, self.where)
+        self.broken: dict[str, str] = {}
+        """Links that lead nowhere, and why: to a file that was not brought along, most often."""
         if not any_hdf5:
             _require_nwb_2(self.h5, self.where)
 
@@ -51,7 +53,7 @@ class NwbFile:
         """Every group by its path; what lies behind a link is not looked into."""
         found: dict[str, h5py.Group] = {}
         with self.reading("/"):
-            _walk(self.h5, "", found, set())
+            _walk(self.h5, "", found, self.broken, set())
         return found
 
     def field(self, item: h5py.Group | h5py.Dataset | str) -> str:
@@ -95,7 +97,8 @@ class NwbFile:
         near = difflib.get_close_matches(wanted, [*last, *there], 1, cutoff=0.6)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         listed = ", ".join(f"/{path}" for path in there) or "none"
-        raise DataError(f"{self.where}: has no {what} '{name}'{hint}. The file has: {listed}")
+        lost = "".join(f"; /{path} is a link that leads nowhere ({why})" for path, why in self.broken.items())
+        raise DataError(f"{self.where}: has no {what} '{name}'{hint}. The file has: {listed}{lost}")
 
     def times(self, series: h5py.Group, n: int, what: str) -> Float64[np.ndarray, " samples"]:
         """When each of a series' `n` samples was taken, in seconds.
@@ -244,14 +247,16 @@ def _require_nwb_2(h5: h5py.File, where: str) -> None:
         )
 
 
-def _walk(group: h5py.Group, path: str, found: dict[str, h5py.Group], seen: set[Any]) -> None:
+def _walk(
+    group: h5py.Group, path: str, found: dict[str, h5py.Group], broken: dict[str, str], seen: set[Any]
+) -> None:
     for name in group:
         if not path and name in _NOT_LOOKED_INTO:
             continue
         own = f"{path}/{name}" if path else name
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            _follow(group, name, own, link, found)
+            _follow(group, name, own, found, broken)
             continue
         item = group[name]
         if not isinstance(item, h5py.Group):
@@ -260,17 +265,21 @@ def _walk(group: h5py.Group, path: str, found: dict[str, h5py.Group], seen: set[
         number = h5py.h5o.get_info(item.id).addr
         if number not in seen:
             seen.add(number)
-            _walk(item, own, found, seen)
+            _walk(item, own, found, broken, seen)
 
 
-def _follow(group: h5py.Group, name: str, own: str, link: Any, found: dict[str, h5py.Group]) -> None:
-    """A link inside of a series is one of its fields; one that is broken is said, and may not be needed."""
+def _follow(
+    group: h5py.Group, name: str, own: str, found: dict[str, h5py.Group], broken: dict[str, str]
+) -> None:
+    """A link inside of a series is one of its fields; one that is broken may not be needed."""
     if "neurodata_type" in group.attrs and ("data" in group or "timestamps" in group):
         return
     try:
         item = group[name]
     except (KeyError, OSError) as error:
-        _logger.warning("%s: /%s is a link that leads nowhere: %s", group.file.filename, own, error)
+        link = group.get(name, getlink=True)
+        target = f"{link.filename}, " if isinstance(link, h5py.ExternalLink) else ""
+        broken[own] = f"to {target}{link.path}: {error.args[0] if error.args else error}"
         return
     if isinstance(item, h5py.Group):
         found[own] = item
