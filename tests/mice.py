@@ -1,6 +1,5 @@
 """Mice as the Sensorium competitions hand them out, to the letter of the format, with all that is odd about it."""
 
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -8,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pages import ROOT
 from visioncore.data import RecordingStore, build_data_config, prepare
 
-CASES = Path(os.environ.get("VISIONCORE_CASES", ROOT.parent / "shared" / "cases")) / "foreign"
 """Files as they occur, where this checkout has them."""
 PADDED, N_UNITS, HEIGHT, WIDTH = 64, 5, 4, 6
 TIERS = [*["train"] * 12, *["oracle"] * 4, *["live_test_main"] * 2, *["final_test_bonus"] * 2, "none"]

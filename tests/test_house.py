@@ -6,7 +6,10 @@ from pages import ROOT
 
 LONGEST = 400
 # A test that is skipped where CI runs checks nothing. What is skipped elsewhere, and why CI has it.
-SKIPPED = {"tests/test_cli.py": "`make test` makes the .venv that the training script would install"}
+SKIPPED = {
+    "tests/test_cli.py": "`make test` makes the .venv that the training script would install",
+    "tests/shared_cases.py": "files of real formats, which lie beside the repository there",
+}
 
 
 def test_no_file_is_longer_than_one_reads_in_a_sitting() -> None:

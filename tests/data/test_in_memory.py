@@ -1,6 +1,7 @@
 """From arrays and pynapple objects in memory to a prepared recording, and the code of the tutorials."""
 
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_arrays_on_one_clock_are_prepared_as_they_are(tmp_path: Path) -> None:
 
 
 def test_pynapple_objects_are_brought_to_bins(tmp_path: Path) -> None:
-    nap = pytest.importorskip("pynapple")
+    nap = import_module("pynapple")
     video, counts, times_s = recorded()
     rng = np.random.default_rng(2)
     eye = rng.normal(size=(4000, 2))
@@ -104,7 +105,7 @@ def test_pynapple_objects_are_brought_to_bins(tmp_path: Path) -> None:
 
 
 def test_traces_at_their_own_times_have_bins_without_a_sample(tmp_path: Path) -> None:
-    nap = pytest.importorskip("pynapple")
+    nap = import_module("pynapple")
     video, _, times_s = recorded()
     trace_s = START + np.arange(100) * 0.3 + 0.001
     values = np.random.default_rng(3).normal(size=(100, 2)) + np.arange(100)[:, None] / 50

@@ -309,3 +309,27 @@ def test_repeats_that_train_while_the_test_split_has_none_are_said(caplog: pytes
     caplog.clear()
     _assign({"s": _trials(92, n_repeated=2)})
     assert caplog.text == ""
+
+
+def test_one_long_film_is_divided_by_clips_alike_in_every_repeat_and_session() -> None:
+    film = tuple(Trial(k * 1000, k * 1000 + 998 + k % 3, stimulus_id="film") for k in range(4))
+    part = Trial(5000, 5400, stimulus_id="film, frames 600 to 999", group="film")
+    config = SplitConfig(block_s=20.0, cut_stimuli=True)
+    blocks = _assign({"s": (*film, part), "other": film[:1]}, config)
+    of_clip: dict[str, set[tuple[int, Split]]] = {}
+    for block in (*blocks["s"], *blocks["other"]):
+        assert block.start < 5000
+        if block.stimulus_id is not None:
+            of_clip.setdefault(block.stimulus_id, set()).add((block.start % 1000, block.split))
+    assert {split for found in of_clip.values() for _, split in found} >= {"test", "validation"}
+    assert all(len(found) == 1 for found in of_clip.values())
+    tested = [block for block in blocks["s"] if block.split == "test"]
+    assert len({block.stimulus_id for block in tested}) * 4 == len(tested)
+    for before, after in pairwise(blocks["s"]):
+        if before.start // 1000 == after.start // 1000 and before.split != after.split:
+            assert after.start - before.stop == 10
+
+
+def test_without_clips_one_long_film_is_refused_and_the_setting_named() -> None:
+    with pytest.raises(DataError, match="cut_stimuli"):
+        _assign({"s": tuple(Trial(k * 1000, k * 1000 + 1000, stimulus_id="film") for k in range(4))})

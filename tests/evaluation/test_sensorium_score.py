@@ -1,5 +1,6 @@
 """The score of Sensorium 2023 against a second implementation, written from its description alone, and its files."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mice import CASES, NAME, config, prepared_mouse, save, write_images, write_mouse
+from mice import NAME, config, prepared_mouse, save, write_images, write_mouse
+from shared_cases import CASES, needs_cases
 from visioncore.config import build_config
 from visioncore.data import RecordingStore, build_data_config
 from visioncore.errors import ConfigError, DataError
@@ -72,7 +74,7 @@ def scored(
     )
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is not here")
+@needs_cases
 def test_the_score_of_the_case_is_its_truth() -> None:
     with np.load(CASES / "sensorium_2023" / "truth.npz") as truth:
         oracle = [
@@ -199,7 +201,7 @@ def test_a_split_without_responses_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_submission_has_the_competitions_files_rows_and_units(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = import_module("pyarrow.parquet")
     root = write_mouse(tmp_path, TIERS, LENGTHS)
     store = prepared_mouse(tmp_path, root)
     twin = twin_of(store)

@@ -32,8 +32,8 @@ class ByKind(Config):
         return self
 
 
-def tested_fold(pieces: list[Stretch], fold: int, folds: int, seed: int) -> list[Stretch]:
-    """The pieces, those of this fold in the test split. Each is of one fold, whichever is asked for.
+def tested_fold(stretches: list[Stretch], fold: int, folds: int, seed: int) -> list[Stretch]:
+    """The stretches, those of this fold in the test split. Each is of one fold, whichever is asked for.
 
     What shares a stimulus or a group, in all sessions, is of one fold. Folds are filled by bins, evenly in every
     session; time blocks next to each other are of different ones, so that each fold lies all over the session.
@@ -41,14 +41,14 @@ def tested_fold(pieces: list[Stretch], fold: int, folds: int, seed: int) -> list
     Raises:
         DataError: there is less to deal out than there are folds.
     """
-    groups = linked(pieces)
-    alone = [[piece] for piece in pieces if not names_of(piece)]
+    groups = linked(stretches)
+    alone = [[stretch] for stretch in stretches if not names_of(stretch)]
     if len(groups) + len(alone) < folds:
         raise DataError(
             f"split.folds is {folds}, and the recording has {len(groups)} stimuli (by stimulus_id and group) and "
             f"{len(alone)} time blocks or trials without; give fewer folds, or make split.block_s shorter"
         )
-    bins = {session: np.zeros(folds, np.int64) for session in dict.fromkeys(p.session for p in pieces)}
+    bins = {session: np.zeros(folds, np.int64) for session in dict.fromkeys(s.session for s in stretches)}
     shuffled = [groups[i] for i in np.random.default_rng([seed, 2]).permutation(len(groups))]
     # Repeats are dealt out first, so that each fold has some; then large ones before those that even them out.
     shuffled.sort(key=lambda group: (not has_repeats(group), -_bins(group)))
@@ -56,20 +56,20 @@ def tested_fold(pieces: list[Stretch], fold: int, folds: int, seed: int) -> list
     tested: set[tuple[str, int]] = set()
 
     def deal(group: list[Stretch], number: int) -> None:
-        for piece in group:
-            bins[piece.session][number] += piece.n_bins
+        for stretch in group:
+            bins[stretch.session][number] += stretch.n_bins
         if number == fold:
-            tested.update((piece.session, piece.start) for piece in group)
+            tested.update((stretch.session, stretch.start) for stretch in group)
 
     for group in shuffled:
         shown = has_repeats(group)
-        own_bins = np.sum([bins[session] for session in {piece.session for piece in group}], axis=0)
+        own_bins = np.sum([bins[session] for session in {stretch.session for stretch in group}], axis=0)
         all_bins = np.sum(list(bins.values()), axis=0)
         order = np.lexsort((all_bins, own_bins, repeats * shown))
         number = int(order[0])
         repeats[number] += shown
         deal(group, number)
-    for session in dict.fromkeys(piece.session for (piece,) in alone):
+    for session in dict.fromkeys(stretch.session for (stretch,) in alone):
         own = sorted((group for group in alone if group[0].session == session), key=lambda g: g[0].start)
         rng = np.random.default_rng([seed, 3, *session.encode()])
         for first in range(0, len(own), folds):
@@ -79,7 +79,8 @@ def tested_fold(pieces: list[Stretch], fold: int, folds: int, seed: int) -> list
             for group, number in zip(some, order.tolist(), strict=False):
                 deal(group, number)
     return [
-        replace(piece, split="test" if (piece.session, piece.start) in tested else None) for piece in pieces
+        replace(stretch, split="test" if (stretch.session, stretch.start) in tested else None)
+        for stretch in stretches
     ]
 
 
@@ -104,16 +105,16 @@ def divided_by_kind(trials: Trials, kinds: ByKind) -> dict[str, tuple[Trial, ...
                 f"split.by_kind names kind '{kind}', and the trials are of: {', '.join(sorted(found))} (a preparation "
                 "step trial_kinds takes kinds from a column of the trials)"
             )
-    pieces = [
+    stretches = [
         Stretch(session, trial.start, trial.stop, trial, None)
         for session, own in trials.items()
         for trial in own
     ]
     tested = {
-        (piece.session, piece.start)
-        for group in linked(pieces)
-        if any(piece.trial.kind in kinds.test for piece in group)
-        for piece in group
+        (stretch.session, stretch.start)
+        for group in linked(stretches)
+        if any(stretch.trial.kind in kinds.test for stretch in group)
+        for stretch in group
     }
     divided: dict[str, tuple[Trial, ...]] = {}
     shared = 0
@@ -138,4 +139,4 @@ def divided_by_kind(trials: Trials, kinds: ByKind) -> dict[str, tuple[Trial, ...
 
 
 def _bins(group: list[Stretch]) -> int:
-    return sum(piece.n_bins for piece in group)
+    return sum(stretch.n_bins for stretch in group)

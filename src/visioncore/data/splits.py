@@ -33,6 +33,7 @@ from visioncore.data.split_groups import (
     names_of,
     require_one_split,
 )
+from visioncore.data.stimulus_clips import cut_stimuli
 from visioncore.errors import DataError
 from visioncore.recording import Split, Trial
 
@@ -51,6 +52,8 @@ class SplitConfig(Config):
     seed: NonNegativeInt = 0
     block_s: PositiveFloat = 20.0
     split_gap_s: NonNegativeFloat = 1.0
+    cut_stimuli: bool = False
+    """Cut stimuli longer than `block_s` into clips, alike in each repeat, so that one long film can be divided."""
     fold: NonNegativeInt | None = None
     """Test on this one of `folds`, from 0. Over all of them everything is tested once, whatever splits are given."""
     folds: int | None = Field(default=None, ge=2)
@@ -61,7 +64,7 @@ class SplitConfig(Config):
     def _without_what_is_not_asked_for(self, whole: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """As before there were folds, so that recordings are called what they were."""
         dumped = whole(self)
-        return {key: value for key, value in dumped.items() if value is not None}
+        return {key: value for key, value in dumped.items() if value is not None and value is not False}
 
     @property
     def test_share(self) -> float:
@@ -152,6 +155,8 @@ def assign_blocks(
     stretches = [
         s for session, own in trials.items() for trial in own for s in _cut(session, trial, block_bins)
     ]
+    if config.cut_stimuli:
+        stretches = cut_stimuli(stretches, block_bins)
     if config.fold is not None and config.folds is not None:
         stretches = tested_fold(stretches, config.fold, config.folds, config.seed)
     assigned, budget = _divided(stretches, config, closed)
@@ -266,9 +271,12 @@ def _with_gaps(stretches: list[Stretch], gap_bins: int) -> tuple[Block, ...]:
         assert stretch.split is not None
         trial = stretch.trial
         block = Block(stretch.start, stretch.stop, stretch.split, trial.stimulus_id, trial.kind, trial.group)
-        if before is not None and before.trial is trial:
+        if before is not None and before.trial.start == trial.start:
             if before.split == stretch.split == "train":
-                block = replace(block, start=blocks.pop().start)
+                same = blocks[-1].stimulus_id == block.stimulus_id
+                block = replace(
+                    block, start=blocks.pop().start, stimulus_id=block.stimulus_id if same else None
+                )
             elif before.split != stretch.split and before.split == "train":
                 blocks[-1] = replace(blocks[-1], stop=stretch.start - gap_bins)
             elif before.split != stretch.split:
@@ -319,8 +327,8 @@ def _remedy(stretches: list[Stretch]) -> str:
     return (
         f"all trials show {_stimuli(free)} (by their stimulus_id and group), and a stimulus belongs to one split, so "
         "training, validation and test cannot differ in stimulus: at least three are needed. Record more, or cut "
-        "the stimulus into parts with ids of their own; without ids its repeats are divided, and a test score "
-        "then says nothing about other stimuli"
+        "the stimulus into parts with ids of their own (split.cut_stimuli: true cuts long ones); without ids its "
+        "repeats are divided, and a test score then says nothing about other stimuli"
     )
 
 

@@ -1,6 +1,5 @@
 """An inspection of a lab's folder proposes the YAML that reads it, but for what only the user knows."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,11 @@ import numpy as np
 import pytest
 
 from event_files import COUNTS, ONSETS, VIDEO, N, make_lab
+from shared_cases import CASES, needs_cases
 from visioncore.config import build_config
 from visioncore.data.inspection.events import inspect_events
 from visioncore.data.sources.events_config import EventsConfig
 from visioncore.errors import DataError
-
-CASES = Path(os.environ.get("VISIONCORE_CASES", Path(__file__).parents[4] / "shared" / "cases" / "foreign"))
 
 
 def filled(proposal: Any, known: dict[str, Any]) -> Any:
@@ -23,7 +21,7 @@ def filled(proposal: Any, known: dict[str, Any]) -> Any:
     return [filled(value, known) for value in proposal] if isinstance(proposal, list) else proposal
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the cases are not on this machine")
+@needs_cases
 def test_the_case_is_proposed_but_for_what_the_user_knows() -> None:
     folder = CASES / "checkerboard_ran1"
     found = inspect_events(folder)

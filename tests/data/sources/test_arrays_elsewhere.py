@@ -22,6 +22,7 @@ from array_writers import (
     write_zarr,
     yaml_of,
 )
+from shared_cases import CASES, needs_cases
 from visioncore.data import build_data_config, prepare
 from visioncore.data.inspection.arrays import inspect_arrays
 from visioncore.data.sources import lazy_file
@@ -29,7 +30,7 @@ from visioncore.data.sources.hdf5 import Hdf5File
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
 
-CASE = Path(__file__).resolve().parents[4] / "shared" / "cases" / "foreign" / "arrays_elsewhere"
+CASE = CASES / "arrays_elsewhere"
 ERRORS = CASE.parent / "errors"
 
 
@@ -341,9 +342,6 @@ def test_inspect_knows_what_is_not_arrays(tmp_path: Path) -> None:
     (tmp_path / "c.pkl").write_bytes(pickle.dumps(1))
     with pytest.raises(DataError, match=r"c.pkl\): is a pickle"):
         inspect_arrays(tmp_path / "c.pkl")
-
-
-needs_cases = pytest.mark.skipif(not CASE.exists(), reason="the shared cases are not here")
 
 
 @needs_cases

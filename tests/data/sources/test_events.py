@@ -2,9 +2,9 @@
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +33,10 @@ from event_files import (
     session,
     source,
 )
+from shared_cases import CASES, needs_cases
 from visioncore.data import build_data_config, prepare
 from visioncore.data.sources.events_config import EventsSessionConfig
 from visioncore.errors import VisionCoreError
-
-CASES = Path(os.environ.get("VISIONCORE_CASES", Path(__file__).parents[4] / "shared" / "cases" / "foreign"))
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def lab(tmp_path: Path) -> Path:
     return make_lab(tmp_path)
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the cases are not on this machine")
+@needs_cases
 def test_the_case_of_a_retina_lab_is_read_to_its_truth(tmp_path: Path) -> None:
     for path in (CASES / "checkerboard_ran1").iterdir():
         shutil.copyfile(path, tmp_path / path.name)
@@ -61,7 +60,7 @@ def test_the_case_of_a_retina_lab_is_read_to_its_truth(tmp_path: Path) -> None:
     assert abs(store.spec.rate_hz - 59.9417 / 2) < 1e-9
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the cases are not on this machine")
+@needs_cases
 def test_the_broken_folder_of_the_cases_is_refused() -> None:
     with pytest.raises(
         VisionCoreError, match=r"spike_clusters\.npy: 99 labels of clusters, and 100 spike times"
@@ -144,7 +143,7 @@ def test_folders_of_ibl_are_read_with_identifiers_in_their_names(lab: Path) -> N
     assert recording.spec.units["depths"] == (2.0, 40.0)
     assert recording.spec.units["label"] == (1.0, 1.0)
 
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pa, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     (alf / "clusters.metrics.csv").unlink()
     table = pa.table({"cluster_id": list(CLUSTERS), "ks2_label": ["mua", "good", "mua"]})
     parquet.write_table(table, alf / "clusters.metrics.pqt")
@@ -242,7 +241,7 @@ def test_colour_and_truth_values_and_floats(lab: Path) -> None:
 
 
 def test_a_film_in_a_video_file_with_an_index_of_frames(lab: Path) -> None:
-    av = pytest.importorskip("av")
+    av = import_module("av")
     with av.open(str(lab / "film.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=60)
         stream.height, stream.width, stream.pix_fmt = ROWS, COLUMNS, "gray"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mice import CASES, save
+from mice import save
+from shared_cases import CASES, needs_cases
 from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.data.inspection.experanto import inspect_experanto
 from visioncore.errors import DataError
@@ -124,7 +125,7 @@ def tarred(root: Path) -> Path:
     return target
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is not here")
+@needs_cases
 @pytest.mark.parametrize("as_tar", [False, True])
 def test_the_case_is_prepared_to_its_truth(as_tar: bool, tmp_path: Path) -> None:
     path = CASES / "experanto_spikes" / "mouse17_session4"

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
+from shared_cases import CASES, needs_cases
 from visioncore.data import build_data_config, prepare
 from visioncore.data.inspection.retina import inspect_retina
 
-CASES = Path(__file__).resolve().parents[4] / "shared" / "cases" / "foreign"
 SPLIT = {"block_s": 1.0, "split_gap_s": 0.1}
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not here")
+pytestmark = needs_cases
 
 
 def test_the_open_retina_case_by_what_inspect_proposes_and_the_user_knows(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mice import (
-    CASES,
     N_UNITS,
     TIERS,
     clip,
@@ -20,6 +19,7 @@ from mice import (
     write_mouse,
     zipped,
 )
+from shared_cases import CASES, needs_cases
 from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.data.inspection.sensorium import inspect_sensorium
 from visioncore.errors import DataError
@@ -29,7 +29,7 @@ def splits(store: RecordingStore) -> list[str | None]:
     return [trial.split for trial in store.sessions["m1"].trials]
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is not here")
+@needs_cases
 @pytest.mark.parametrize(
     ("case", "path"),
     [
@@ -291,7 +291,7 @@ def test_a_zip_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         prepared_mouse(tmp_path, path)
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is not here")
+@needs_cases
 @pytest.mark.parametrize(
     ("name", "said"),
     [("dynamic1-1-1-Video-x", "meta/trials/tiers.npy"), ("cut.zip", "not an intact zip file")],

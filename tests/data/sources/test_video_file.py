@@ -1,6 +1,7 @@
 """Video files: every frame by its exact number, in every order, whatever the container and the codec."""
 
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from visioncore.data.sources.video_file import VideoFile
 from visioncore.errors import DataError
 
-av = pytest.importorskip("av")
+av = import_module("av")
 
 N, HEIGHT, WIDTH = 70, 32, 48
 # Frame n is told from its neighbours by its grey: 3 n; and by a bar, so that a codec has motion to predict.

@@ -22,6 +22,9 @@ LONGEST_HOLD_SAMPLES, LONGEST_HOLD_S = 3.0, 0.1
 """A sample of behaviour holds for the longer of these: samples of its own clock, and seconds. Then it is unknown."""
 MOST_RESIDUALS = 400
 
+_ROUNDING = 1e-3
+"""Share of a bin by which ends of intervals and bins miss each other in files, and mean the same moment."""
+
 
 def align(session: ClockedSession, rate_hz: float) -> "AlignedRecording":
     """A session on bins of 1/`rate_hz` seconds, cut by its frames (`make_bins`).
@@ -195,7 +198,7 @@ class AlignedRecording:
             f"{self.session.frames.where}: no picture": self.session.frames.picture[self.bins.first_frame] < 0
         }
         for intervals in self.session.invalid:
-            marked = intervals.overlap(start_s, stop_s) > 0
+            marked = intervals.overlap(start_s, stop_s) > (stop_s - start_s) * _ROUNDING
             wrong[intervals.where] = wrong.get(intervals.where, False) | marked
         for signal, held in zip(self.session.behaviour, self._held, strict=True):
             wrong[f"{signal.where}: unknown"] = (held < 0) | _unknown_rows(signal, held)
@@ -339,7 +342,7 @@ def _mostly_held(
     """Bins in which a unit was observed from start to stop, up to rounding."""
     if held is None:
         return np.ones(len(start_s), bool)
-    return held.overlap(start_s, stop_s) >= (stop_s - start_s) * (1 - 1e-3)
+    return held.overlap(start_s, stop_s) >= (stop_s - start_s) * (1 - _ROUNDING)
 
 
 def _ranges(first: Int64[np.ndarray, " rows"], last: Int64[np.ndarray, " rows"]) -> Int64[np.ndarray, " all"]:

@@ -7,12 +7,14 @@ from visioncore.data.inspection.arrays import inspect_arrays
 from visioncore.data.inspection.events import inspect_events
 from visioncore.data.inspection.experanto import inspect_experanto
 from visioncore.data.inspection.inspection import Inspection
+from visioncore.data.inspection.nwb import inspect_nwb
 from visioncore.data.inspection.retina import inspect_retina
 from visioncore.data.inspection.sensorium import inspect_sensorium
 from visioncore.errors import DataError
 
 Inspect = Callable[[Path], Inspection | None]
 INSPECTORS: tuple[Inspect, ...] = (
+    inspect_nwb,
     inspect_sensorium,
     inspect_experanto,
     inspect_retina,

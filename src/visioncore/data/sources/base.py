@@ -11,11 +11,18 @@ from pydantic import Field
 from visioncore.data.sources.arrays import ArraysConfig
 from visioncore.data.sources.events_config import EventsConfig
 from visioncore.data.sources.experanto import ExperantoConfig
+from visioncore.data.sources.nwb import NwbConfig
 from visioncore.data.sources.retina import RetinaConfig
 from visioncore.data.sources.sensorium import SensoriumConfig
 from visioncore.simulation import SimulationConfig
 
 SourceConfig = Annotated[
-    SimulationConfig | ArraysConfig | EventsConfig | ExperantoConfig | RetinaConfig | SensoriumConfig,
+    SimulationConfig
+    | ArraysConfig
+    | EventsConfig
+    | ExperantoConfig
+    | NwbConfig
+    | RetinaConfig
+    | SensoriumConfig,
     Field(discriminator="type"),
 ]
