@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,10 +112,18 @@ def _source(command: Command, arguments: list[str]) -> None:
     assert "-m venv .venv\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
+def _pip(command: Command, arguments: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert arguments[0] == "install", command
+    for extra in re.findall(r"[\w-]+", arguments[1].partition("[")[2]):
+        assert extra in project["optional-dependencies"], f"{command}: there is no extra {extra}"
+
+
 _CHECKS = {
     "visioncore": _visioncore,
     "make": _make,
     "bash": _train_script,
+    "pip": _pip,
     "python": _script,
     "source": _source,
     ".venv/bin/pytest": _pytest,

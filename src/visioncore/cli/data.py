@@ -1,5 +1,6 @@
 """Commands about recordings: download, inspect, suggest, prepare."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +67,7 @@ def inspect(
     from visioncore.files import write_text
     from visioncore.report.inspection_page import write_inspection
 
-    found = look_into(path)
+    found = look_into(path.resolve())
     typer.echo(f"{path}: {found.format}", err=True)
     for item in found.listed:
         shape = "" if item.shape is None else " × ".join(map(str, item.shape))
@@ -75,7 +76,14 @@ def inspect(
         )
     for note in found.notes:
         typer.secho(f"note: {note}", fg="yellow", err=True)
-    yaml = as_yaml(found.proposal, found.comments, f"Proposed by `visioncore inspect {path}`.")
+    proposal, base = (
+        dict(found.proposal),
+        os.path.relpath(found.base, (out or Path("data.yaml")).resolve().parent),
+    )
+    if base != ".":
+        proposal = {"type": proposal.pop("type"), "base": base, **proposal}
+    comments = {**found.comments, "base": "the folder that paths count from"}
+    yaml = as_yaml(proposal, comments, f"Proposed by `visioncore inspect {path}`.")
     typer.echo(f"page: {write_inspection(found, yaml, page)}", err=True)
     if out is None:
         typer.echo(yaml, nl=False)

@@ -20,7 +20,7 @@ from visioncore.recording import RecordingSource
 _DIVIDES = ("split", "burn_in_s", "normalisation")
 """Keys of a listed YAML that the listing one decides, and must not contradict."""
 _SOURCE_KEYS = ("type", "params")
-_RECORDING_KEYS = (*_SOURCE_KEYS, "preparation")
+_RECORDING_KEYS = (*_SOURCE_KEYS, "base", "preparation")
 """Keys of a recording, which a YAML over a single one has at the top level."""
 
 
@@ -115,7 +115,7 @@ def build_data_config(raw: Mapping[str, Any], where: str, base_dir: Path | None 
             )
         return _built(_with_recordings(raw), where)
     if beside := [key for key in _RECORDING_KEYS if key in raw]:
-        remedy = "give it in each" if beside[0] == "preparation" else "give one of them"
+        remedy = "give one of them" if beside[0] in _SOURCE_KEYS else "give it in each"
         raise ConfigError(f"{where}: '{beside[0]}' stands beside 'recordings'; {remedy}")
     listed = raw["recordings"]
     if not isinstance(listed, list | tuple) or not listed:

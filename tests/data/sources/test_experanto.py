@@ -142,7 +142,8 @@ def test_the_case_is_prepared_to_its_truth(as_tar: bool, tmp_path: Path) -> None
         "counts",
     )
     params["sessions"] = [{**params["sessions"][0], "id": "m", "subject": "17"}]
-    mouse = prepare(build_data_config({"type": "experanto", "params": params}, "e"), tmp_path).sessions["m"]
+    raw = {"type": "experanto", "base": str(inspection.base), "params": params}
+    mouse = prepare(build_data_config(raw, "e"), tmp_path).sessions["m"]
     with np.load(CASES / "experanto_spikes" / "truth.npz") as truth:
         n = len(truth["valid"])
         assert mouse.n_bins == n

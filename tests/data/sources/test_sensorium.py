@@ -42,7 +42,11 @@ def test_the_case_is_prepared_to_its_truth(case: str, path: str, tmp_path: Path)
     inspection = inspect_sensorium(CASES / case / path)
     assert inspection is not None
     session = inspection.proposal["params"]["sessions"][0] | {"id": "m1"}
-    raw = {**inspection.proposal, "params": {**inspection.proposal["params"], "sessions": [session]}}
+    raw = {
+        **inspection.proposal,
+        "base": str(inspection.base),
+        "params": {**inspection.proposal["params"], "sessions": [session]},
+    }
     mouse = prepare(build_data_config(raw, "case"), tmp_path).sessions["m1"]
     with np.load(CASES / case / "truth.npz") as truth:
         n = len(truth["valid"])

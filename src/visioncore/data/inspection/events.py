@@ -71,7 +71,7 @@ def inspect_events(path: Path) -> Inspection | None:
     session["video"] = film
     session |= _others(path, roles, notes)
     proposal = {"type": "events", "params": {"sampling_rate_hz": None, "sessions": [session]}}
-    return Inspection("events", path, tuple(listed), proposal, comments, tuple(notes), pictures)
+    return Inspection("events", path, tuple(listed), proposal, comments, tuple(notes), pictures, inside=True)
 
 
 def _files(path: Path) -> list[Path]:

@@ -53,7 +53,7 @@ def inspect_experanto(path: Path) -> Inspection | None:
     session: dict[str, Any] = {
         "id": path.name.removesuffix(".tar"),
         "subject": _animal(tree),
-        "path": str(path),
+        "path": path.name,
     }
     if session["subject"] is None:
         comments["params.sessions.0.subject"] = "fill in which animal this is"

@@ -44,3 +44,10 @@ class Inspection:
     """What the user should know, or decide."""
     pictures: tuple[Picture, ...] = ()
     """Frames; where axes are ambiguous, one each way round."""
+    inside: bool = False
+    """Whether paths in the proposal count from `where` itself; else from the folder that it lies in."""
+
+    @property
+    def base(self) -> Path:
+        """The folder that paths in the proposal count from."""
+        return self.where if self.inside else self.where.parent

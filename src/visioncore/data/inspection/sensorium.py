@@ -63,7 +63,7 @@ def inspect_sensorium(path: Path) -> Inspection | None:
         {
             "id": path.name.split("-Video")[0].split("-GrayImage")[0],
             "subject": animal[1] if animal else None,
-            "path": str(path),
+            "path": path.name,
         }
     ]
     if not animal:

@@ -1,0 +1,53 @@
+"""What is optional is missing on many machines: the message names the extra that has it."""
+
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nwb_files import opened
+from pages import ROOT
+from visioncore.data.sources.video_file import VideoFile
+from visioncore.errors import VisionCoreError
+from visioncore.evaluation import sensorium
+
+LIBRARIES = {"nwb": ("remfile",), "video": ("av",), "parquet": ("pyarrow", "pyarrow.parquet")}
+
+
+def _remote(folder: Path) -> None:
+    opened("https://127.0.0.1:9/session.nwb", folder, stimulus="movie", axes="tyx")
+
+
+def _film(folder: Path) -> None:
+    (folder / "film.mp4").write_bytes(bytes(100))
+    VideoFile(folder / "film.mp4", "film").read(np.array([0]))
+
+
+def _parquet(folder: Path) -> None:
+    sensorium.require_parquet()
+
+
+USES: dict[str, Callable[[Path], None]] = {"nwb": _remote, "video": _film, "parquet": _parquet}
+
+
+@pytest.mark.parametrize("extra", USES)
+def test_without_an_extra_the_message_says_how_to_install_it(
+    extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in LIBRARIES[extra]:
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(VisionCoreError, match=rf"pip install 'visioncore\[{extra}\]'"):
+        USES[extra](tmp_path)
+
+
+def test_every_extra_is_in_dev_and_tried_here() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    others = set(extras) - {"dev"}
+    assert others == set(USES)
+    (own,) = (line for line in extras["dev"] if line.startswith("visioncore["))
+    assert set(own.removeprefix("visioncore[").removesuffix("]").split(",")) == others
