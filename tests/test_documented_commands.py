@@ -92,7 +92,9 @@ def executed(command: Command) -> bool:
         return False
     if command.words[:2] == ("visioncore", "benchmark") and "--list" in command.words:
         return True
-    if command.page.startswith("docs/tutorials/"):  # files of laboratories: tests/test_four_commands.py has some
+    if command.page.startswith(
+        "docs/tutorials/"
+    ):  # files of laboratories: tests/test_four_commands.py has some
         return False
     line = " ".join(command.words)
     return not line.startswith(tuple(NOT_EXECUTED)) and not any(option in line for option in OF_MICE)

@@ -203,7 +203,7 @@ def test_the_yaml_of_a_config_is_the_yaml_it_came_from(tiny_config: tuple[DataCo
         ("splitt=3", "data.yaml: unknown key 'splitt'; did you mean 'split'?"),
         ("params.sampling_rate=60", "unknown key 'params.sampling_rate'; did you mean 'sampling_rate_hz'?"),
         ("split.tst=0.1", "unknown key 'split.tst'; did you mean 'test'?"),
-        ("type=aray", "arrays; did you mean 'arrays'?"),
+        ("type=aray", "did you mean 'arrays'?"),
         ("params.response_kind=spikes", "'params.response_kind' is 'spikes'; expected counts | trace"),
         ("burn_in_s=-1", "'burn_in_s'"),
         ("source={}", "unknown key 'source'"),

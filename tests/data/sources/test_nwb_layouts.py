@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import av
 import h5py
 import hdf5plugin
 import numpy as np
 import pynwb
 import pytest
 from pynwb.base import Images, TimeSeries
-from pynwb.image import GrayscaleImage, ImageSeries, IndexSeries, OpticalSeries
+from pynwb.image import GrayscaleImage, IndexSeries, OpticalSeries
 
 from nwb_files import (
     HEIGHT,
@@ -361,69 +360,3 @@ def test_a_field_of_view_gives_the_size_of_a_pixel(tmp_path: Path) -> None:
     assert geometry.degrees_per_pixel == pytest.approx(90.0 / WIDTH)
     own = opened("a.nwb", tmp_path, stimulus="film", axes="tyx", geometry={"degrees_per_pixel": 0.5})
     assert own.spec.geometry.degrees_per_pixel == 0.5
-
-
-def _video(path: Path, pictures: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=50)
-        stream.width, stream.height, stream.pix_fmt = pictures.shape[2], pictures.shape[1], "gray"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
-        container.mux(stream.encode())
-
-
-def _external(path: Path, starts: list[int]) -> None:
-    """As MICrONS has what was shown."""
-
-    def fill(nwb: pynwb.NWBFile) -> None:
-        shown = ImageSeries(
-            name="shown",
-            external_file=["videos/a.mkv", "videos/b.mkv"],
-            starting_frame=starts,
-            format="external",
-            timestamps=1 + np.arange(50) / RATE_HZ,
-            unit="n.a.",
-        )
-        nwb.add_acquisition(shown)
-        some_spikes(nwb)
-
-    write(path, fill)
-    with h5py.File(path, "r+") as h5:
-        h5.move("acquisition/shown", "acquisition/Video: stimulus_1")
-
-
-def test_video_files_beside_the_nwb_file_are_one_film_and_need_no_axes(tmp_path: Path) -> None:
-    pictures = screen(50, height=16, width=24)
-    _video(tmp_path / "videos" / "a.mkv", pictures[:30])
-    _video(tmp_path / "videos" / "b.mkv", pictures[30:])
-    _external(tmp_path / "a.nwb", [0, 30])
-    recording = opened("a.nwb", tmp_path, stimulus="Video: stimulus_1")
-    assert (read(recording, "video")[:, 0] == pictures).all()
-    _external(tmp_path / "b.nwb", [0, 25])
-    with pytest.raises(DataError, match=r"external_file: videos/b.mkv starts at frame 25.*have 30 frames"):
-        opened("b.nwb", tmp_path, stimulus="Video: stimulus_1")
-    _video(tmp_path / "videos" / "b.mkv", pictures[30:45])
-    with pytest.raises(DataError, match="45 frames, but 50 timestamps"):
-        opened("a.nwb", tmp_path, stimulus="Video: stimulus_1")
-    (tmp_path / "videos" / "b.mkv").unlink()
-    with pytest.raises(DataError, match=r"there is no file videos/b\.mkv"):
-        opened("a.nwb", tmp_path, stimulus="Video: stimulus_1")
-
-
-def test_a_stimulus_in_another_file_is_followed_and_a_lost_one_is_named(tmp_path: Path) -> None:
-    """Allen's 2-photon sessions are split into a processed and a raw file that links to it."""
-    shown = {"timestamps": np.arange(50) / RATE_HZ, "unit": "n.a."}
-    write(
-        tmp_path / "raw.nwb", lambda nwb: nwb.add_stimulus(ImageSeries(name="film", data=screen(50), **shown))
-    )
-    write(tmp_path / "a.nwb", some_spikes)
-    with h5py.File(tmp_path / "a.nwb", "r+") as h5:
-        h5["stimulus/presentation/film"] = h5py.ExternalLink("raw.nwb", "/stimulus/presentation/film")
-    recording = opened("a.nwb", tmp_path, stimulus="film", axes="tyx")
-    assert (read(recording, "video")[:, 0] == screen(50)).all()
-    (tmp_path / "raw.nwb").rename(tmp_path / "elsewhere.nwb")
-    with pytest.raises(
-        DataError, match=r"/stimulus/presentation/film is a link that leads nowhere.*raw\.nwb"
-    ):
-        opened("a.nwb", tmp_path, stimulus="film", axes="tyx")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from visioncore.config import dump_config
 from visioncore.errors import ConfigError
 from visioncore.model.outputs.base import BaseOutputConfig, CountOutput, RateOutput
 from visioncore.model.outputs.exponential import ExponentialOutputConfig
@@ -37,7 +38,9 @@ __all__ = [
 ]
 
 
-def require_output_of(kind: ResponseKind, output: OutputConfig, trace_output: TraceOutputConfig) -> None:
+def require_output_of(
+    kind: ResponseKind, output: BaseOutputConfig, trace_output: BaseTraceOutputConfig
+) -> None:
     """Refuse an output that was chosen for responses of the other kind: it would be ignored.
 
     Raises:
@@ -45,11 +48,11 @@ def require_output_of(kind: ResponseKind, output: OutputConfig, trace_output: Tr
     """
     if kind == "trace" and output != SoftplusOutputConfig():
         raise ConfigError(
-            f"output '{output.type}' is for counts, and the data are traces; leave model.output out of the YAML, or "
-            "set 'model.output={type: softplus}', which is the same, and choose by model.trace_output"
+            f"output '{dump_config(output)['type']}' is for counts, and the data are traces; leave model.output out of "
+            "the YAML, or set 'model.output={type: softplus}', which is the same, and choose by model.trace_output"
         )
     if kind == "counts" and trace_output != AffineTraceConfig():
         raise ConfigError(
-            f"trace_output '{trace_output.type}' is for traces, and the data are counts; leave model.trace_output out "
-            "of the YAML, and choose by model.output"
+            f"trace_output '{dump_config(trace_output)['type']}' is for traces, and the data are counts; leave "
+            "model.trace_output out of the YAML, and choose by model.output"
         )
