@@ -63,7 +63,8 @@ def test_nothing_in_the_place_of_a_text_is_named_as_such(key: str) -> None:
     raw = parse_yaml(ARRAYS, "my.yaml")
     raw["params"]["sessions"][0][key] = None
     found = message(lambda: build_data_config(raw, "my.yaml"))
-    assert f"'params.sessions.0.{key}': {NOT_TEXT}; put it in quotes, as it is written (got None)" in found
+    remedy = "fill it in, or leave the key out where it has a default"
+    assert f"'params.sessions.0.{key}': is empty; {remedy} (got None)" in found
 
 
 def test_texts_in_lists_and_in_other_configs_are_to_be_put_in_quotes_too() -> None:

@@ -282,6 +282,8 @@ def _explain(config_class: type[Config], raw: Any, detail: ErrorDetails, where: 
 
 
 def _in_words(detail: ErrorDetails, where: str) -> str:
+    if detail["input"] is None and "none" not in detail["type"]:
+        return "is empty; fill it in, or leave the key out where it has a default"
     if detail["type"] == "string_type" and not isinstance(detail["input"], Mapping | Sequence):
         return f"YAML reads a number, a truth value or nothing where a text belongs; {put_in_quotes(where)}"
     message = detail["msg"].removeprefix("Value error, ")

@@ -352,10 +352,8 @@ def _expected(experiment: Experiment, store: RecordingStore, minutes: float) -> 
     pace: Pace = rehearsed(twin, experiment, store, plan, _REHEARSAL_S)
     steps = plan_for_minutes(plan, minutes, pace).max_steps
     passes = steps / steps_per_pass(experiment.training, store)
-    comment = (
-        f"here a step takes {pace.step_s:.2g} s: some {steps} steps, {passes:.2g} passes over the recording"
-    )
-    told = f"{minutes:g} minutes here are {comment.removeprefix('here ')}"
+    comment = f"a step takes {pace.step_s:.2g} s on this machine: {steps} steps, {passes:.2g} passes over the recording"
+    told = f"in {minutes:g} minutes, {comment}"
     if passes < _FEW_PASSES:
         told += "; that is little: with more minutes, or on a faster machine, it scores better"
     return told, comment
