@@ -325,6 +325,7 @@ def test_columns_of_units_reach_the_recording_and_filters_choose_by_them(tmp_pat
     assert opened("a.nwb", tmp_path, unit_filter="allen", **how).spec.unit_ids == ("5", "6")
     chosen = {"columns": {"quality": "good", "presence_ratio": {"minimum": 0.1}}, "ids": [5, "7", 6]}
     assert opened("a.nwb", tmp_path, unit_filter=chosen, **how).spec.unit_ids == ("5", "7")
+    assert opened("a.nwb", tmp_path, unit_filter={"ids": [8, "6"]}, **how).spec.unit_ids == ("6", "8")
     listed = {"columns": {"location": ["VISp", "LGd"]}}
     some = opened("a.nwb", tmp_path, unit_filter=listed, **how)
     assert (some.spec.unit_ids, some.spec.units["quality"]) == (("6", "7"), ("noise", "good"))

@@ -1,4 +1,4 @@
-"""NWB files whose stimulus lies in video files, or in another NWB file."""
+"""NWB files whose stimulus lies in video files, in another NWB file, or in a picture each."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pynwb
 import pytest
-from pynwb.image import ImageSeries
+from pynwb.base import Images
+from pynwb.image import GrayscaleImage, ImageSeries, IndexSeries
 
 from nwb_files import (
     RATE_HZ,
@@ -84,3 +85,25 @@ def test_a_stimulus_in_another_file_is_followed_and_a_lost_one_is_named(tmp_path
         DataError, match=r"/stimulus/presentation/film is a link that leads nowhere.*raw\.nwb"
     ):
         opened("a.nwb", tmp_path, stimulus="film", axes="tyx")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("size", r"im1: has shape \(5, 8\), and im0 \(6, 8\)"), ("order", "has no order_of_images")],
+)
+def test_images_of_two_sizes_or_in_no_order_are_refused(change: str, told: str, tmp_path: Path) -> None:
+    def fill(nwb: pynwb.NWBFile) -> None:
+        heights = (6, 5) if change == "size" else (6, 6)
+        images = [GrayscaleImage(name=f"im{k}", data=screen(1, height=h)[0]) for k, h in enumerate(heights)]
+        references = pynwb.base.ImageReferences(name="order_of_images", data=images)
+        nwb.add_stimulus_template(film := Images(name="film", images=images, order_of_images=references))
+        index = np.array([0, 1, 0, 1], np.uint32)
+        nwb.add_stimulus(IndexSeries(name="shows", data=index, unit="N/A", rate=50.0, indexed_images=film))
+        some_spikes(nwb)
+
+    write(tmp_path / "a.nwb", fill)
+    if change == "order":
+        with h5py.File(tmp_path / "a.nwb", "r+") as h5:
+            del h5["stimulus/templates/film/order_of_images"]
+    with pytest.raises(DataError, match=told):
+        opened("a.nwb", tmp_path, stimulus="shows", axes="tyx")

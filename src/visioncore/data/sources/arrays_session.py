@@ -64,7 +64,11 @@ class ArraysSession:
         self.unit_truth: Mapping[str, Sequence[Any]] = {}
         self.missing = config.missing
         self._streams: dict[str, ArrayStream] = {}
-        self._seen = self._with_known_stimulus()
+        try:
+            self._seen = self._with_known_stimulus()
+        except DataError:
+            self.close()
+            raise
 
     @property
     def signals(self) -> tuple[Signal, ...]:
