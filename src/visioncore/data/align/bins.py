@@ -186,7 +186,8 @@ def _are_whole(intervals_s: Float64[np.ndarray, " steps"], rate_hz: float) -> bo
 def _by_frames(part: _Part, rate_hz: float) -> _Cut:
     """Each frame's interval divided into whole bins; a frame too short for one is not seen."""
     onset, stop = part.edges_s[:-1], part.edges_s[1:]
-    n = _bins_of_frames((stop - onset) * rate_hz)
+    # Each by itself: under jitter a frame keeps one bin, where rounding of sums would give it none or two.
+    n = np.round((stop - onset) * rate_hz).astype(np.int64)
     kept = np.flatnonzero(n)
     if not len(kept):
         empty, none = np.zeros(0), np.zeros(0, np.int64)
@@ -200,15 +201,6 @@ def _by_frames(part: _Part, rate_hz: float) -> _Cut:
     length = np.repeat(np.diff(begins) / n, n)
     start_s = np.repeat(begins[:-1], n) + within * length
     return start_s, np.append(start_s[1:], part.edges_s[-1]), frame, frame + 1
-
-
-def _bins_of_frames(in_bins: Float64[np.ndarray, " frames"]) -> Int64[np.ndarray, " frames"]:
-    """How many bins each frame has, so that all together have as many as their time allows.
-
-    Rounding each by itself keeps one frame per bin under jitter; what a late frame gains the next one loses, which
-    rounding sees as 2 and 0, or 1 and 1.
-    """
-    return np.round(in_bins).astype(np.int64)
 
 
 def _evenly(part: _Part, rate_hz: float, origin_s: float, *, nothing_follows: bool = False) -> _Cut:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
 from visioncore.data.align.sync import ClockMap
-from visioncore.data.align.times import checked_times, typical_interval
+from visioncore.data.align.times import checked_times
 from visioncore.errors import DataError
 from visioncore.recording import Split
 from visioncore.spec import Columns, SessionSpec
@@ -238,15 +238,3 @@ class ClockedSession:
     """How times of other clocks were brought to that of the responses, with what was off a straight line."""
     even_bins: bool = False
     """Whether bins are equally long, and not cut by the frames: formats that are sampled at given times ask for it."""
-
-    @property
-    def frame_interval_s(self) -> float:
-        """From one frame of a trial to the next, typically.
-
-        Raises:
-            DataError: no trial has two frames.
-        """
-        inside = np.zeros(len(self.frames.times_s), bool)
-        for trial in self.shown:
-            inside[trial.start : max(trial.stop - 1, trial.start)] = True
-        return typical_interval(self.frames.times_s, inside[:-1], self.frames.where)
