@@ -107,7 +107,7 @@ def scripted(spec: DataSpec, stride: int = 1) -> BinPredictor:
 ON_REPEATS = ("cc_norm", "feve", "correlation_to_average", "oracle")
 SECTION_KEYS = {
     *("bits_per_spike", "correlation", "ceiling", "fraction_of_ceiling", "fraction_of_ceiling_ci95"),
-    *(*ON_REPEATS, *(f"{name}_n_units" for name in ON_REPEATS)),
+    *(*ON_REPEATS, *(f"{name}_n_units" for name in (*ON_REPEATS, "feve_published")), "feve_published"),
     *("n_repeats", "n_units", "n_excluded", "n_bins"),
 }
 """What other people's scripts read of an evaluation's JSON; of a trace, rows have means in place of rates."""

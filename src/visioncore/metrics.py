@@ -82,6 +82,16 @@ class Sums:
         return _ratio(self.nats_over_null, self.spikes * np.log(2))
 
     @property
+    def nats_over_own_mean(self) -> Float64[np.ndarray, "*rows units"]:
+        """As `nats_over_null`, and the null is the mean of these same bins: no mean can do better.
+
+        Source: the null of the Neural Latents Benchmark (Pei et al. 2021).
+        """
+        null = np.maximum(_ratio(self.spikes - self.x, self.bins), RATE_FLOOR)
+        own = np.maximum(_ratio(self.spikes, self.bins), RATE_FLOOR)
+        return self.nats_over_null + self.spikes * np.log(null / own) - self.bins * (null - own)
+
+    @property
     def constant_recording(self) -> Bool[np.ndarray, "*rows units"]:
         """Whether what was recorded never changes."""
         return ~(self._variance(self.x, self.xx) > 0)

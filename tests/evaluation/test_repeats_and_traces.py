@@ -39,6 +39,19 @@ def test_units_without_reliable_signal_stay_out_of_the_mean_over_repeats() -> No
     assert result.overall.cc_norm == pytest.approx(np.mean(reliable), rel=1e-12)
 
 
+def test_published_feve_is_over_the_units_that_publications_choose() -> None:
+    s = setting()
+    for session in s.store.fakes.values():
+        scale = np.linspace(0.02, 12, session.true_rates.shape[1], dtype=session.true_rates.dtype)
+        session.true_rates = session.true_rates * scale
+        session.counts = np.random.default_rng(5).poisson(session.true_rates).astype(np.float32)
+    result = s.score()
+    chosen = [row.feve for row in result.units if row.fev is not None and row.fev >= 0.15]
+    assert 0 < len(chosen) < len(result.units)
+    assert result.overall.feve_published_n_units == len(chosen)
+    assert result.overall.feve_published == pytest.approx(np.mean(chosen), rel=1e-12)
+
+
 @pytest.mark.parametrize("stretch_s", [20.0, 0.5])
 @pytest.mark.parametrize("cut", [0, 3])
 def test_showing_every_stimulus_twice_with_the_same_outcome_makes_no_interval_narrower(

@@ -30,6 +30,14 @@ def test_the_scores_are_those_of_the_test_bins_after_each_blocks_burn_in() -> No
     assert overall.bits_per_spike.pooled == pytest.approx(
         np.average(np.ravel(per_unit), weights=spikes), rel=1e-5
     )
+    rates, counts = (
+        np.concatenate([getattr(session, name)[scored_bins(session)] for session in s.store.fakes.values()])
+        for name in ("true_rates", "counts")
+    )
+    own = [session.counts[scored_bins(session)].mean(0) for session in s.store.fakes.values()]
+    null = np.repeat(own, [len(scored_bins(session)) for session in s.store.fakes.values()], axis=0)
+    nats = (counts * np.log(0.7 * rates / null) - (0.7 * rates - null)).sum()
+    assert overall.bits_per_spike.neural_latents == pytest.approx(nats / counts.sum() / np.log(2), rel=1e-5)
     assert overall.n_bins == 2 * len(scored_bins(s.store.fakes["a"]))
     assert overall.n_units == 2 * N_UNITS
     low, high = overall.bits_per_spike.ci95

@@ -46,9 +46,14 @@ def test_choices_cost_what_they_should() -> None:
     assert estimated(batch_size=1, optimiser=AdamWConfig()).optimiser == one.optimiser
 
 
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("clips", [2, 12])
-def test_a_run_takes_what_was_estimated_within_a_quarter(clips: int, tmp_path: Path) -> None:
+def test_a_run_takes_what_was_estimated_within_a_quarter(clips: int, stores: Path, tmp_path: Path) -> None:
     from visioncore.data import prepare
     from visioncore.training.experiment import read_experiment
 
@@ -58,7 +63,7 @@ def test_a_run_takes_what_was_estimated_within_a_quarter(clips: int, tmp_path: P
         *(
             "training.steps_per_epoch=3",
             "training.validation_minutes=0.02",
-            f"data.store={tmp_path / 'stores'}",
+            f"data.store={stores}",
         ),
     )
     experiment = read_experiment(MODEL, DATA, None, overrides)

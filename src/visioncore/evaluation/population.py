@@ -11,6 +11,9 @@ from visioncore import metrics
 from visioncore.evaluation.records import BitsPerSpike, Ceiling, Correlation, Interval, ScoredSection
 from visioncore.metrics import Sums
 
+PUBLISHED_FEV = 0.15
+"""Units with less are left out of published FEVE (Cadena et al. 2019; the Sensorium competition)."""
+_POOLED = {"pooled": "nats_over_null", "neural_latents": "nats_over_own_mean"}
 _NOT_DEFINED: dict[str, Any] = {"mean": None, "median": None, "ci95": None}
 
 
@@ -75,20 +78,18 @@ def section_of(parts: list[Part], counts: bool) -> ScoredSection:
         if any(part.model.bins.shape[1] for part in parts) and (counts or name == "correlation")
     }
     spikes = sum(float(total.spikes.sum()) for total in totals)
-    nats_over_null = sum(float(total.nats_over_null.sum()) for total in totals)
     fraction, interval, ceiling = _ceiling(parts if counts else [])
-    reliable = [part.repeats.snr > 1 for part in parts]
     on_repeats: dict[str, Any] = {}
     for name in ("cc_norm", "feve", "correlation_to_average", "oracle"):
-        values = [getattr(p.repeats, name)[some] for p, some in zip(parts, reliable, strict=True)]
-        on_repeats[name] = number(metrics.mean_or_nan(values))
-        on_repeats[f"{name}_n_units"] = int(sum(np.isfinite(v).sum() for v in values))
+        values = [getattr(part.repeats, name)[part.repeats.snr > 1] for part in parts]
+        on_repeats |= _mean_of_some(name, values)
+    published = [part.repeats.feve[part.repeats.fev >= PUBLISHED_FEV] for part in parts]
     repeated = [part.n_repeats for part in parts if part.n_repeats]
     n_included = sum(int(chosen.sum()) for chosen in included)
     return ScoredSection(
         bits_per_spike=BitsPerSpike(
             **scored.get("bits_per_spike", _NOT_DEFINED),
-            pooled=float(nats_over_null / (spikes * np.log(2))) if counts and spikes else None,
+            **({name: _pooled(totals, name) for name in _POOLED} if counts and spikes else {}),
         ),
         correlation=Correlation(
             **scored.get("correlation", _NOT_DEFINED),
@@ -98,11 +99,24 @@ def section_of(parts: list[Part], counts: bool) -> ScoredSection:
         fraction_of_ceiling=fraction,
         fraction_of_ceiling_ci95=interval,
         **on_repeats,
+        **_mean_of_some("feve_published", published),
         n_repeats=min(repeated, default=0),
         n_units=n_included,
         n_excluded=n_units - n_included,
         n_bins=sum(part.n_bins for part in parts),
     )
+
+
+def _pooled(totals: Sequence[Sums], score: str) -> float:
+    """Bits/spike of all units together."""
+    nats = sum(float(getattr(total, _POOLED[score]).sum()) for total in totals)
+    return float(nats / (sum(float(total.spikes.sum()) for total in totals) * np.log(2)))
+
+
+def _mean_of_some(name: str, values: Sequence[np.ndarray]) -> dict[str, Any]:
+    """A score's mean over the units for which it is defined, and their number."""
+    n_units = int(sum(np.isfinite(v).sum() for v in values))
+    return {name: number(metrics.mean_or_nan(values)), f"{name}_n_units": n_units}
 
 
 def _distribution(parts: Sequence[Part], totals: Sequence[Sums], score: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Summary(Record):
 class BitsPerSpike(Summary):
     pooled: float | None = None
     """Units weighed by their spikes."""
+    neural_latents: float | None = None
+    """As the Neural Latents Benchmark has it: pooled, and the null is each unit's mean of the scored bins."""
 
 
 class Correlation(Summary):
@@ -69,6 +71,9 @@ class ScoredSection(Record):
     cc_norm_n_units: int
     feve: float | None
     feve_n_units: int
+    feve_published: float | None = None
+    """Over the units that the publications choose: FEV of 0.15 and more."""
+    feve_published_n_units: int = 0
     correlation_to_average: float | None
     correlation_to_average_n_units: int
     oracle: float | None

@@ -245,6 +245,7 @@ def test_a_film_in_a_video_file_with_an_index_of_frames(lab: Path) -> None:
     with av.open(str(lab / "film.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=60)
         stream.height, stream.width, stream.pix_fmt = ROWS, COLUMNS, "gray"
+        stream.codec_context.thread_count = 1  # its threads would not survive the fork of a later test
         for pixels in VIDEO[:100]:
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="gray")):
                 container.mux(packet)

@@ -26,6 +26,7 @@ def _video(path: Path, pictures: np.ndarray) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=50)
         stream.width, stream.height, stream.pix_fmt = pictures.shape[2], pictures.shape[1], "gray"
+        stream.codec_context.thread_count = 1  # its threads would not survive the fork of a later test
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
         container.mux(stream.encode())

@@ -1,5 +1,7 @@
 """Video files: every frame by its exact number, in every order, whatever the container and the codec."""
 
+import os
+import sys
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -54,8 +56,10 @@ def write(
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
         stream.options = options or {}
         stream.codec_context.time_base = clock
+        stream.codec_context.thread_count = 1  # its threads would not survive the fork of a later test
         for number, pixels_of in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels_of, format="gray" if pixels_of.ndim == 2 else "rgb24")
+            layout = "gray" if pixels_of.ndim == 2 else "rgb24"
+            frame = av.VideoFrame.from_ndarray(pixels_of, format=layout).reformat(format=pixels, threads=1)
             frame.pts, frame.time_base = number if at is None else int(at[number]), clock
             for packet in stream.encode(frame):
                 container.mux(packet)
@@ -151,6 +155,16 @@ def test_a_broken_file_is_one_message(name: str, spoil: Any, message: str, tmp_p
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(DataError, match=message):
         VideoFile(path, "the field").read(np.array([N - 1]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_a_film_has_no_threads_that_a_fork_would_lose(tmp_path: Path) -> None:
+    path = write(tmp_path / "b.mp4", GREY, "libx264", "yuv420p", {"g": "20"})
+    before = set(os.listdir("/proc/self/task"))
+    film = VideoFile(path, "the field")
+    film.read(np.arange(N))
+    assert set(os.listdir("/proc/self/task")) <= before
+    film.close()
 
 
 def test_damage_within_a_film_is_told_where_it_is_met(tmp_path: Path) -> None:

@@ -265,24 +265,24 @@ class VideoFile:
                 f"before it {self._size[0]} x {self._size[1]}; write it with one size"
             )
         if not self._index.grey:
-            return np.moveaxis(frame.to_ndarray(format="rgb24"), -1, 0)
+            return np.moveaxis(_pixels(frame, "rgb24"), -1, 0)
         if self._colour is None and not _is_grey(frame):
             raise DataError(
                 f"{self.where}: frame {number} of {self.path.name} has colour, and those that were looked at have "
                 "none; say whether the film is read in colour: `colour: true` or `colour: false`"
             )
-        return frame.to_ndarray(format="gray")[None]
+        return _pixels(frame, "gray")[None]
 
     def _start(self) -> None:
         self.close()
         self._container = _av().open(str(self.path))
-        self._stream = self._container.streams.best("video")
+        self._stream = _video_stream(self._container)
         self._frames = self._container.decode(self._stream)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         with self._errors(), _av().open(str(self.path)) as container:
-            stream = container.streams.best("video")
+            stream = _video_stream(container)
             if stream is None:
                 raise DataError(f"{self.where}: {self.path.name} has no video stream")
             yield container, stream
@@ -315,6 +315,22 @@ def _av() -> Any:
     return av
 
 
+# Decoding and scaling stay in the thread that asks. Threads of theirs do not survive a fork (a DataLoader's workers):
+# the collector of the child would free the decoder and wait for them without end.
+
+
+def _video_stream(container: Any) -> Any:
+    """The film of a container; None: it has none."""
+    stream = container.streams.best("video")
+    if stream is not None:
+        stream.codec_context.thread_count = 1
+    return stream
+
+
+def _pixels(frame: Any, layout: str) -> UInt8[np.ndarray, "..."]:
+    return frame.to_ndarray(format=layout, threads=1)
+
+
 def _is_grey(frame: Any) -> bool:
     """Whether red, green and blue are one, up to rounding."""
     name = frame.format.name
@@ -323,7 +339,7 @@ def _is_grey(frame: Any) -> bool:
     eight_bits = all(component.bits == 8 for component in frame.format.components)
     if name.startswith(("yuv4", "yuvj4")) and eight_bits:
         return all(_is_flat(plane) for plane in frame.planes[1:])
-    rgb = frame.to_ndarray(format="rgb24").astype(np.int16)
+    rgb = _pixels(frame, "rgb24").astype(np.int16)
     return bool((rgb.max(axis=-1) - rgb.min(axis=-1)).max() <= _GREY_WITHIN)
 
 
