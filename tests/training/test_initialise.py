@@ -122,6 +122,22 @@ def test_cells_that_no_filter_drives_have_none(store: RecordingStore, begun: Twi
 
 
 @pytest.mark.slow
+def test_many_units_are_started_in_groups_as_all_of_them_at_once(
+    store: RecordingStore, begun: Twin, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visioncore.training.initialise.UNITS_AT_ONCE", 4)
+    twin = fresh_twin(store, folder).eval()
+    initialise(twin, store, InitialiseConfig())
+    np.testing.assert_allclose(distances_px(twin, store), distances_px(begun, store), atol=1e-3)
+    # The likelihood of all is raised together, in steps that depend on all.
+    found, expected = (
+        evaluate(t, store, split="validation", progress=False).to_json()["units"] for t in (twin, begun)
+    )
+    for unit, other in zip(found, expected, strict=True):
+        assert unit["bits_per_spike"] == pytest.approx(other["bits_per_spike"], abs=0.01)
+
+
+@pytest.mark.slow
 def test_a_short_training_finds_receptive_fields_and_beats_the_linear_model(
     store: RecordingStore, begun: Twin, folder: Path, tmp_path: Path
 ) -> None:

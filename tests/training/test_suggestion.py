@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -116,3 +117,17 @@ def test_a_written_suggestion_is_what_was_suggested_and_has_its_reasons(tmp_path
     assert load_config(TwinConfig, path) == build_config(TwinConfig, suggested.content, "suggested")
     for reason in suggested.comments.values():
         assert reason in path.read_text()
+
+
+@pytest.mark.parametrize("n_sessions", [1, 2, 3, 10])
+@pytest.mark.parametrize("validation_minutes", [0.3, 1.4, 4.0, 12.0])
+@pytest.mark.parametrize("kind", ["counts", "trace"])
+def test_validation_takes_a_small_part_of_the_training(
+    n_sessions: int, validation_minutes: float, kind: Literal["counts", "trace"]
+) -> None:
+    facts = replace(DEFAULT, kind=kind, n_sessions=n_sessions, validation_minutes=validation_minutes)
+    training = build_config(TrainingConfig, training_for(facts, 8.0, "vivit").content, "suggested")
+    validated = min(training.validation_minutes or validation_minutes, validation_minutes)
+    assert validated >= min(0.5, validation_minutes)
+    trained = training.steps_per_epoch * training.clip_frames / facts.rate_hz / 60
+    assert n_sessions * validated < max(0.35 * trained, n_sessions * 0.5 + 1e-9)

@@ -13,7 +13,6 @@ from visioncore.metrics import Sums
 
 PUBLISHED_FEV = 0.15
 """Units with less are left out of published FEVE (Cadena et al. 2019; the Sensorium competition)."""
-_POOLED = {"pooled": "nats_over_null", "neural_latents": "nats_over_own_mean"}
 _NOT_DEFINED: dict[str, Any] = {"mean": None, "median": None, "ci95": None}
 
 
@@ -89,7 +88,8 @@ def section_of(parts: list[Part], counts: bool) -> ScoredSection:
     return ScoredSection(
         bits_per_spike=BitsPerSpike(
             **scored.get("bits_per_spike", _NOT_DEFINED),
-            **({name: _pooled(totals, name) for name in _POOLED} if counts and spikes else {}),
+            pooled=_pooled(totals, "nats_over_null") if counts and spikes else None,
+            neural_latents=_pooled(totals, "nats_over_own_mean") if counts and spikes else None,
         ),
         correlation=Correlation(
             **scored.get("correlation", _NOT_DEFINED),
@@ -107,9 +107,9 @@ def section_of(parts: list[Part], counts: bool) -> ScoredSection:
     )
 
 
-def _pooled(totals: Sequence[Sums], score: str) -> float:
+def _pooled(totals: Sequence[Sums], gain: str) -> float:
     """Bits/spike of all units together."""
-    nats = sum(float(getattr(total, _POOLED[score]).sum()) for total in totals)
+    nats = sum(float(getattr(total, gain).sum()) for total in totals)
     return float(nats / (sum(float(total.spikes.sum()) for total in totals) * np.log(2)))
 
 

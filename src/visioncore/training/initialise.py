@@ -17,11 +17,16 @@ from visioncore.data import RecordingStore, SessionStore
 from visioncore.data.trace_statistics import TraceStatistics
 from visioncore.model import Twin
 from visioncore.model.linear import SHORTEST_WINDOW_S, LowRankLinear
+from visioncore.model.of_units import of_units
 from visioncore.model.outputs import RateOutput
+from visioncore.spec import Sampling
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.glm import fit_filters
 from visioncore.training.ridge import WINDOWS, Regression, components, peak
 from visioncore.training.sample import Sample, take_sample
+
+UNITS_AT_ONCE = 512
+"""More units are worked on in groups: each takes a filter of all pixels and lags, several times over."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +41,7 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
         linear = twin.heads[id_].linear
         wants_filters = config.linear and isinstance(linear, LowRankLinear)
         readout = twin.placed_readout(id_) if config.positions else None
-        wants_positions = readout is not None
-        if not (wants_filters or wants_positions):
+        if not (wants_filters or readout is not None):
             continue
         window_s = linear.window_s if isinstance(linear, LowRankLinear) else SHORTEST_WINDOW_S
         sample = take_sample(twin, session, traces, config.max_minutes_per_session, window_s)
@@ -46,25 +50,49 @@ def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> N
                 "session %s: too short or too broken up to estimate filters from; mean rates only", id_
             )
             continue
-        rank = linear.rank if isinstance(linear, LowRankLinear) else 2
-        of_pixels, of_energy = sample.of_pixels(), sample.of_energy() if wants_positions else None
-        pixels = None if of_pixels is None else Regression.fit(of_pixels, rank)
-        # Energy is positive and its cells are coarse: one place, one wide window, and all the lags there are.
-        energy = None if of_energy is None else Regression.fit(of_energy, sample.lags, WINDOWS[-1:], places=1)
-        if wants_filters and pixels is not None:
-            assert isinstance(linear, LowRankLinear)
-            _set_filters(twin, id_, linear, sample, pixels)
-        if wants_positions and (pixels is None or energy is None):
+        n_cut_off, centres = _fitted(twin, id_, sample, filters=wants_filters, positions=readout is not None)
+        if n_cut_off:
+            logger.warning(
+                "session %s: the filters of %d of %d units are cut off: their oldest lags, %.2g s back, still help to "
+                "predict; a longer model.linear.params.window_s sees more",
+                id_,
+                n_cut_off,
+                len(session.unit_ids),
+                window_s,
+            )
+        if readout is not None and centres is None:
             logger.warning(
                 "session %s: its frames have no contrast within them, so nothing tells where units look; "
                 "readout positions start in the middle of the field",
                 id_,
             )
-        elif readout is not None:
-            assert pixels is not None
-            assert energy is not None
-            readout.place(_centres(twin, sample, pixels, energy))
+        elif readout is not None and centres is not None:
+            readout.place(centres)
         logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
+
+
+def _fitted(
+    twin: Twin, session: str, sample: Sample, *, filters: bool, positions: bool
+) -> tuple[int, Float[Tensor, "units 2"] | None]:
+    """Sets a session's filters; how many units' are cut off, and where units look, if anything tells."""
+    head, frame, n_units = twin.heads[session], twin.spec.sampling, sample.responses.shape[1]
+    rank = head.linear.rank if isinstance(head.linear, LowRankLinear) else 2
+    n_cut_off, centres = 0, []
+    for start in range(0, n_units, UNITS_AT_ONCE):
+        units = slice(start, start + UNITS_AT_ONCE)
+        some = sample.of_units(units)
+        of_pixels, of_energy = some.of_pixels(), some.of_energy() if positions else None
+        if of_pixels is None:
+            break
+        pixels = Regression.fit(of_pixels, rank)
+        if filters and isinstance(head.linear, LowRankLinear):
+            linear, output = of_units(head.linear, units, n_units), of_units(head.output, units, n_units)
+            n_cut_off += _set_filters(frame, linear, output, some, pixels)
+        if of_energy is not None:
+            # Energy is positive and its cells are coarse: one place, one wide window, and all the lags there are.
+            energy = Regression.fit(of_energy, sample.lags, WINDOWS[-1:], places=1)
+            centres.append(_centres(frame, sample, pixels, energy))
+    return n_cut_off, torch.cat(centres) if centres else None
 
 
 def _start_at_the_mean(output: RateOutput, session: SessionStore, traces: TraceStatistics | None) -> None:
@@ -74,13 +102,15 @@ def _start_at_the_mean(output: RateOutput, session: SessionStore, traces: TraceS
 
 
 def _set_filters(
-    twin: Twin, session: str, linear: LowRankLinear, sample: Sample, regression: Regression
-) -> None:
-    """The `rank` strongest spatial components of each unit's filter, and what the likelihood makes of them."""
-    spec = twin.spec
+    frame: Sampling, linear: LowRankLinear, output: RateOutput, sample: Sample, regression: Regression
+) -> int:
+    """The `rank` strongest spatial components of each unit's filter, and what the likelihood makes of them.
+
+    Returns how many units have filters that are cut off.
+    """
     found = fit_filters(
         linear,
-        twin.heads[session].output,
+        output,
         spatial=components(regression.weights, linear.rank)[1],
         window=regression.window,
         frames=sample.pixels,
@@ -89,32 +119,25 @@ def _set_filters(
         tested=sample.tested,
         step=sample.step,
     )
-    if n_cut_off := int(found.cut_off.sum()):
-        logger.warning(
-            "session %s: the filters of %d of %d units are cut off: their oldest lags, %.2g s back, still help to "
-            "predict; a longer model.linear.params.window_s sees more",
-            session,
-            n_cut_off,
-            linear.n_units,
-            linear.window_s,
-        )
     spatial = found.spatial
     channels, rows, columns = sample.pixel_grid
     maps = spatial.reshape(-1, channels, rows, columns)
-    if (rows, columns) != (spec.sampling.height, spec.sampling.width):
-        shrink_area = (spec.sampling.height / rows) * (spec.sampling.width / columns)
-        maps = functional.interpolate(maps, (spec.sampling.height, spec.sampling.width)) / shrink_area
+    if (rows, columns) != (frame.height, frame.width):
+        shrink_area = (frame.height / rows) * (frame.width / columns)
+        maps = functional.interpolate(maps, (frame.height, frame.width)) / shrink_area
     with torch.no_grad():
         maps = maps.view(*spatial.shape[:2], -1).to(linear.spatial)
         linear.spatial[:, : spatial.shape[1]] = maps / linear.spatial_scale
+    return int(found.cut_off.sum())
 
 
-def _centres(twin: Twin, sample: Sample, pixels: Regression, energy: Regression) -> Float[Tensor, "units 2"]:
+def _centres(
+    frame: Sampling, sample: Sample, pixels: Regression, energy: Regression
+) -> Float[Tensor, "units 2"]:
     """Centre of mass of the better of the two filters' power around its peak, in pixels of the stimulus."""
     channels, rows, columns = sample.pixel_grid
     linear_power = pixels.weights.square().sum(1).view(-1, channels, rows, columns).sum(1)
     energy_power = energy.weights.clamp_min(0).square().sum(1).view(-1, *sample.energy_grid)
-    height, width = twin.spec.sampling.height, twin.spec.sampling.width
-    linear_centre = peak(linear_power, height, width)
-    energy_centre = peak(energy_power, height, width)
+    linear_centre = peak(linear_power, frame.height, frame.width)
+    energy_centre = peak(energy_power, frame.height, frame.width)
     return torch.where((pixels.score > energy.score)[:, None], linear_centre, energy_centre)

@@ -4,7 +4,7 @@ One piece in five is held out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,13 @@ class Sample:
     step: int
     lags: int
     minutes: float
+
+    def of_units(self, units: slice) -> "Sample":
+        """The sample of some units."""
+        fitted, tested = (
+            mask if mask.shape[1] == 1 else mask[:, units] for mask in (self.fitted, self.tested)
+        )
+        return replace(self, responses=self.responses[:, units], fitted=fitted, tested=tested)
 
     def of_pixels(self) -> LagMoments | None:
         """What regressions of the responses on the pixels need of the data."""
@@ -89,19 +96,19 @@ def take_sample(
         held_out.append(torch.full((n // step, 1), float(len(held_out) % 5 == 4)))
         good = valid[:n].unflatten(0, (-1, step)).amin(1)
         good[:without_past] = 0
-        usable.append(good)
+        usable.append(_one_column_where_equal(good))
         bins += n
     if len(pixels) < FEWEST_PIECES:
         return None
     _, channels, rows, columns = small.shape
     height, width = slow.shape[-2:]
-    held, good = torch.cat(held_out), _one_column_where_equal(torch.cat(usable))
+    held, good = torch.cat(held_out), _joined(usable)
     return Sample(
         pixels=torch.cat(pixels),
         pixel_grid=(channels, rows, columns),
         energy=torch.cat([e.flatten(1) for e in energies]),
         energy_grid=(-(-height // cell), -(-width // cell)),
-        responses=torch.cat(responses),
+        responses=_joined(responses),
         fitted=good * (1 - held),
         tested=good * held,
         step=step,
@@ -148,6 +155,18 @@ def _behaviour(
 def _one_column_where_equal(mask: Float[Tensor, "time units"]) -> Float[Tensor, "time some"]:
     """A mask that all units share once instead of per unit: of 8,000 units it would be as large as their responses."""
     return mask[:, :1] if bool((mask == mask[:, :1]).all()) else mask
+
+
+def _joined(pieces: list[Float[Tensor, "time some"]]) -> Float[Tensor, "all some"]:
+    """One after the other, one column where all have one. Empties the list: what is large is never there twice."""
+    columns = max(piece.shape[1] for piece in pieces)
+    whole = torch.empty(sum(len(piece) for piece in pieces), columns)
+    end = len(whole)
+    while pieces:
+        piece = pieces.pop()
+        whole[end - len(piece) : end] = piece
+        end -= len(piece)
+    return whole
 
 
 def _contrast_energy(

@@ -40,7 +40,9 @@ _SHARPNESS_S = 24.0
 """The bend of the output lies at the rate of a unit with so many spikes per second; it is learnt from there."""
 _TRACE_WINDOW_S, _TRACE_ATTENTION_S = 1.0, 4.0
 _REHEARSAL_S = 10.0
-_SHORT_VALIDATION_MINUTES = 3.0
+_STEPS_PER_EPOCH = 200
+_VALIDATED_SHARE, _LEAST_VALIDATION_MINUTES = 0.225, 0.5
+"""Of what an epoch trains on, as much is validated after it: without gradients, some tenth of its time."""
 _FEW_PASSES = 0.5
 
 
@@ -311,7 +313,7 @@ def training_for(facts: Facts, minutes: float, core: CoreName) -> Suggested:
     content: dict[str, Any] = {
         "batch_size": 1,
         "clip_frames": max(2, round(clip_s * facts.rate_hz)),
-        "steps_per_epoch": 200,
+        "steps_per_epoch": _STEPS_PER_EPOCH,
     }
     comments = {
         "batch_size": "many small steps: minutes have room for one or two thousand",
@@ -334,9 +336,12 @@ def training_for(facts: Facts, minutes: float, core: CoreName) -> Suggested:
         )
     content["fixed_filters"] = True
     comments["fixed_filters"] = "the linear path's filters are set from the data before training"
-    if facts.validation_minutes > _SHORT_VALIDATION_MINUTES:
-        content["validation_minutes"] = 0.5
-        comments["validation_minutes"] = f"of {facts.validation_minutes:.2g} per session: enough to select by"
+    affordable = _VALIDATED_SHARE * _STEPS_PER_EPOCH * clip_s / 60 / facts.n_sessions
+    if facts.validation_minutes > 1.5 * affordable:
+        content["validation_minutes"] = max(round(affordable, 2), _LEAST_VALIDATION_MINUTES)
+        comments["validation_minutes"] = (
+            f"of {facts.validation_minutes:.2g} per session: some tenth of the time, and enough to select by"
+        )
     content["length"] = {"type": "minutes", "params": {"number": minutes}}
     if torch.cuda.is_available() and torch.cuda.is_bf16_supported():
         content["machine"] = {"precision": "bf16-mixed"}

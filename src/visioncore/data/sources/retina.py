@@ -1,7 +1,7 @@
 """The `retina` format: recordings of retina laboratories, one HDF5 or MATLAB file per session.
 
-Which layout a file has is told by the file: open-retina's (`open_retina.py`), that of the Baccus laboratory
-(`baccus.py`), or that of Karamanlis et al. (`karamanlis.py`). Each names its datasets in a way that no other does.
+Which layout a file has is told by the file: open-retina's (`open_retina.py`) or that of the Baccus laboratory
+(`baccus.py`). Each names its datasets in a way that the other does not.
 """
 
 from collections.abc import Iterable
