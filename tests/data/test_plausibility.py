@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flawed import N_BINS, prepared, recording, traces
-from visioncore.data.plausibility import stray_values
+from visioncore.data.plausibility import sampling_step, stray_values, suspects
 from visioncore.errors import DataError
 
 CODES = [1e20, 9.96921e36, -9999.0, -32768.0, 65535.0, float(np.finfo(np.float32).max)]
@@ -181,3 +181,30 @@ def test_sessions_on_scales_that_may_differ_are_said(
     with caplog.at_level(logging.WARNING):
         prepared(tmp_path / "other", scaled(clean, 1 / 255), scaled(other, 1 / 74, -127.5 / 74))
     assert "different scales" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["normal", "gamma", "two places", "steps"])
+def test_whatever_is_stray_is_looked_at_closely_and_clean_noise_is_not(kind: str) -> None:
+    found = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2500, 40_000))
+        clean = {
+            "normal": rng.normal(size=n),
+            "gamma": rng.gamma(1.0, size=n),
+            "two places": rng.normal(size=n) + 6 * (rng.random(n) < 0.3),
+            "steps": rng.integers(0, 12, n).astype(float),
+        }[kind]
+        values = clean.copy()
+        code = rng.choice([-999.0, -99.0, -20.0, 30.0, 255.0, 9999.0])
+        values[rng.random(n) < 10 ** rng.uniform(-3.5, -0.37)] = code
+        columns = np.stack([values, clean], axis=1)
+        looked_at = suspects(
+            columns[:: sampling_step(n)], columns.min(axis=0), columns.max(axis=0), counts=False
+        )
+        if stray_values(values) is not None:
+            found += 1
+            assert 0 in looked_at, (seed, code)
+        if kind == "normal":
+            assert 1 not in looked_at
+    assert found > 30

@@ -129,5 +129,6 @@ def test_validation_takes_a_small_part_of_the_training(
     training = build_config(TrainingConfig, training_for(facts, 8.0, "vivit").content, "suggested")
     validated = min(training.validation_minutes or validation_minutes, validation_minutes)
     assert validated >= min(0.5, validation_minutes)
+    assert training.steps_per_epoch is not None
     trained = training.steps_per_epoch * training.clip_frames / facts.rate_hz / 60
     assert n_sessions * validated < max(0.35 * trained, n_sessions * 0.5 + 1e-9)

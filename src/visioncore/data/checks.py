@@ -19,7 +19,8 @@ from visioncore.errors import DataError
 from visioncore.recording import Trial
 from visioncore.spec import ResponseKind
 
-COLUMNS_AT_ONCE = 32
+_COLUMN_BYTES = 400_000_000
+"""Of units that are looked at closely, at once."""
 MOST_MULTIPLES = 100_000
 """More different values than this are no multiples of one number that anyone has counted by."""
 
@@ -40,7 +41,7 @@ class ResponseCheck:
     ) -> None:
         self._kind, self._names, self._where = kind, names, where
         self._codes_are_known = codes_are_known
-        self._step = sampling_step(n_bins)
+        self._n_bins, self._step = n_bins, sampling_step(n_bins)
         self._sample: list[np.ndarray] = []
         self._broken, self._negative, self._fractional, self._large = (_Wrong() for _ in range(4))
         self._lowest: Shaped[np.ndarray, " units"] = np.full(len(names), np.inf)
@@ -135,14 +136,19 @@ class ResponseCheck:
     def _require_plausible(self, pieces: Callable[[], Iterator[Piece]], counts: bool) -> None:
         sample = np.concatenate(self._sample)
         columns = suspects(sample, self._lowest, self._highest, counts=counts)
-        # A few at a time: all of thousands would not fit into memory.
-        for first in range(0, len(columns), COLUMNS_AT_ONCE):
-            some = columns[first : first + COLUMNS_AT_ONCE]
-            values, good = [], []
+        # Some at a time: all of thousands would not fit into memory, and each time everything is read again.
+        at_once = max(_COLUMN_BYTES // ((sample.dtype.itemsize + 1) * max(self._n_bins, 1)), 1)
+        for first in range(0, len(columns), at_once):
+            some = columns[first : first + at_once]
+            values = np.empty((len(some), self._n_bins), sample.dtype)
+            good = np.empty(values.shape, bool)
+            start = 0
             for responses, valid in pieces():
-                values.append(_where_valid(responses, valid)[:, some])
-                good.append(np.broadcast_to(valid, responses.shape)[:, some])
-            for column, own, ok in zip(some, np.concatenate(values).T, np.concatenate(good).T, strict=True):
+                here = slice(start, start + len(responses))
+                values[:, here] = _where_valid(responses, valid)[:, some].T
+                good[:, here] = np.broadcast_to(valid, responses.shape)[:, some].T
+                start += len(responses)
+            for column, own, ok in zip(some, values, good, strict=True):
                 require_plausible_column(own, ok, f"{self._where}, {self._names[column]}", counts=counts)
 
 

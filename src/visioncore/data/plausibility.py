@@ -28,6 +28,10 @@ COUNT_DISTANCE = 20.0
 FEWEST_LEVELS = 10
 """A signal with fewer different values is switched on and off: what lies far from the rest is one of its states."""
 SAMPLED_BINS = 2000
+_RARE_STRAYS = 0.025
+"""Share of the bins below which strays are looked for by the extremes of all bins, above which in the sample."""
+_LEAST_BULK = 0.5
+"""Share of a sample that must lie together; less than `MOST_MISSING` leaves of all bins, since it is a sample."""
 SAMPLED_FRAMES = 64
 RARE = 0.05
 """Share of the frames below which uniform ones are an accident."""
@@ -147,15 +151,26 @@ def suspects(
     *,
     counts: bool,
 ) -> list[int]:
-    """Columns whose extremes lie far from their bulk: only these are worth sorting."""
+    """Columns of which all values are worth sorting: a few lie far from their bulk, or many of the sample do."""
     if counts:
         return [int(column) for column in np.flatnonzero(highest >= COUNT_DISTANCE)]
     some = sample.astype(np.float64)
-    low, high = np.nanquantile(some, [0.25, 0.75], axis=0)
-    # Of a signal that mostly stands still, the bulk is a point.
-    width = np.maximum(high - low, 1e-3 * np.nanstd(some, axis=0))
+    low, high = np.nanquantile(some, [_RARE_STRAYS, 1 - _RARE_STRAYS], axis=0)
     outside = np.maximum(highest - high, low - lowest)
-    return [int(column) for column in np.flatnonzero(outside > 2 * width)]
+    few = outside > CODE_DISTANCE * (high - low)
+    return [column for column in range(some.shape[1]) if few[column] or _many_are_far(some[:, column])]
+
+
+def _many_are_far(sample: Float64[np.ndarray, " samples"]) -> bool:
+    """Whether a gap as wide as all that lies on one of its sides leaves most of a sample there."""
+    levels, n = np.unique(sample[np.isfinite(sample)], return_counts=True)
+    if len(levels) < 2:
+        return True
+    gaps, before = np.diff(levels), np.cumsum(n)[:-1]
+    most = (1 - _LEAST_BULK) * n.sum()
+    above = (gaps >= CODE_DISTANCE * (levels[:-1] - levels[0])) & (before >= n.sum() - most)
+    below = (gaps >= CODE_DISTANCE * (levels[-1] - levels[1:])) & (before <= most)
+    return bool((above | below).any())
 
 
 class FrameExtremes:

@@ -9,11 +9,13 @@ import numpy as np
 from visioncore.data.inspection.inspection import Inspection, Listed, Picture
 from visioncore.data.sources.array_file import ArrayFile
 from visioncore.data.sources.baccus import BaccusFile
+from visioncore.data.sources.karamanlis import KaramanlisFile
 from visioncore.data.sources.npy_files import load_npy
 from visioncore.data.sources.open_array_file import open_array_file
 from visioncore.data.sources.open_retina import OpenRetinaFile
+from visioncore.data.sources.retina_config import Place, RetinaSessionConfig, RetinaSettings
 
-_ENDINGS = (".h5", ".hdf5")
+_ENDINGS = (".h5", ".hdf5", ".mat")
 _TEST = "test"
 
 
@@ -32,7 +34,10 @@ def inspect_retina(path: Path) -> Inspection | None:
     if open_retina:
         return _open_retina(path, open_retina)
     baccus = {file: arrays for file, arrays in files.items() if BaccusFile.fits(arrays.names())}
-    return _baccus(path, baccus) if baccus else None
+    if baccus:
+        return _baccus(path, baccus)
+    movies = {file: arrays for file, arrays in files.items() if KaramanlisFile.fits(arrays.names())}
+    return _fixation_movies(path, movies) if movies else None
 
 
 def _open_retina(path: Path, files: dict[Path, ArrayFile]) -> Inspection:
@@ -142,6 +147,31 @@ def _baccus(path: Path, files: dict[Path, ArrayFile]) -> Inspection:
         comments=comments,
         notes=tuple(notes),
         pictures=(Picture("train/stimulus, the first frame", frame),),
+    )
+
+
+def _fixation_movies(path: Path, files: dict[Path, ArrayFile]) -> Inspection:
+    sessions = [_session(path, file) for file in files]
+    file, arrays = next(iter(files.items()))
+    session = RetinaSessionConfig(id=file.stem, subject="inspected", path=file.name)
+    settings = RetinaSettings(sampling_rate_hz=1.0, response_kind="counts", sessions=(session,))
+    pictures = KaramanlisFile(Place(file, path.parent, arrays), session, settings).open().frames.pictures
+    return Inspection(
+        format="retina",
+        where=path,
+        listed=tuple(_listed(path, files)),
+        proposal={
+            "type": "retina",
+            "params": {"sampling_rate_hz": None, "response_kind": "counts", "sessions": sessions},
+            "preparation": [{"type": "resize", "params": {"factor": 10}}],
+        },
+        comments={
+            **_asked(len(files)),
+            "params.sampling_rate_hz": "frames per second of the screen; a bin is a frame",
+            "preparation": "the screen has 600 x 800 pixels, more than a model needs",
+        },
+        notes=("running movies train, frozen ones are the test: each of their showings is a repeat",),
+        pictures=(Picture("the first frame", pictures.read(np.zeros(1, np.int64))[0, 0]),),
     )
 
 

@@ -1,7 +1,7 @@
 """The `retina` format: recordings of retina laboratories, one HDF5 or MATLAB file per session.
 
-Which layout a file has is told by the file: open-retina's (`open_retina.py`) or that of the Baccus laboratory
-(`baccus.py`). Each names its datasets in a way that the other does not.
+Which layout a file has is told by the file: open-retina's (`open_retina.py`), that of the Baccus laboratory
+(`baccus.py`), or that of Karamanlis et al. (`karamanlis.py`). Each names its datasets in a way that no other does.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from typing import Any
 from visioncore.data.align import ClockedSession
 from visioncore.data.sources.baccus import BaccusFile
 from visioncore.data.sources.clocked import ClockedSource, settings_without_places
+from visioncore.data.sources.karamanlis import KaramanlisFile
 from visioncore.data.sources.open_array_file import open_array_file
 from visioncore.data.sources.open_retina import OpenRetinaFile
 from visioncore.data.sources.retina_config import Place, RetinaSessionConfig, RetinaSettings
@@ -61,13 +62,19 @@ class RetinaSource(ClockedSource):
                     f"test_names: no session has a stimulus '{name}'; there are {', '.join(sorted(shown))}"
                 )
 
-    def _file(self, session: RetinaSessionConfig) -> "BaccusFile | OpenRetinaFile":
+    def _file(self, session: RetinaSessionConfig) -> "BaccusFile | KaramanlisFile | OpenRetinaFile":
         path = self.path(session.path)
         arrays = open_array_file(path, session.id)
-        for layout in (OpenRetinaFile, BaccusFile):
+        for layout in (OpenRetinaFile, BaccusFile, KaramanlisFile):
             if layout.fits(arrays.names()):
                 return layout(Place(path, self.base_dir, arrays), session, self._config)
+        if "runningbin" in arrays.names():
+            raise DataError(
+                f"{arrays.where}: has counts (runningbin) and not the pictures that they answer: of the recordings of "
+                "Karamanlis et al. only fixation movies (…_fixationmovie_data.mat) hold them"
+            )
         raise DataError(
             f"{arrays.where}: is no retina file that is known: it has neither responses_<stimulus> (open-retina) nor "
-            f"train/stimulus (Baccus); it holds {', '.join(arrays.names()[:20])}. Name its arrays: type: arrays"
+            f"train/stimulus (Baccus) nor runningfixations (Karamanlis); it holds {', '.join(arrays.names()[:20])}. "
+            "Name its arrays: type: arrays"
         )
