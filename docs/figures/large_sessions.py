@@ -2,7 +2,7 @@
 
 Writes the recordings into FOLDER (60 GB of it are used, and freed again) and runs the two commands on each:
 
-    python docs/figures/large_sessions.py FOLDER [SHARE OF THE SIZE]
+    python docs/figures/large_sessions.py FOLDER [SHARE OF THE SIZE] [film|units]
 """
 
 import os
@@ -56,7 +56,7 @@ def measured(folder: Path, *arguments: str) -> str:
     return f"{time.perf_counter() - started:.0f} s, {used.ru_maxrss * 1024 / 1e9:.2f} GB"
 
 
-def main(folder: Path, share: float) -> None:
+def main(folder: Path, share: float, only: str | None) -> None:
     cases = {
         "film": (int(share * 135_600), 288, 512, 20, 8),
         "units": (int(share * 222_000), 36, 64, 8000, 1),
@@ -67,7 +67,8 @@ def main(folder: Path, share: float) -> None:
         *("--set", "training={batch_size: 4, clip_frames: 60, validation_minutes: 0.5}"),
         *("--set", "training.length={type: steps, params: {number: 20}}"),
     )
-    for name, (n_bins, height, width, n_units, factor) in cases.items():
+    for name in [only] if only else cases:
+        n_bins, height, width, n_units, factor = cases[name]
         there = folder / name
         there.mkdir(parents=True)
         write(there / "s.h5", n_bins, height, width, n_units)
@@ -82,4 +83,5 @@ def main(folder: Path, share: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 1.0)
+    share = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
+    main(Path(sys.argv[1]), share, sys.argv[3] if len(sys.argv) > 3 else None)
