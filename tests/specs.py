@@ -11,7 +11,7 @@ def data_spec(
     *,
     height: int,
     width: int,
-    sampling_rate_hz: float,
+    sampling_rate_hz: float | None,
     sessions: tuple[SessionSpec, ...],
     channels: int = 1,
     response_kind: ResponseKind = "counts",

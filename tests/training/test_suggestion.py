@@ -7,15 +7,20 @@ from typing import Literal
 import pytest
 import torch
 
+from mice import config, write_images
 from specs import data_spec
-from visioncore.config import build_config, load_config
+from visioncore.checkpoint import load_twin
+from visioncore.config import apply_overrides, build_config, load_config
+from visioncore.data import build_data_config, prepare
 from visioncore.data.inspection.written import as_yaml
 from visioncore.errors import ConfigError
+from visioncore.evaluation import evaluate
 from visioncore.model import TwinConfig
 from visioncore.model.cores.vivit import ViViTConfig
 from visioncore.spec import Normalisation, SessionSpec
-from visioncore.training.experiment import TrainingConfig
-from visioncore.training.suggestion import CORES, CoreName, Facts, model_for, training_for
+from visioncore.training.experiment import Experiment, TrainingConfig
+from visioncore.training.run import train
+from visioncore.training.suggestion import CORES, CoreName, Facts, model_for, suggest, training_for
 
 CONFIGS = Path(__file__).parents[2] / "experiments"
 DEFAULT = Facts(
@@ -39,6 +44,8 @@ OTHERS = (
     replace(DEFAULT, rate_hz=500.0, height=51, width=51, channels=3),
     replace(DEFAULT, rate_hz=8.0, height=12, width=90, kind="trace", burn_in_s=0.0, block_s=4.0),
     replace(DEFAULT, rate_hz=75.0, height=3, width=5),
+    replace(DEFAULT, rate_hz=None, kind="trace", burn_in_s=0.0, block_s=1.0),
+    replace(DEFAULT, rate_hz=None, burn_in_s=0.0, block_s=1.0, has_behaviour=False),
 )
 
 
@@ -67,7 +74,7 @@ def test_what_is_in_milliseconds_stays_so_at_any_rate() -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("facts", OTHERS, ids=lambda f: f"{f.rate_hz:g}Hz-{f.height}x{f.width}-{f.kind}")
+@pytest.mark.parametrize("facts", OTHERS, ids=lambda f: f"{f.rate_hz}Hz-{f.height}x{f.width}-{f.kind}")
 def test_a_suggestion_builds_and_its_rates_have_a_gradient(facts: Facts, core: CoreName) -> None:
     content = model_for(facts, core).content
     names = ("running",) if facts.has_behaviour else ()
@@ -87,7 +94,7 @@ def test_a_suggestion_builds_and_its_rates_have_a_gradient(facts: Facts, core: C
         ),
     )
     twin = build_config(TwinConfig, content, "suggested").build(spec)
-    frames = 4 + 2 * max(1, round(facts.rate_hz / 30))
+    frames = 1 if facts.rate_hz is None else 4 + 2 * max(1, round(facts.rate_hz / 30))
     video = torch.randint(0, 255, (1, facts.channels, frames, facts.height, facts.width), dtype=torch.uint8)
     behaviour = torch.zeros(1, frames, 1) if names else None
     rates = twin.rates(video, behaviour, session="one")
@@ -130,5 +137,18 @@ def test_validation_takes_a_small_part_of_the_training(
     validated = min(training.validation_minutes or validation_minutes, validation_minutes)
     assert validated >= min(0.5, validation_minutes)
     assert training.steps_per_epoch is not None
-    trained = training.steps_per_epoch * training.clip_frames / facts.rate_hz / 60
+    trained = training.steps_per_epoch * training.clip_frames / facts.bins_per_s / 60
     assert n_sessions * validated < max(0.35 * trained, n_sessions * 0.5 + 1e-9)
+
+
+def test_static_images_are_trained_on_as_suggested_and_counted_as_images(tmp_path: Path) -> None:
+    raw = config(write_images(tmp_path))
+    data = build_data_config(raw, "test", tmp_path)
+    store = prepare(data, tmp_path)
+    suggestion = suggest(store, data, tmp_path, 0.1, rehearse=False)
+    assert suggestion.notes[0].startswith("26 images to train on, 3 units")
+    made = {"model": suggestion.model.content, "data": raw, "training": suggestion.training.content}
+    overrides = ["training.steps_per_epoch=2", "training.length={type: steps, params: {number: 4}}"]
+    experiment = Experiment(apply_overrides(made, overrides), "t", tmp_path)
+    twin = load_twin(train(experiment, tmp_path / "run"))
+    assert evaluate(twin, store, progress=False).settings.bin_ms is None

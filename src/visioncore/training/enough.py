@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from visioncore.data import RecordingStore
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.plan import RunPlan
-from visioncore.training.planning import steps_per_pass, train_bins
+from visioncore.training.planning import length_in_words, steps_per_pass, train_bins
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ FEWEST_VALIDATIONS = 4
 class Enough(EarlyStopping):
     """Stops a run whose validation score no longer rises, and says after how many passes."""
 
-    def __init__(self, patience: int, steps_per_pass: float, recorded_minutes: float) -> None:
+    def __init__(self, patience: int, steps_per_pass: float, recorded: str) -> None:
         super().__init__("validation/score", mode="max", patience=patience, check_finite=False)
-        self._steps_per_pass, self._recorded_minutes = steps_per_pass, recorded_minutes
+        self._steps_per_pass, self._recorded = steps_per_pass, recorded
 
     @property
     def state_key(self) -> str:
@@ -41,9 +41,9 @@ class Enough(EarlyStopping):
         super().on_train_end(trainer, pl_module)
         if self.wait_count >= self.patience:
             logger.info(
-                "stopped at %.3g passes: more would not help on %.3g minutes of recording",
+                "stopped at %.3g passes: more would not help on %s",
                 trainer.global_step / self._steps_per_pass,
-                self._recorded_minutes,
+                self._recorded,
             )
 
 
@@ -51,8 +51,8 @@ def stopping(config: TrainingConfig, plan: RunPlan, store: RecordingStore) -> li
     """What stops a run early: nothing, or one callback."""
     per_pass = steps_per_pass(config, store)
     validations = patience(config, plan.steps_per_epoch, per_pass)
-    minutes = train_bins(store) / store.spec.bins_per_s / 60
-    return [] if validations is None else [Enough(validations, per_pass, minutes)]
+    recorded = length_in_words(train_bins(store), store.spec.sampling.rate_hz)
+    return [] if validations is None else [Enough(validations, per_pass, recorded)]
 
 
 def patience(config: TrainingConfig, steps_per_epoch: int, steps_per_pass: float) -> int | None:

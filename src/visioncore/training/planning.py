@@ -33,3 +33,8 @@ def steps_per_pass(config: TrainingConfig, store: RecordingStore) -> float:
 def train_bins(store: RecordingStore) -> int:
     """Bins of all training blocks of all sessions."""
     return sum(b.stop - b.start for s in store.sessions.values() for b in s.blocks_in("train"))
+
+
+def length_in_words(n_bins: int, rate_hz: float | None) -> str:
+    """How much recording there is; static images are counted."""
+    return f"{n_bins} images" if rate_hz is None else f"{n_bins / rate_hz / 60:.3g} minutes of recording"

@@ -23,7 +23,7 @@ from visioncore.spec import ResponseKind
 from visioncore.training.experiment import Experiment, InitialiseConfig
 from visioncore.training.pace import rehearsed
 from visioncore.training.plan import Pace, plan_for_minutes
-from visioncore.training.planning import first_plan, steps_per_pass, train_bins
+from visioncore.training.planning import first_plan, length_in_words, steps_per_pass, train_bins
 from visioncore.training.window import with_window_from_data
 
 CoreName = Literal["vivit", "resnet", "x3d", "ln"]
@@ -40,7 +40,7 @@ _SHARPNESS_S = 24.0
 """The bend of the output lies at the rate of a unit with so many spikes per second; it is learnt from there."""
 _TRACE_WINDOW_S, _TRACE_ATTENTION_S = 1.0, 4.0
 _REHEARSAL_S = 10.0
-_STEPS_PER_EPOCH = 200
+_STEPS_PER_EPOCH, _IMAGES_PER_STEP = 200, 32
 _VALIDATED_SHARE, _LEAST_VALIDATION_MINUTES = 0.225, 0.5
 """Of what an epoch trains on, as much is validated after it: without gradients, some tenth of its time."""
 _FEW_PASSES = 0.5
@@ -86,14 +86,12 @@ def suggest(
         window_s: of the linear path, where it was found before.
 
     Raises:
-        ConfigError: the recording has no time, or its frames are too small for tubelets.
+        ConfigError: the frames are too small for tubelets.
     """
     facts = Facts.of(store)
     training = training_for(facts, minutes, core)
     model = _with_window(store, model_for(facts, core), facts, window_s)
-    notes = [
-        f"{facts.train_minutes:.3g} minutes to train on, {facts.n_units} units in {facts.n_sessions} sessions"
-    ]
+    notes = [f"{facts.train_length} to train on, {facts.n_units} units in {facts.n_sessions} sessions"]
     if rehearse and core != "ln":
         raw = {"model": dict(model.content), "data": dump_config(data), "training": dict(training.content)}
         experiment = Experiment(raw, "the suggestion", data_dir)
@@ -107,7 +105,8 @@ def suggest(
 class Facts:
     """What the choices rest on."""
 
-    rate_hz: float
+    rate_hz: float | None
+    """None for static images: then seconds are images below, and minutes sixty of them."""
     channels: int
     height: int
     width: int
@@ -122,19 +121,15 @@ class Facts:
 
     @classmethod
     def of(cls, store: RecordingStore) -> "Facts":
-        """From a prepared recording.
-
-        Raises:
-            ConfigError: it has no time.
-        """
+        """From a prepared recording."""
         sampling = store.spec.sampling
-        rate_hz = store.spec.rate_hz
+        rate_hz = store.spec.bins_per_s
         blocks = {
             split: [b.n_bins / rate_hz for s in store.sessions.values() for b in s.blocks_in(split)]
             for split in ("train", "validation")
         }
         return cls(
-            rate_hz=rate_hz,
+            rate_hz=sampling.rate_hz,
             channels=sampling.channels,
             height=sampling.height,
             width=sampling.width,
@@ -149,6 +144,16 @@ class Facts:
         )
 
     @property
+    def train_length(self) -> str:
+        """How much there is to train on, in words."""
+        return length_in_words(round(60 * self.train_minutes * self.bins_per_s), self.rate_hz)
+
+    @property
+    def bins_per_s(self) -> float:
+        """As `DataSpec` has it: static images have 1."""
+        return self.rate_hz or 1.0
+
+    @property
     def stride_px(self) -> int:
         """Pixels from one tubelet to the next."""
         wanted = max(_SMALLEST_STRIDE_PX, round(math.sqrt(self.height * self.width / _PLACES)))
@@ -156,6 +161,8 @@ class Facts:
 
     def tubelet(self, window_s: float | None) -> tuple[int, int, int]:
         """Frames of a tubelet, frames from one to the next, frames per tap."""
+        if self.rate_hz is None:
+            return 1, 1, 1
         per_tap = max(1, round(_TAP_S * self.rate_hz))
         stride = max(1, round(_STRIDE_S * self.rate_hz / per_tap)) * per_tap
         length_s = _TRACE_TUBELET_S if self.kind == "trace" else _TUBELET_S
@@ -182,7 +189,7 @@ def model_for(facts: Facts, core: CoreName) -> Suggested:
         "initial_input_channels": facts.channels,
     }
     comments = {
-        "sampling_rate": "of these data",
+        "sampling_rate": "images have no time" if facts.rate_hz is None else "of these data",
         "initial_input_channels": "of these data",
     }
     content["convnet"], told = _core(facts, core, None)
@@ -199,7 +206,14 @@ def model_for(facts: Facts, core: CoreName) -> Suggested:
             "behaviour is recorded" if facts.has_behaviour else "no behaviour is recorded"
         )
         content["readout"] = {"type": "gaussian", "params": {"initial_width": 0.08}}
-    linear: dict[str, Any] = {"rank": 2, "window_s": "auto"} if counts else {"window_s": _TRACE_WINDOW_S}
+    if facts.rate_hz is None:
+        linear: dict[str, Any] = {"rank": 1, "window_s": 1.0}
+        comments["linear.params.window_s"] = "an image has no past: one weight per pixel"
+    elif counts:
+        linear = {"rank": 2, "window_s": "auto"}
+    else:
+        linear = {"window_s": _TRACE_WINDOW_S}
+        comments["linear.params.window_s"] = "traces remember what their units did for about as long"
     if core == "ln":
         if counts:
             linear["knots"] = 12
@@ -210,14 +224,15 @@ def model_for(facts: Facts, core: CoreName) -> Suggested:
         if counts and not facts.has_behaviour:
             linear["knots"] = 12
             comments["linear.params.knots"] = "a nonlinearity of each unit's own, where its data support one"
-    if not counts:
-        comments["linear.params.window_s"] = "traces remember what their units did for about as long"
     content["linear"] = {"type": "low_rank", "params": linear}
     if counts:
-        sharpness = round(facts.rate_hz / _SHARPNESS_S, 3)
+        sharpness = 1.0 if facts.rate_hz is None else round(facts.rate_hz / _SHARPNESS_S, 3)
         content["output"] = {"type": "softplus", "params": {"sharpness": sharpness, "learn_sharpness": True}}
         comments["output.params.sharpness"] = (
-            f"per bin of {1e3 / facts.rate_hz:.3g} ms; the bend is where a unit has {_SHARPNESS_S:g} spikes per second"
+            "the bend is where a unit has a spike or two per image"
+            if facts.rate_hz is None
+            else f"per bin of {1e3 / facts.rate_hz:.3g} ms; the bend is where a unit has {_SHARPNESS_S:g} spikes per "
+            "second"
         )
     return Suggested(content, comments)
 
@@ -230,14 +245,16 @@ def _core(facts: Facts, core: CoreName, window_s: float | None) -> tuple[dict[st
     side = 3 * step_px
     kernel, strides = [frames, side, side], [stride, step_px, step_px]
     rows, columns = -(-facts.height // step_px), -(-facts.width // step_px)
-    told_kernel = (
-        f"{1e3 * frames / facts.rate_hz:.0f} ms, {side} pixels both ways; three overlap along each side"
-    )
-    told_stride = (
-        f"a token every {1e3 * stride / facts.rate_hz:.0f} ms, at {rows} x {columns} places of {facts.height} x "
-        f"{facts.width} pixels"
-    )
-    told_tap = "kernels change at some 60 Hz"
+    places = f"{rows} x {columns} places of {facts.height} x {facts.width} pixels"
+    if facts.rate_hz is None:
+        told_kernel = f"an image, {side} pixels both ways; three overlap along each side"
+        told_stride, told_tap = f"tokens at {places}", "an image has no time"
+    else:
+        told_kernel = (
+            f"{1e3 * frames / facts.rate_hz:.0f} ms, {side} pixels both ways; three overlap along each side"
+        )
+        told_stride = f"a token every {1e3 * stride / facts.rate_hz:.0f} ms, at {places}"
+        told_tap = "kernels change at some 60 Hz"
     if core == "vivit":
         params: dict[str, Any] = {
             "embedding_dim": 64,
@@ -259,8 +276,11 @@ def _core(facts: Facts, core: CoreName, window_s: float | None) -> tuple[dict[st
             "params.stride": told_stride,
             "params.frames_per_tap": told_tap,
         }
-        if facts.kind == "trace":
-            params["temporal_window"] = max(2, round(_TRACE_ATTENTION_S * facts.rate_hz / stride))
+        if facts.rate_hz is None:
+            params["num_temporal_blocks"] = 0
+            told["params.num_temporal_blocks"] = "an image has no past"
+        elif facts.kind == "trace":
+            params["temporal_window"] = max(2, round(_TRACE_ATTENTION_S * facts.bins_per_s / stride))
             told["params.temporal_window"] = f"{_TRACE_ATTENTION_S:g} s: an indicator remembers for long"
         return {"type": "vivit", "params": params}, told
     stem = {
@@ -312,13 +332,17 @@ def training_for(facts: Facts, minutes: float, core: CoreName) -> Suggested:
     clip_s = min(_CLIP_S[facts.kind], max(facts.block_s, 3 * facts.burn_in_s))
     content: dict[str, Any] = {
         "batch_size": 1,
-        "clip_frames": max(2, round(clip_s * facts.rate_hz)),
+        "clip_frames": max(2, round(clip_s * facts.bins_per_s)),
         "steps_per_epoch": _STEPS_PER_EPOCH,
     }
     comments = {
         "batch_size": "many small steps: minutes have room for one or two thousand",
         "clip_frames": f"{clip_s:.3g} s, of which the burn-in takes {facts.burn_in_s:g}",
     }
+    if facts.rate_hz is None:
+        content |= {"batch_size": _IMAGES_PER_STEP, "clip_frames": 1}
+        comments = {"batch_size": "images a step", "clip_frames": "an image is a clip of its own"}
+        clip_s = float(_IMAGES_PER_STEP)
     if core == "ln":
         content["optimiser"] = {"type": "adamw", "params": {"learning_rate": 5.0e-4, "weight_decay": 0.3}}
         content["early_stopping_patience"] = 4
