@@ -3,7 +3,7 @@
 One piece in five is held out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,10 +79,13 @@ def take_sample(
         round((spec.sampling.channels * spec.sampling.height * spec.sampling.width / MAX_PIXELS) ** 0.5), 1
     )
     cell = max(round((spec.sampling.height * spec.sampling.width / ENERGY_CELLS) ** 0.5), 1)
-    pixels, energies, responses, usable = [], [], [], []
+    pixels, energies, usable = [], [], []
     held_out: list[Tensor] = []
+    stretches = _stretches(twin, session, max_minutes)
+    # Of 8,000 units a gigabyte: filled as it is read, and never there twice.
+    responses = torch.empty(sum((stop - start) // step for start, stop in stretches), len(session.unit_ids))
     bins = 0
-    for video, counts, valid in _blocks(twin, session, max_minutes):
+    for video, counts, valid in _blocks(twin, session, stretches):
         n = len(video) // step * step
         if n < step * (without_past + 1):
             continue
@@ -92,7 +95,7 @@ def take_sample(
         energies.append(_contrast_energy(slow, cell))
         if traces is not None:
             counts = counts.clamp(*(torch.from_numpy(end).float() for end in (traces.low, traces.high)))
-        responses.append((counts * valid)[:n].unflatten(0, (-1, step)).sum(1))
+        responses[bins // step : (bins + n) // step] = (counts * valid)[:n].unflatten(0, (-1, step)).sum(1)
         held_out.append(torch.full((n // step, 1), float(len(held_out) % 5 == 4)))
         good = valid[:n].unflatten(0, (-1, step)).amin(1)
         good[:without_past] = 0
@@ -102,13 +105,13 @@ def take_sample(
         return None
     _, channels, rows, columns = small.shape
     height, width = slow.shape[-2:]
-    held, good = torch.cat(held_out), _joined(usable)
+    held, good = torch.cat(held_out), _in_one(usable)
     return Sample(
         pixels=torch.cat(pixels),
         pixel_grid=(channels, rows, columns),
         energy=torch.cat([e.flatten(1) for e in energies]),
         energy_grid=(-(-height // cell), -(-width // cell)),
-        responses=_joined(responses),
+        responses=responses[: bins // step],
         fitted=good * (1 - held),
         tested=good * held,
         step=step,
@@ -117,10 +120,8 @@ def take_sample(
     )
 
 
-def _blocks(
-    twin: Twin, session: SessionStore, max_minutes: float
-) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
-    """Training blocks as the model sees them, spread over the recording, cut where they are long."""
+def _stretches(twin: Twin, session: SessionStore, max_minutes: float) -> list[tuple[int, int]]:
+    """Of the training blocks, spread over the recording, cut where they are long."""
     rate = twin.spec.bins_per_s
     # Short enough for ten stretches, so that some can be held out however few the blocks are.
     total = sum(block.stop - block.start for block in session.blocks_in("train"))
@@ -133,7 +134,14 @@ def _blocks(
     allowed = max(round(max_minutes * 60 * rate / max(float(np.mean([b - a for a, b in stretches])), 1.0)), 5)
     # Minutes are of time, which images do not have.
     every = 1 if twin.spec.sampling.rate_hz is None else max(-(-len(stretches) // allowed), 1)
-    for start, stop in stretches[::every]:
+    return stretches[::every]
+
+
+def _blocks(
+    twin: Twin, session: SessionStore, stretches: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Float[Tensor, "time channels height width"], Tensor, Tensor]]:
+    """Stretches as the model sees them: video, responses, and which of them count."""
+    for start, stop in stretches:
         frames = torch.from_numpy(session.video(start, stop))
         with torch.no_grad():
             raw = frames.transpose(0, 1)[None].to(twin.device)
@@ -157,16 +165,10 @@ def _one_column_where_equal(mask: Float[Tensor, "time units"]) -> Float[Tensor, 
     return mask[:, :1] if bool((mask == mask[:, :1]).all()) else mask
 
 
-def _joined(pieces: list[Float[Tensor, "time some"]]) -> Float[Tensor, "all some"]:
-    """One after the other, one column where all have one. Empties the list: what is large is never there twice."""
-    columns = max(piece.shape[1] for piece in pieces)
-    whole = torch.empty(sum(len(piece) for piece in pieces), columns)
-    end = len(whole)
-    while pieces:
-        piece = pieces.pop()
-        whole[end - len(piece) : end] = piece
-        end -= len(piece)
-    return whole
+def _in_one(masks: Sequence[Float[Tensor, "time some"]]) -> Float[Tensor, "all some"]:
+    """One after the other; with one column where all of them have one."""
+    columns = max(mask.shape[1] for mask in masks)
+    return torch.cat([mask.expand(-1, columns) for mask in masks])
 
 
 def _contrast_energy(
