@@ -138,6 +138,14 @@ def no_place(arrays: dict[str, np.ndarray]) -> None:
     arrays["frozenfixations"][1, 3] = np.nan
 
 
+def one_unit_less(arrays: dict[str, np.ndarray]) -> None:
+    arrays["frozenbin"] = arrays["frozenbin"][1:]
+
+
+def no_frozen_pictures(arrays: dict[str, np.ndarray]) -> None:
+    del arrays["frozenImages"]
+
+
 def no_pictures(arrays: dict[str, np.ndarray]) -> None:
     del arrays["runningfixations"]
 
@@ -152,6 +160,8 @@ def no_pictures(arrays: dict[str, np.ndarray]) -> None:
         ),
         (halves, r"runningbin and frozenbin: the count of unit 2 in frame 4 of 'running' is 0.5"),
         (no_place, r"frozenfixations: has shape \(1, 40, 3\); expected whole numbers"),
+        (one_unit_less, r"frozenbin: has 4 units, and runningbin has 5"),
+        (no_frozen_pictures, r"frozenImages"),
         (no_pictures, r"has counts \(runningbin\) and not the pictures that they answer"),
     ],
 )

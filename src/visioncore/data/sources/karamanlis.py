@@ -87,6 +87,10 @@ class KaramanlisFile:
         times, unit = events_of(counted, self._where("runningbin", "frozenbin"))
         edges = np.cumsum([0, *(len(film.times_s) for film in films)]).tolist()
         n_units = counted[0][1].shape[1]
+        if counted[-1][1].shape[1] != n_units:
+            raise DataError(
+                f"{self._where('frozenbin')}: has {counted[-1][1].shape[1]} units, and runningbin has {n_units}"
+            )
         return ClockedSession(
             spec=SessionSpec(
                 id=self._session.id,
