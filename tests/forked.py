@@ -153,6 +153,17 @@ def weighed_training(model: Path, data: Path, folder: Path, overrides: tuple[str
     (folder / "peak.json").write_text(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 
 
+def weighed_preparation(folder: Path) -> None:
+    """Prepare data.yaml of `folder`, and write down the most memory that the process had."""
+    import json
+    import resource
+
+    from visioncore.data import load_data_config, prepare
+
+    prepare(load_data_config(folder / "data.yaml"), folder)
+    (folder / "peak.json").write_text(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+
 def training_of_a_rank(
     folder: Path, out: Path, drawn: Path, overrides: list[str], variables: dict[str, str]
 ) -> None:

@@ -1,16 +1,26 @@
 """Memory does not grow with a recording. `docs/figures/large_sessions.py` measures 20 GB, and 8,000 units."""
 
 import json
-import resource
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from forked import run_in_new_process
-from visioncore.data import build_data_config, prepare
+from forked import run_in_new_process, weighed_preparation
+from visioncore.config import dump_yaml
 
+DATA = {
+    "type": "arrays",
+    "params": {
+        "sampling_rate_hz": 30,
+        "response_kind": "counts",
+        "sessions": [{"id": "s", "subject": "m", "path": "film.h5", "video": "stim", "responses": "spikes"}],
+    },
+    "preparation": [{"type": "resize", "params": {"factor": 8}}],
+    "split": {"block_s": 2.0, "split_gap_s": 0.2},
+    "burn_in_s": 0.1,
+}
 HEIGHT, WIDTH, AT_ONCE = 288, 512, 50
 GIGABYTE = 10**9
 
@@ -30,22 +40,6 @@ def write(path: Path, n_bytes: int) -> None:
         file["spikes"] = rng.poisson(0.3, (n, 3)).astype(np.uint8)
 
 
-def prepared_in(folder: Path) -> None:
-    """Prepares film.h5 of `folder`, and writes down the most memory that the process had."""
-    session = {"id": "s", "subject": "m", "path": "film.h5", "video": "stim", "responses": "spikes"}
-    raw = {
-        "type": "arrays",
-        "params": {"sampling_rate_hz": 30, "response_kind": "counts", "sessions": [session]},
-        "preparation": [{"type": "resize", "params": {"factor": 8}}],
-        "split": {"block_s": 2.0, "split_gap_s": 0.2},
-        "burn_in_s": 0.1,
-        "store": str(folder / "stores"),
-    }
-    prepare(build_data_config(raw, "test"), folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (folder / "peak.json").write_text(json.dumps(peak))
-
-
 @pytest.mark.slow
 def test_a_film_of_a_gigabyte_takes_no_more_memory_than_one_of_a_tenth(tmp_path: Path) -> None:
     peaks = []
@@ -53,7 +47,9 @@ def test_a_film_of_a_gigabyte_takes_no_more_memory_than_one_of_a_tenth(tmp_path:
         folder = tmp_path / str(size)
         folder.mkdir()
         write(folder / "film.h5", size)
-        assert run_in_new_process(prepared_in, folder, log=folder / "log") == 0, (folder / "log").read_text()
+        (folder / "data.yaml").write_text(dump_yaml(DATA))
+        log = folder / "log"
+        assert run_in_new_process(weighed_preparation, folder, log=log) == 0, log.read_text()
         peaks.append(json.loads((folder / "peak.json").read_text()))
     small, large = peaks
     assert large - small < 0.1 * GIGABYTE, peaks
