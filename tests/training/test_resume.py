@@ -271,7 +271,7 @@ def test_a_run_killed_while_its_plan_was_put_right_is_still_the_run_of_its_plan(
 ) -> None:
     # Many short epochs: the first of them are a tenth of the time.
     overrides = ("training.steps_per_epoch=2",)
-    out, minutes = tmp_path / "run", 0.06
+    out, minutes = tmp_path / "run", 0.15
     assert start(folder, out, "corrected", 1, overrides, minutes) == -signal.SIGKILL
     plan = read_plan(out / "plan.json")
     assert plan is not None
