@@ -97,6 +97,15 @@ class ClaimedExperiment(RecordedExperiment):
     """Where the data's relative paths start, relative to the run folder; None where it is not said."""
 
 
+class UnitMatch(Record):
+    """A unit of this twin, and what it was called in the twin that it started from."""
+
+    session: str
+    unit_id: str
+    matched_session: str
+    matched_unit_id: str
+
+
 class Provenance(Record):
     """How a twin was made. Nothing is known of a field that is None, as of what `train` did not make."""
 
@@ -124,3 +133,7 @@ class Provenance(Record):
     """How the training stood when the twin was kept."""
     made_from: str | None = None
     """The digest of the twin whose trunk it has, where sessions have come or gone since."""
+    source: "Provenance | None" = None
+    """Of that twin, where heads were trained on its trunk."""
+    matched_units: tuple[UnitMatch, ...] | None = None
+    """Units that started from units of that twin."""

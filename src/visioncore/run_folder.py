@@ -6,6 +6,7 @@ RUN/twin.safetensors        the best twin by validation so far
 RUN/last.ckpt               where to resume
 RUN/logs/                   metrics.csv (the history), and what loggers write
 RUN/evaluation_SPLIT.json   the scores on a split, and the sums they are made of as .npz
+RUN/matched_units.csv       scores of units that were recorded before, beside those of then
 RUN/audit.json              what the audit found
 RUN/test_evaluations.json   how often the test split was looked at
 RUN/report.html             the page
@@ -83,6 +84,11 @@ class RunFolder:
         return self.path / "test_evaluations.json"
 
     @property
+    def matched_units(self) -> Path:
+        """Scores of units that were recorded before, beside those of then."""
+        return self.path / "matched_units.csv"
+
+    @property
     def report(self) -> Path:
         """The page about the twin."""
         return self.path / "report.html"
@@ -152,17 +158,25 @@ class RunFolder:
                 f"{self.experiment}: is no experiment that 'train' recorded ({error})"
             ) from None
 
+    def require_free(self) -> None:
+        """Refuse a folder that holds something else than a run.
+
+        Raises:
+            ConfigError: it does.
+        """
+        # Another process of the same run may have made the folder, and be about to record the experiment.
+        ours = f".{EXPERIMENT}."
+        foreign = self.path.exists() and any(not p.name.startswith(ours) for p in self.path.iterdir())
+        if foreign and not self.experiment.exists():
+            raise ConfigError(f"{self.path} exists and is no run folder of ours; choose another --out")
+
     def claim(self, experiment: ClaimedExperiment) -> ClaimedExperiment:
         """The experiment that the folder was made for, which is `experiment` where it is made here and now.
 
         Raises:
             ConfigError: there is such a folder, and it is no run folder; or the record in it is damaged.
         """
-        # Another process of the same run may have made the folder, and be about to record the experiment.
-        ours = f".{EXPERIMENT}."
-        foreign = self.path.exists() and any(not p.name.startswith(ours) for p in self.path.iterdir())
+        self.require_free()
         if not self.experiment.exists():
-            if foreign:
-                raise ConfigError(f"{self.path} exists and is no run folder of ours; choose another --out")
             write_text(self.experiment, dump_yaml(experiment.to_json()))
         return self.claimed_by() or experiment

@@ -113,6 +113,27 @@ class SessionSpec(Config):
             raise ConfigError(f"session '{self.id}' has no constants yet: they are fitted by `prepare`")
         return self.constants
 
+    def with_behaviour(self, names: Sequence[str]) -> Self:
+        """The session with these of its signals alone, in this order.
+
+        Raises:
+            ConfigError: it has no such signal.
+        """
+        if lacking := [name for name in names if name not in self.behaviour_names]:
+            raise ConfigError(
+                f"session '{self.id}' has no behaviour {', '.join(lacking)}; it has "
+                f"{', '.join(self.behaviour_names) or 'none'}"
+            )
+        constants, places = self.constants, [self.behaviour_names.index(name) for name in names]
+        if constants is not None:
+            constants = constants.model_copy(
+                update={
+                    key: tuple(getattr(constants, key)[place] for place in places)
+                    for key in ("behaviour_mean", "behaviour_std")
+                }
+            )
+        return self.model_copy(update={"behaviour_names": tuple(names), "constants": constants})
+
 
 class DataSpec(Config):
     """Everything about the data that a model's shape depends on; frozen, and kept in every twin's file."""

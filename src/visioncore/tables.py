@@ -1,6 +1,7 @@
 """Results as tables for a terminal: rich renderables, which the command line prints."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from visioncore.audit import AuditResult
     from visioncore.comparison import Comparison
+    from visioncore.comparison.matched import MatchedUnit
     from visioncore.evaluation import EvaluationResult
     from visioncore.evaluation.sensorium import ChallengeScore
 
@@ -178,6 +180,25 @@ def challenge(result: "ChallengeScore") -> RenderableType:
         f"together, responses {scaled}, behaviour {result.behaviour}; causal, one twin"
     )
     return Group(told, conditions)
+
+
+MOST_MATCHED = 20
+"""Units that the screen shows; the file has all."""
+
+
+def matched(units: "Sequence[MatchedUnit]", where: str) -> RenderableType:
+    """Matched units, the scores of both days side by side."""
+    told = table("unit", "bits/spike", "was", "bits/spike then", "correlation", "correlation then")
+    for unit in units[:MOST_MATCHED]:
+        told.add_row(
+            Text(f"{unit.session} {unit.unit_id}"),
+            _number(unit.bits_per_spike, "{:.3f}"),
+            Text(f"{unit.matched_session} {unit.matched_unit_id}"),
+            _number(unit.matched_bits_per_spike, "{:.3f}"),
+            _number(unit.correlation, "{:.3f}"),
+            _number(unit.matched_correlation, "{:.3f}"),
+        )
+    return Group(told, Text(f"{len(units)} matched units, all of them in {where}"))
 
 
 def _bins(bin_ms: float | None) -> str:

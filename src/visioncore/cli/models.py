@@ -1,12 +1,23 @@
-"""Commands that make twins: describe, train, recipes."""
+"""Commands that make twins: describe, train, transfer, recipes."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from visioncore.cli.app import app, finite
+from visioncore.errors import ConfigError
+
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        help="Find the pace in a short rehearsal, then train for as long as this.",
+        min=0.1,
+        callback=finite,
+    ),
+]
 
 
 @app.command()
@@ -73,15 +84,7 @@ def train(
     override: Annotated[
         list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.batch_size=8.")
     ] = None,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--max-minutes",
-            help="Find the pace in a short rehearsal, then train for as long as this.",
-            min=0.1,
-            callback=finite,
-        ),
-    ] = None,
+    max_minutes: MaxMinutes = None,
 ) -> None:
     """Train a twin, or resume the run in --out."""
     from visioncore.training.experiment import read_experiment
@@ -91,6 +94,58 @@ def train(
     experiment = read_experiment(model, data, training, overrides)
     twin = run(experiment, out, max_minutes)
     typer.echo(f"best twin: {twin}")
+
+
+@app.command()
+def transfer(
+    twin: Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="The twin whose trunk is the start.")],
+    data: Annotated[Path, typer.Option("--data", help="Data YAML of the new sessions.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command again resumes it.")],
+    trained: Annotated[
+        str,
+        typer.Option(
+            "--train",
+            help="heads: they are appended to the twin, whose own predictions stay as they are. modulator, or "
+            "last_blocks: part of the trunk too, for a twin of the new sessions alone.",
+        ),
+    ] = "heads",
+    match: Annotated[
+        Path | None,
+        typer.Option(
+            "--match",
+            help="CSV: session, unit_id, matched_session, matched_unit_id. Such units start as they were.",
+        ),
+    ] = None,
+    leave_out_behaviour: Annotated[
+        bool,
+        typer.Option("--leave-out-behaviour", help="Leave out signals that the trunk was not built for."),
+    ] = False,
+    training: Annotated[
+        Path | None, typer.Option("--training", help="Training YAML; the recipe transfer.yaml when left out.")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="training.key=YAML value, such as training.batch_size=8."),
+    ] = None,
+    max_minutes: MaxMinutes = None,
+) -> None:
+    """Fit new units on a twin's trunk, and append them to it."""
+    from visioncore.training.experiment import read_transfer
+    from visioncore.training.run import train as run
+    from visioncore.training.transfer import TransferConfig
+
+    allowed = ("heads", "modulator", "last_blocks")
+    if trained not in allowed:
+        raise ConfigError(f"--train is {trained!r}; expected {' | '.join(allowed)}")
+    config = TransferConfig(
+        twin=str(twin),
+        train=cast(Any, trained),
+        match=None if match is None else str(match),
+        leave_out_behaviour=leave_out_behaviour,
+    )
+    path = run(read_transfer(config, data, training, override or []), out, max_minutes)
+    kept = "with the new sessions" if trained == "heads" else "of the new sessions alone"
+    typer.echo(f"best twin, {kept}: {path}")
 
 
 @app.command()

@@ -1,12 +1,16 @@
 """Commands about what a twin is worth: evaluate, audit, report, compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from visioncore.cli.app import app, data_of, finite, print_rich, store_of
 from visioncore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from visioncore.comparison.matched import MatchedUnit
 
 RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]
 DataOfTwin = Annotated[
@@ -38,6 +42,7 @@ def evaluate(
     """Score a twin on data it never saw, and print the scores."""
     from visioncore import tables
     from visioncore.checkpoint import load_twin
+    from visioncore.comparison.matched import matched_units
     from visioncore.evaluation import count_evaluation, require_scale_of
     from visioncore.evaluation import evaluate as score
     from visioncore.evaluation.sensorium import ChallengeOfRun
@@ -66,7 +71,8 @@ def evaluate(
         behaviour=cast(Any, behaviour),
     )
     counted = count_evaluation(run, result.settings, "evaluate") if split == "test" else None
-    if run.is_dir() and data is None and bin_ms is None and behaviour == "recorded":
+    kept = run.is_dir() and data is None and bin_ms is None and behaviour == "recorded"
+    if kept:
         result.write_to(run)
     if json_file:
         result.write_json(json_file)
@@ -75,6 +81,18 @@ def evaluate(
     print_rich(tables.scores(result))
     if counted is not None:
         typer.echo(str(counted))
+        _show_matched_units(run, matched_units(twin, result) if kept else ())
+
+
+def _show_matched_units(run: Path, units: "Sequence[MatchedUnit]") -> None:
+    from visioncore import tables
+    from visioncore.files import write_csv
+    from visioncore.run_folder import RunFolder
+
+    if units:
+        file = RunFolder(run).matched_units
+        write_csv(file, [unit.to_json() for unit in units])
+        print_rich(tables.matched(units, str(file)))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,11 +104,13 @@ class SessionStore:
 
     def behaviour(self, start: int, stop: int) -> Float32[np.ndarray, "time behaviours"] | None:
         """Behaviour as it was recorded, not normalised."""
-        return (
-            self._signals.arrays["behaviour"].read(start, stop)
-            if "behaviour" in self._signals.arrays
-            else None
-        )
+        if not self.spec.behaviour_names:
+            return None
+        samples: np.ndarray = self._signals.arrays["behaviour"].read(start, stop)
+        recorded = self._signals.spec.behaviour_names
+        if self.spec.behaviour_names == recorded:
+            return samples
+        return samples[:, [recorded.index(name) for name in self.spec.behaviour_names]]
 
     def valid(self, start: int, stop: int) -> Bool[np.ndarray, "time units"]:
         """Which responses count, of units that are not silent in training; the burn-in of blocks is not masked here."""
@@ -134,6 +136,12 @@ class SessionStore:
             other.train_mean, other.silent_in_training = train_response(self._signals, kept, burn_in_bins)
         except DataError as error:
             raise DataError(f"with train_share {share:g}: {error}") from None
+        return other
+
+    def with_behaviour(self, names: Sequence[str]) -> "SessionStore":
+        """This session with these of its signals alone, in this order."""
+        other = copy.copy(self)
+        other.spec = self.spec.with_behaviour(names)
         return other
 
     @property
@@ -209,6 +217,17 @@ class RecordingStore:
     def only(self, names: Collection[str]) -> "RecordingStore":
         """This recording as if it had these sessions alone; the constants come from them."""
         return self._with({id_: session for id_, session in self.sessions.items() if id_ in names})
+
+    def with_behaviour(self, names: Mapping[str, Sequence[str]]) -> "RecordingStore":
+        """This recording as if these sessions had these signals alone."""
+        other = copy.copy(self)
+        other.sessions = {
+            id_: session.with_behaviour(names[id_]) if id_ in names else session
+            for id_, session in self.sessions.items()
+        }
+        specs = [own.with_behaviour(names[own.id]) if own.id in names else own for own in self.spec.sessions]
+        other.spec = self.spec.model_copy(update={"sessions": tuple(specs)})
+        return other
 
     def _with(self, sessions: dict[str, SessionStore]) -> "RecordingStore":
         other = copy.copy(self)

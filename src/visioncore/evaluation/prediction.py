@@ -30,6 +30,7 @@ def check_fit(twin: Predictor, store: RecordingStore) -> RecordingStore:
         DataError: frame, sampling rate, response kind or behaviour differ from what the twin was made for.
         CheckpointError: no session is the twin's, or the units of one differ.
     """
+    store = _with_behaviour_of(twin, store)
     _require_same_facts(twin, store)
     if any(not session.unit_ids for session in store.sessions.values()):
         # The stimulus alone: nothing to hold a prediction against.
@@ -57,6 +58,19 @@ def check_fit(twin: Predictor, store: RecordingStore) -> RecordingStore:
                     "units are matched by (session, unit id)"
                 )
     return store
+
+
+def _with_behaviour_of(twin: Predictor, store: RecordingStore) -> RecordingStore:
+    """Without the signals that a session has and the twin was not made for; they are said."""
+    taken: dict[str, tuple[str, ...]] = {}
+    for name in set(store.sessions) & set(twin.sessions) if twin.uses_behaviour else ():
+        here, there = (spec.session(name).behaviour_names for spec in (store.spec, twin.spec))
+        if set(there) < set(here):
+            taken[name] = there
+            _logger.info(
+                "session %s: the twin takes no %s", name, ", ".join(n for n in here if n not in there)
+            )
+    return store.with_behaviour(taken) if taken else store
 
 
 def _require_same_facts(twin: Predictor, store: RecordingStore) -> None:

@@ -11,16 +11,31 @@ from visioncore.training.identity import differences
 from visioncore.training.plan import PLAN_VERSION, RunPlan, read_plan
 
 
+def require_own(folder: RunFolder, experiment: Experiment) -> None:
+    """Refuse a folder that another experiment has claimed, or that is none of ours; nothing is written.
+
+    Raises:
+        ConfigError: it is such a folder.
+    """
+    folder.require_free()
+    recorded = folder.claimed_by()
+    if recorded is not None:
+        _require_same(folder, recorded, experiment)
+
+
 def claim(folder: RunFolder, experiment: Experiment) -> None:
     """Record the experiment, or make sure that the folder was made by the same one.
 
     Raises:
         ConfigError: it was made by another, or is no run folder.
     """
-    resolved = experiment.resolved()
     data_dir = os.path.relpath(experiment.data_dir, folder.path)
-    recorded = folder.claim(ClaimedExperiment.from_json({"data_dir": data_dir, **resolved.to_json()}))
-    if different := list(differences(recorded, resolved)):
+    own = ClaimedExperiment.from_json({"data_dir": data_dir, **experiment.resolved().to_json()})
+    _require_same(folder, folder.claim(own), experiment)
+
+
+def _require_same(folder: RunFolder, recorded: ClaimedExperiment, experiment: Experiment) -> None:
+    if different := list(differences(recorded, experiment.resolved())):
         raise ConfigError(
             f"{folder.path} holds another experiment (different: {', '.join(different[:5])}); choose another --out, "
             "or run the same command as before to resume"
@@ -54,4 +69,17 @@ def require_same_data(plan: RunPlan, store: RecordingStore, folder: RunFolder) -
             f"{folder.path} was begun on other data (fingerprint {plan.data_fingerprint[:16]}, now "
             f"{store.fingerprint[:16]}): the recording, its split or its preparation has changed, and what was "
             "test data may have been trained on. Choose another --out, or bring the old data back"
+        )
+
+
+def require_same_source(plan: RunPlan, made_from: str | None, folder: RunFolder) -> None:
+    """Refuse to go on from another twin than a transfer began from.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if plan.made_from != made_from:
+        raise ConfigError(
+            f"{folder.path} was begun from a twin with the digest {str(plan.made_from)[:16]}, and "
+            f"training.transfer.twin now has {str(made_from)[:16]}; choose another --out, or bring the old one back"
         )

@@ -6,17 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from visioncore.checkpoint import load_twin
 from visioncore.config import AsWritten, Config, build_config, dump_config, read_yaml
 from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
 from visioncore.provenance import RecordedExperiment
+from visioncore.recipes import recipes_folder
 from visioncore.run_folder import RunFolder
 from visioncore.training.lengths import EpochsConfig, LengthConfig
 from visioncore.training.loggers import LoggerConfig, TensorBoardConfig
 from visioncore.training.machine import MachineConfig
 from visioncore.training.optimisers import AdamWConfig, OptimiserConfig
 from visioncore.training.spelling import SPELT_BEFORE, as_spelt_now, with_overrides
+from visioncore.training.transfer import TransferConfig
 
 
 class InitialiseConfig(Config):
@@ -71,6 +74,8 @@ class TrainingConfig(Config):
     """Passes over the training bins without a better score before training stops; see `training/enough.py`."""
     pretrained_core: str | None = None
     """A twin file or run folder whose core's weights are the start; relative to the working directory."""
+    transfer: TransferConfig | None = None
+    """Another twin's trunk, left as it is, is the start; what `visioncore transfer` sets."""
     initialise: InitialiseConfig = InitialiseConfig()
     machine: MachineConfig = MachineConfig()
     """What it is computed on: no part of what makes it this run."""
@@ -87,6 +92,12 @@ class TrainingConfig(Config):
     @classmethod
     def _put_keys_of_before_in_their_places(cls, raw: Any) -> Any:
         return as_spelt_now(raw) if isinstance(raw, Mapping) else raw
+
+    @model_validator(mode="after")
+    def _starts_from_one_twin(self) -> "TrainingConfig":
+        if self.transfer is not None and self.pretrained_core is not None:
+            raise ValueError("gives both 'transfer' and 'pretrained_core'; a transfer has its twin's core")
+        return self
 
     @property
     def clips_per_step(self) -> int:
@@ -147,6 +158,41 @@ def read_experiment(
     return Experiment(
         with_overrides(raw, overrides), "with --set" if overrides else "experiment", data.parent
     )
+
+
+def read_transfer(
+    transfer: TransferConfig, data: Path, training: Path | None = None, overrides: Sequence[str] = ()
+) -> Experiment:
+    """The experiment that puts heads for the recording of a data YAML on another twin's trunk.
+
+    Args:
+        training: a training YAML; the recipe `transfer.yaml` when left out. Clips are as long as in the other twin's
+            training unless it says otherwise.
+
+    Raises:
+        ConfigError: naming file, key and the nearest valid key; or an override is of something else than the training.
+        CheckpointError: there is no such twin.
+    """
+    source = load_twin(transfer.twin)
+    file = training or recipes_folder() / "training_configs" / "transfer.yaml"
+    recipe = read_yaml(file)
+    build_config(TrainingConfig, recipe, str(file))
+    if "transfer" in recipe:
+        raise ConfigError(f"{file}: has 'transfer' of its own; leave it out, as the command says it")
+    recorded = source.provenance.experiment
+    clips = (
+        {}
+        if recorded is None
+        else {k: v for k, v in recorded.training.to_json().items() if k == "clip_frames"}
+    )
+    raw: AsWritten = {"model": dump_config(source.config), "data": read_yaml(data)}
+    build_data_config(raw["data"], str(data), data.parent)
+    raw["training"] = {**clips, **recipe, "transfer": dump_config(transfer)}
+    changed = with_overrides(raw, overrides)
+    for key in ("model", "data"):
+        if changed[key] != raw[key]:
+            raise ConfigError(f"--set: '{key}' cannot be overridden in a transfer; 'training' can")
+    return Experiment(changed, "with --set" if overrides else "experiment", data.parent)
 
 
 def recorded_data(run_dir: Path) -> tuple[DataConfig, Path]:

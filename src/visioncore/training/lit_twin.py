@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import lightning
 import numpy as np
@@ -60,6 +60,15 @@ class LitTwin(lightning.LightningModule):
         self._resumed_at_s, self._started = 0.0, 0.0
         self.history: list[Epoch] = []
         """One per epoch; kept in the checkpoint, so that a resumed run has all of it."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Lightning's, but what nothing is trained of stays as in evaluation: without dropout, and its statistics."""
+        super().train(mode)
+        for part in self.twin.trunk.modules():
+            weights = list(part.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                part.eval()
+        return self
 
     @property
     def evaluated(self) -> Twin:

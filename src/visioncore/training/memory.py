@@ -20,6 +20,7 @@ from visioncore.losses import masked_loss
 from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.spec import DataSpec
 from visioncore.training.experiment import TrainingConfig
+from visioncore.training.transfer import freeze
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ def estimate(
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         twin = model.build(spec).train()
+        if config.transfer is not None:
+            freeze(twin, config.transfer.train)
         optimiser = config.optimiser.build(twin)
         weights = _bytes_of([*twin.parameters(), *twin.buffers()])
         average = 0 if config.ema_decay is None else weights

@@ -15,6 +15,7 @@ from visioncore.training.lit_twin import LitTwin
 from visioncore.training.plan import Pace, RunPlan
 from visioncore.training.rehearsal import Rehearsal
 from visioncore.training.saving import Saving
+from visioncore.training.start import Start
 from visioncore.training.trainer import build_trainer, fit, watching
 
 
@@ -30,7 +31,7 @@ def rehearsed(
     rehearsal = Rehearsal(seconds, plan.batches_per_step, watch=lambda done: bar.update(task, completed=done))
     with bar, tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary))
-        saving = Saving(experiment, store, folder, initialise_s=0.0)
+        saving = Saving(experiment, store, folder, initialise_s=0.0, start=Start())
         trainer = build_trainer(config, endless, folder, [*watching(config), saving, rehearsal])
         fit(trainer, module)
         return rehearsal.pace_of(trainer, module)

@@ -33,6 +33,8 @@ class RunPlan(Config):
     batches_per_step: PositiveInt
     data_fingerprint: str
     """Of the data the run began on; it goes on with no other."""
+    made_from: str | None = None
+    """The digest of the twin that a transfer began from."""
     window_s: PositiveFloat | None = None
     """Of the linear path, where it was found from the data."""
     last_epoch_steps: PositiveInt | None = None

@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
-from visioncore.checkpoint import load_pretrained_core
 from visioncore.data import prepare
 from visioncore.run_folder import RunFolder
-from visioncore.training.claim import claim, own_plan, require_same_data
+from visioncore.training.claim import claim, own_plan, require_own, require_same_data, require_same_source
 from visioncore.training.clock import Clock
 from visioncore.training.coverage import require_predicted_bins
 from visioncore.training.enough import stopping
@@ -27,7 +26,9 @@ from visioncore.training.quiet import quiet_lightning
 from visioncore.training.resumption import read_checkpoint, stopped_early
 from visioncore.training.saving import Saving
 from visioncore.training.schedule import shortened_warmup
+from visioncore.training.start import Start
 from visioncore.training.trainer import build_trainer, fit, watching
+from visioncore.training.transfer import Transfer
 from visioncore.training.window import with_window
 
 logger = logging.getLogger(__name__)
@@ -48,15 +49,19 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     config, folder = experiment.training, RunFolder(run_dir)
     require_processes_as_set(config.machine)
     plan = own_plan(folder)
-    claim(folder, experiment)
-    store = prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share)
+    require_own(folder, experiment)
+    start = Start(config.pretrained_core) if config.transfer is None else Transfer(config.transfer)
+    store = start.fitting(prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share))
     resumed = read_checkpoint(folder.last) if folder.last.exists() else None
     model = with_window(experiment, store, plan)
     torch.manual_seed(config.seed)
-    twin = model.build(store.spec)
+    twin = start.begin(model, store)
     require_predicted_bins(twin, store)
+    # After all that can be refused: a folder is not taken by a command that has to be written otherwise.
+    claim(folder, experiment)
     if plan is not None:
         require_same_data(plan, store, folder)
+        require_same_source(plan, start.made_from, folder)
         # The same clips per step may be dealt out otherwise than when the run began.
         plan = plan.model_copy(update={"batches_per_step": config.accumulate_grad_batches})
         if max_minutes is not None:
@@ -70,14 +75,13 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         say_before(model, config, store)
     started = time.perf_counter()
     if resumed is None:
-        if config.pretrained_core is not None:
-            load_pretrained_core(twin, Path(config.pretrained_core))
         initialise(twin, store, config.initialise)
-    saving = Saving(experiment, store, folder, initialise_s=time.perf_counter() - started)
+        start.settle(twin)
+    saving = Saving(experiment, store, folder, initialise_s=time.perf_counter() - started, start=start)
 
     with quiet_lightning(), memory_advice():
         if plan is None:
-            plan = first_plan(experiment, store, model)
+            plan = first_plan(experiment, store, model).model_copy(update={"made_from": start.made_from})
             if (minutes := max_minutes or config.length.minutes) is not None:
                 pace = rehearsed(twin, experiment, store, plan, rehearsal_s(minutes))
                 plan = plan_for_minutes(plan, minutes, pace)

@@ -17,6 +17,7 @@ from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.provenance import provenance
+from visioncore.training.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,16 @@ class Saving(Checkpoint):
     """After every epoch: the best twin, the history, and last of all the point to resume from; each atomically."""
 
     def __init__(
-        self, experiment: Experiment, store: RecordingStore, folder: RunFolder, *, initialise_s: float
+        self,
+        experiment: Experiment,
+        store: RecordingStore,
+        folder: RunFolder,
+        *,
+        initialise_s: float,
+        start: Start,
     ) -> None:
         self._experiment, self._store, self._folder = experiment, store, folder
+        self._start = start
         self._initialise_s = initialise_s
         self._best = (float("-inf"), float("-inf"))
         self._machines: list[Machine] = []
@@ -96,7 +104,7 @@ class Saving(Checkpoint):
         record = provenance(
             self._experiment, self._store, module.plan, metrics, self._initialise_s, self._machines
         )
-        save_twin(module.evaluated, self._folder.twin, record)
+        save_twin(self._start.finished(module.evaluated), self._folder.twin, self._start.provenance(record))
 
 
 def _machine(trainer: lightning.Trainer, from_step: int) -> Machine:

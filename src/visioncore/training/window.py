@@ -30,7 +30,9 @@ LEAST_GAIN = 0.01
 
 
 def with_window(experiment: Experiment, store: RecordingStore, plan: RunPlan | None) -> TwinConfig:
-    """The model with its linear path's window: as the YAML says, as the run began, or from the data."""
+    """The model with its linear path's window: as the YAML or another twin says, as the run began, or from the data."""
+    if experiment.training.transfer is not None:
+        return experiment.model
     if plan is not None and plan.window_s is not None:
         return experiment.model.with_window(plan.window_s)
     return with_window_from_data(experiment.model, store, experiment.training.initialise)

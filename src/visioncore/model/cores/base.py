@@ -1,6 +1,7 @@
 """What a core is: video in, a feature map per token out, causally, through `advance`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
@@ -55,6 +56,12 @@ class Core(nn.Module, ABC, Generic[S]):
     def stride_setting(self, frames: int) -> str:
         """The override, as `--set` spells it, that sets the stride in frames."""
         return f"the core's temporal stride to {frames}"
+
+    def last_blocks(self) -> Sequence[nn.Module]:
+        """What stands nearest the readouts, and can be trained with the rest left as it is; nothing where it is one
+        whole.
+        """
+        return ()
 
     def history_frames(self) -> int | None:
         """How many frames back a token's features can depend on; None without bound."""

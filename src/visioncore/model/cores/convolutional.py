@@ -95,6 +95,9 @@ class ConvolutionalCore(Core[ConvolutionalState]):
         down, across = self.stem.rows.stride, self.stem.columns.stride
         return f"model.convnet.params.stem.stride=[{frames},{down},{across}]"
 
+    def last_blocks(self) -> Sequence[nn.Module]:
+        return (self.blocks[-1], self.norm)
+
     def history_frames(self) -> int:
         steps = sum(kernel[0] - 1 for block in self._blocks() for kernel in block.kernels)
         return self.stem.kernel_frames + steps * self.stem.stride_frames

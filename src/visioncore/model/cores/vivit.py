@@ -256,6 +256,9 @@ class ViViT(Core[ViViTState]):
         down, across = self.tokenizer.rows.stride, self.tokenizer.columns.stride
         return f"model.convnet.params.stride=[{frames},{down},{across}]"
 
+    def last_blocks(self) -> Sequence[nn.Module]:
+        return (*(cast(nn.Module, layer) for layer in self.layers[-1:]), self.norm)
+
     def history_frames(self) -> int | None:
         tokens = 0
         for layer in self.layers:
