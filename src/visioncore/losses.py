@@ -18,6 +18,7 @@ def masked_loss(
     response: Float[Tensor, "batch time units"],
     valid: Bool[Tensor, "batch time units"],
     scale: Float[Tensor, " units"],
+    out_of: int | None = None,
 ) -> Float[Tensor, ""]:
     """Mean loss over the valid entries; zero where there is none.
 
@@ -27,6 +28,8 @@ def masked_loss(
 
     Args:
         scale: each unit's own, so that a unit with large values does not drown the others; see `RateOutput`.
+        out_of: divide the sum over valid entries by this number, whatever there is of them. Then the mean over the
+            parts of a batch is the loss of the batch.
 
     Source: Huber 1964, "Robust estimation of a location parameter", for the straight line.
     """
@@ -39,4 +42,4 @@ def masked_loss(
         error = (prediction - response) / scale
         entries = torch.where(error.abs() <= OUTLIER, error.square(), OUTLIER * (2 * error.abs() - OUTLIER))
     entries = torch.where(valid, entries, torch.zeros_like(entries))
-    return entries.sum() / valid.sum().clamp_min(1)
+    return entries.sum() / (valid.sum().clamp_min(1) if out_of is None else out_of)

@@ -14,13 +14,15 @@ from visioncore.data import (
     Batch,
     ClipDataset,
     DataConfig,
+    Mixing,
     RecordingStore,
     SessionClips,
     StepSampler,
     build_data_config,
     prepare,
 )
-from visioncore.data.clips import balance_weights, clip_length
+from visioncore.data.balance import balance_weights, clip_weights
+from visioncore.data.clips import clip_length
 from visioncore.errors import DataError
 from visioncore.recording import Split
 
@@ -141,6 +143,53 @@ def test_each_session_gets_its_share_in_every_batch_and_over_batches(
     share = counts.sum(0) / counts.sum()
     # Drawing at random would miss by about 1/sqrt(200).
     np.testing.assert_allclose(share, dataset.weights, atol=0.01)
+
+
+def _windows(dataset: ClipDataset, batches: range) -> list[tuple[str, int]]:
+    parts = [clips for i in batches for clips in dataset[i]]
+    return sorted((clips.session, start) for clips in parts for start in clips.starts)
+
+
+@pytest.mark.parametrize("mixing", ["clips", "session", "round"])
+def test_a_step_has_the_same_clips_however_they_are_dealt_out(
+    mixing: Mixing, tiny_store: RecordingStore
+) -> None:
+    def dealt(clips: int, batches: int) -> ClipDataset:
+        return ClipDataset(
+            tiny_store, 50, clips, seed=4, balance="subject", batches_per_step=batches, mixing=mixing
+        )
+
+    for step in range(5):
+        whole = _windows(dealt(6, 1), range(step, step + 1))
+        assert len(whole) == 6
+        assert whole == _windows(dealt(2, 3), range(3 * step, 3 * step + 3))
+        assert whole == _windows(dealt(1, 6), range(6 * step, 6 * step + 6))
+
+
+@pytest.mark.parametrize("mixing", ["clips", "session", "round"])
+def test_each_session_counts_as_much_as_its_share_whatever_a_step_holds(
+    mixing: Mixing, tiny_store: RecordingStore
+) -> None:
+    n_sessions = len(tiny_store.sessions)
+    dataset = ClipDataset(tiny_store, 50, n_sessions, 0, "subject", batches_per_step=2, mixing=mixing)
+    own = dict(zip(tiny_store.sessions, clip_weights(tiny_store, dataset._blocks), strict=True))
+    counted, most = dict.fromkeys(tiny_store.sessions, 0.0), 0
+    for step in range(200):
+        parts = [clips for i in (2 * step, 2 * step + 1) for clips in dataset[i]]
+        for clips in parts:
+            counted[clips.session] += len(clips.starts) * clips.weight / own[clips.session]
+        most = max(most, len({clips.session for clips in parts}))
+        if mixing == "round":
+            assert len({clips.session for clips in parts}) == n_sessions
+    assert (most == 1) is (mixing == "session")
+    share = np.array(list(counted.values())) / sum(counted.values())
+    np.testing.assert_allclose(share, dataset.weights, atol=0.01)
+
+
+def test_a_step_that_holds_no_whole_rounds_is_refused(tiny_store: RecordingStore) -> None:
+    n_sessions = len(tiny_store.sessions)
+    with pytest.raises(DataError, match=f"a step has {n_sessions + 1} clips, which are no rounds of"):
+        ClipDataset(tiny_store, 50, n_sessions + 1, 0, "subject", mixing="round")
 
 
 def test_clips_that_are_all_burn_in_are_refused(tiny_store: RecordingStore) -> None:

@@ -1,6 +1,7 @@
 """Recordings in, session stores on disk, clips out. Training knows only what is exported here."""
 
-from visioncore.data.clips import Balance, Batch, ClipDataset, SessionClips, StepSampler, clip_length
+from visioncore.data.balance import Balance, Mixing
+from visioncore.data.clips import Batch, ClipDataset, SessionClips, StepSampler, clip_length
 from visioncore.data.config import DataConfig, build_data_config, load_data_config
 from visioncore.data.prepare import prepare
 from visioncore.data.splits import Block, SplitConfig
@@ -13,6 +14,7 @@ __all__ = [
     "Block",
     "ClipDataset",
     "DataConfig",
+    "Mixing",
     "RecordingStore",
     "SessionClips",
     "SessionStore",

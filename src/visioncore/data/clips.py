@@ -1,18 +1,18 @@
-"""Clips for training: which windows of which sessions make up batch i is a function of the seed and i alone.
+"""Clips for training: which window of which session clip n of a run is, is a function of the seed and n alone.
 
-So a run that is killed and resumed, or read by any number of workers, sees the same clips.
+So a run that is killed and resumed, or dealt out to other batches, workers or machines, sees the same clips.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from visioncore.data.balance import Balance, Mixing, balance_weights, clip_weights
 from visioncore.data.splits import GOLDEN, Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
@@ -33,6 +33,8 @@ class SessionClips:
     """Bins of each clip before its padding."""
     starts: tuple[int, ...]
     """First bin of each clip in its session, to name it in messages."""
+    weight: float = 1.0
+    """Of each clip in the loss."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "SessionClips":
         """The same clips on a device."""
@@ -58,8 +60,6 @@ class SessionClips:
 
 
 Batch = tuple[SessionClips, ...]
-Balance = Literal["subject", "session", "none"]
-"""What counts equally in training: subjects, sessions, or (none) bins."""
 
 
 class ClipDataset(Dataset[Batch]):
@@ -67,8 +67,12 @@ class ClipDataset(Dataset[Batch]):
 
     A clip is a window of `clip_frames` bins inside one block, drawn uniformly within a block that is drawn in
     proportion to its length; a shorter block is padded at its end. Sessions get their share of clips by
-    systematic sampling of the weights, within a batch and from batch to batch, instead of by chance. Use with
+    systematic sampling of the weights, within a step and from step to step, instead of by chance. Which clips make up
+    a step does not depend on how many batches they are dealt out to. Use with
     `DataLoader(dataset, batch_size=None, sampler=StepSampler(...))`; `clips_per_batch` counts all sessions.
+
+    Args:
+        batches_per_step: of all processes together.
     """
 
     def __init__(
@@ -79,6 +83,9 @@ class ClipDataset(Dataset[Batch]):
         seed: int,
         balance: Balance,
         split: Split = "train",
+        *,
+        batches_per_step: int = 1,
+        mixing: Mixing = "clips",
     ) -> None:
         self._burn_in_bins = store.burn_in_bins
         if clip_frames <= self._burn_in_bins:
@@ -87,8 +94,8 @@ class ClipDataset(Dataset[Batch]):
                 "make the clips longer or burn_in_s shorter"
             )
         self._clip_frames = clip_frames
-        self._clips_per_batch = clips_per_batch
-        self._seed = seed
+        self._clips_per_batch, self._clips_per_step = clips_per_batch, clips_per_batch * batches_per_step
+        self._seed, self._mixing = seed, mixing
         with_units = [session for session in store.sessions.values() if session.unit_ids]
         if not with_units:
             raise DataError("no session has units, so there are no responses to train on")
@@ -97,45 +104,49 @@ class ClipDataset(Dataset[Batch]):
         if not self._blocks:
             raise DataError(f"no {split} block is longer than the burn-in of {self._burn_in_bins} bins")
         self._sessions = tuple(store.sessions[session] for session in self._blocks)
+        n_sessions = len(self._sessions)
+        if mixing == "round" and self._clips_per_step % n_sessions:
+            raise DataError(
+                f"a step has {self._clips_per_step} clips, which are no rounds of {n_sessions} sessions; with "
+                f"training.mixing=round make training.accumulate_grad_batches or batch_size a multiple of {n_sessions}"
+            )
         bins = [sum(block.n_bins for block in own) for own in self._blocks.values()]
         self.weights = balance_weights(tuple(s.subject for s in self._sessions), tuple(bins), balance)
-        """Expected share of the clips, per session that has any; sums to 1."""
+        """What each session counts in training, of those that have clips; sums to 1."""
+        shares = self.weights * n_sessions if mixing == "round" else 1.0
+        self._clip_weights = clip_weights(store, self._blocks) * shares
         store.load_into_memory()
 
     def __getitem__(self, index: int) -> Batch:
         """Batch `index`; there is no last one."""
-        rng = np.random.default_rng([self._seed, index])
-        counts = self._clips_per_session(index)
+        step, first = divmod(index * self._clips_per_batch, self._clips_per_step)
+        in_step = first + np.arange(self._clips_per_batch)
+        sessions = self._sessions_of(step, in_step)
+        numbers = step * self._clips_per_step + in_step
         return tuple(
-            self._clips(session, int(count), rng)
-            for session, count in zip(self._sessions, counts, strict=True)
-            if count > 0
+            self._clips(place, numbers[sessions == place].tolist()) for place in np.unique(sessions).tolist()
         )
 
     def _usable(self, session: SessionStore, split: Split) -> tuple[Block, ...]:
         return tuple(block for block in session.blocks_in(split) if block.n_bins > self._burn_in_bins)
 
-    def _clips_per_session(self, index: int) -> Int64[np.ndarray, " sessions"]:
-        """Systematic sampling with an offset that the golden ratio spreads evenly over the batches.
+    def _sessions_of(self, step: int, in_step: Int64[np.ndarray, " clips"]) -> Int64[np.ndarray, " clips"]:
+        """Systematic sampling with an offset that the golden ratio spreads evenly over the steps.
 
-        So each batch holds each session's share to within one clip, and so does any run of batches, nearly.
+        So each step holds each session's share to within one clip, and so does any run of steps, nearly.
         """
+        n_sessions, n_clips = len(self._sessions), self._clips_per_step
+        if self._mixing == "round":
+            return in_step * n_sessions // n_clips
         first = np.random.default_rng(self._seed).random()
-        offset = (first + index * GOLDEN) % 1.0
-        points = (offset + np.arange(self._clips_per_batch)) / self._clips_per_batch
+        offset = (first + step * GOLDEN) % 1.0
+        points = np.full(len(in_step), offset) if self._mixing == "session" else (offset + in_step) / n_clips
         edges = np.cumsum(self.weights)
-        chosen = np.minimum(np.searchsorted(edges, points, side="right"), len(edges) - 1)
-        return np.bincount(chosen, minlength=len(edges))
+        return np.minimum(np.searchsorted(edges, points, side="right"), n_sessions - 1)
 
-    def _clips(self, session: SessionStore, count: int, rng: np.random.Generator) -> SessionClips:
-        blocks = self._blocks[session.id]
-        lengths = np.array([block.n_bins for block in blocks], np.float64)
-        windows: list[tuple[int, int]] = []
-        for chosen in rng.choice(len(blocks), size=count, p=lengths / lengths.sum()):
-            block = blocks[int(chosen)]
-            length = min(self._clip_frames, block.n_bins)
-            start = block.start + int(rng.integers(block.n_bins - length + 1))
-            windows.append((start, start + length))
+    def _clips(self, place: int, numbers: list[int]) -> SessionClips:
+        session = self._sessions[place]
+        windows = [self._window(session, number) for number in numbers]
         valid = self._stack([session.valid(*window) for window in windows])
         valid[:, : self._burn_in_bins] = False
         video = self._stack([session.video(*window) for window in windows])
@@ -149,7 +160,18 @@ class ClipDataset(Dataset[Batch]):
             valid=torch.from_numpy(valid),
             lengths=tuple(stop - start for start, stop in windows),
             starts=tuple(start for start, _ in windows),
+            weight=float(self._clip_weights[place]),
         )
+
+    def _window(self, session: SessionStore, number: int) -> tuple[int, int]:
+        """First bin, and the one after the last, of a clip by its number in the run."""
+        rng = np.random.default_rng([self._seed, number])
+        blocks = self._blocks[session.id]
+        lengths = np.array([block.n_bins for block in blocks], np.float64)
+        block = blocks[int(rng.choice(len(blocks), p=lengths / lengths.sum()))]
+        length = min(self._clip_frames, block.n_bins)
+        start = block.start + int(rng.integers(block.n_bins - length + 1))
+        return start, start + length
 
     def _stack(self, clips: list[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "batch time ..."]:
         """One array of clips, zeros after the end of one that is too short."""
@@ -163,24 +185,6 @@ def clip_length(store: RecordingStore, clip_frames: int) -> int:
     """Frames of a training clip: as asked, but no more than the longest block has, as what follows would be padding."""
     longest = max(block.n_bins for session in store.sessions.values() for block in session.blocks_in("train"))
     return min(clip_frames, longest)
-
-
-def balance_weights(
-    subjects: tuple[str, ...], bins: tuple[int, ...], balance: Balance
-) -> Float64[np.ndarray, " sessions"]:
-    """Share of the clips per session: equal for subjects, equal for sessions, or in proportion to bins.
-
-    The sessions of one subject divide its share by their bins.
-    """
-    n_bins = np.array(bins, np.float64)
-    if balance == "session":
-        weights = np.ones(len(bins))
-    elif balance == "none":
-        weights = n_bins
-    else:
-        of_subject = {s: n_bins[[other == s for other in subjects]].sum() for s in subjects}
-        weights = n_bins / np.array([of_subject[s] for s in subjects])
-    return weights / weights.sum()
 
 
 class StepSampler(Sampler[int]):

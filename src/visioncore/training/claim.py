@@ -51,9 +51,9 @@ def own_plan(folder: RunFolder) -> RunPlan | None:
     plan = read_plan(folder.plan)
     if plan is not None and plan.version != PLAN_VERSION:
         raise ConfigError(
-            f"{folder.path} was begun with an older version of VisionCore, which named recordings and tensors "
-            "otherwise, and cannot go on with this one; choose another --out (its twin can still be used and "
-            "evaluated), or go on with that version"
+            f"{folder.path} was begun with an older version of VisionCore, which named recordings and tensors, "
+            "or drew clips, otherwise, and cannot go on with this one; choose another --out (its twin can still be "
+            "used and evaluated), or go on with that version"
         )
     return plan
 

@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from visioncore.checkpoint import load_twin
 from visioncore.config import AsWritten, Config, build_config, dump_config, read_yaml
-from visioncore.data import DataConfig, build_data_config
+from visioncore.data import DataConfig, Mixing, build_data_config
 from visioncore.errors import ConfigError
 from visioncore.model import TwinConfig
 from visioncore.provenance import RecordedExperiment
@@ -47,6 +47,8 @@ class TrainingConfig(Config):
     """Clips per forward pass."""
     accumulate_grad_batches: PositiveInt = 1
     """Forward passes per optimiser step."""
+    mixing: Mixing = "clips"
+    """What a step holds of several sessions; `data.balance` says what each counts."""
     clip_frames: PositiveInt = 300
     supervision: Literal["dense", "last"] = "dense"
     """`dense` scores every bin of a clip, `last` only the newest frame's (the guide's)."""

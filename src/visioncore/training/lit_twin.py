@@ -90,6 +90,8 @@ class LitTwin(lightning.LightningModule):
                 config.batch_size,
                 config.seed,
                 balance=self._balance,
+                batches_per_step=self.plan.batches_per_step * self.trainer.world_size,
+                mixing=config.mixing,
             ),
             batch_size=None,
             sampler=sampler,
@@ -130,24 +132,26 @@ class LitTwin(lightning.LightningModule):
         return loss
 
     def loss(self, batch: Batch, moved_px: tuple[int, int] = (0, 0)) -> tuple[Tensor, Extras]:
-        """Mean over the sessions of a batch, each weighed by its share of the clips, and what the trunk adds to it; see
-        `Twin.forward_with_extras`.
+        """Mean over the clips of a batch, each by its weight, and what the trunk adds to it; see
+        `Twin.forward_with_extras`. A clip's is a sum over valid bins, divided by as many as it could have: so the mean
+        over batches, of passes or of processes, is the loss of their clips as one batch.
         """
         clips = [InputClips(part.session, part.video, part.behaviour) for part in batch]
         predictions, extras = self.twin.forward_with_extras(clips, moved_px)
+        n_clips = sum(len(part.starts) for part in batch)
         losses = [
-            len(part.starts)
+            part.weight
             * masked_loss(
                 self.twin.spec.response_kind,
                 prediction,
                 part.responses,
                 self._supervised(part),
                 self.twin.heads[part.session].output.response_scale,
+                out_of=n_clips * self._most_supervised(part),
             )
             for part, prediction in zip(batch, predictions, strict=True)
         ]
-        mean = torch.stack(losses).sum() / sum(len(part.starts) for part in batch)
-        return mean + auxiliary_loss(extras), extras
+        return torch.stack(losses).sum() + auxiliary_loss(extras), extras
 
     def validation_step(self, batch: SessionClips, batch_idx: int) -> None:
         """Adds whole blocks to the score, walking through them in chunks as `predict` does."""
@@ -264,6 +268,12 @@ class LitTwin(lightning.LightningModule):
             ).unsqueeze(1)
             valid &= is_newest[..., None]
         return valid
+
+    def _most_supervised(self, part: SessionClips) -> int:
+        """Bins and units of a clip that the loss takes where nothing is missing."""
+        _, n_bins, n_units = part.valid.shape
+        without_past = max(self._store.burn_in_bins, self.twin.first_predicted_bin)
+        return n_units * (1 if self.config.supervision == "last" else max(n_bins - without_past, 1))
 
     def _global_batch(self, batch_idx: int) -> int:
         world, rank = self.trainer.world_size, self.trainer.global_rank

@@ -12,8 +12,9 @@ from visioncore.files import write_record
 
 logger = logging.getLogger(__name__)
 
-PLAN_VERSION = 3
-"""Raised when runs of before cannot go on: recordings are fingerprinted, or tensors are named, otherwise."""
+PLAN_VERSION = 4
+"""Raised when runs of before cannot go on: recordings are fingerprinted, tensors are named, or clips are drawn and
+weighed otherwise."""
 REHEARSED_SHARE = 0.05
 """Of the budget, and spent beside it; a few steps alone would plan by whatever else the machine was doing just then."""
 SHORTEST_REHEARSAL_S = 5.0
