@@ -93,6 +93,8 @@ def scores(evaluation: "EvaluationResult") -> RenderableType:
     )
     rows = [("overall", evaluation.overall)]
     rows += [(f"session {name}", section) for name, section in evaluation.sessions.items()]
+    if 1 < len(evaluation.by_subject) < len(evaluation.sessions):
+        rows += [(f"subject {name}", section) for name, section in evaluation.by_subject.items()]
     rows += [(name, section) for name, section in evaluation.by_kind.items()]
     rows += [(name, section) for name, section in evaluation.by_class.items()]
     for name, section in rows:

@@ -62,6 +62,16 @@ def test_sections_cover_sessions_kinds_classes_and_phases() -> None:
         assert sum(part.n_bins for part in sections.values()) == result.overall.n_bins
 
 
+def test_sessions_of_one_subject_are_scored_together() -> None:
+    s = setting()
+    assert list(s.score().by_subject) == ["a's subject", "b's subject"]
+    s.store.fakes["b"].subject = "a's subject"
+    result = s.score()
+    (together,) = result.by_subject.values()
+    assert together == result.overall
+    assert result.sessions["a"].n_units < together.n_units
+
+
 def test_a_prediction_that_is_bad_at_one_phase_shows_at_that_phase() -> None:
     s = setting(stride=2)
 

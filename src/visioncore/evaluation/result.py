@@ -22,6 +22,7 @@ class EvaluationResult(Config):
     settings: EvaluationSettings
     overall: ScoredSection
     sessions: dict[str, ScoredSection]
+    by_subject: dict[str, ScoredSection] = Field(default_factory=dict)
     by_kind: dict[str, ScoredSection]
     by_class: dict[str, ScoredSection]
     by_phase: dict[str, ScoredSection]

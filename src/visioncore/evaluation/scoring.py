@@ -319,6 +319,10 @@ def _result(sessions: list[_Session], settings: EvaluationSettings) -> Evaluatio
         settings=settings.model_copy(update={"n_repeats": overall.n_repeats}),
         overall=overall,
         sessions={s.store.id: section([s.whole]) for s in sessions},
+        by_subject={
+            subject: section([s.whole for s in sessions if s.store.subject == subject])
+            for subject in dict.fromkeys(s.store.subject for s in sessions)
+        },
         by_kind={k: section([s.kinds[k] for s in sessions if k in s.kinds]) for k in kinds},
         by_class={name: section(parts) for name, parts in sorted(by_class.items())},
         by_phase={p: section([s.phases[p] for s in sessions]) for p in phases},

@@ -35,6 +35,7 @@ def tables(shown: Shown) -> Section:
     """Every score of every population, and of the first units."""
     result = shown.result
     sections = {
+        "Subject": result.by_subject if 1 < len(result.by_subject) < len(result.sessions) else {},
         "Session": result.sessions,
         "Stimulus kind": result.by_kind,
         "Cell class": result.by_class,
