@@ -14,6 +14,7 @@ import pytest
 from documented_commands import Command, documented, require_runnable
 from pages import ROOT, code_blocks
 from visioncore import cli
+from visioncore.config import read_yaml
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = [command for page in PAGES for command in documented(page)]
@@ -109,7 +110,7 @@ def _log_level_as_before() -> Iterator[None]:
 
 
 def run(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    short = SHORT if words[1] == "train" else []
+    short = SHORT if words[1] in ("train", "transfer") else []
     monkeypatch.setattr(sys, "argv", [*words, *short])
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -118,7 +119,7 @@ def run(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a reader has who did as the how-tos say: the shipped YAMLs, `my_data.yaml` and `my_model.yaml`."""
+    """What a reader has who did as the how-tos say: the shipped YAMLs, `my_data.yaml` and `my_model.yaml`, and a new day."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     shutil.copy(tmp_path / "experiments" / "model_configs" / "vivit_tiny.yaml", tmp_path / "my_model.yaml")
     (tmp_path / "mine").mkdir()  # as `visioncore suggest` writes it
@@ -146,6 +147,11 @@ def clone(tmp_path: Path) -> Path:
     (code,) = code_blocks(how_to, "python")
     with contextlib.chdir(tmp_path):
         exec(compile(code, str(how_to), "exec"), recorded)
+    session = read_yaml(tmp_path / "my_data.yaml")["params"]["sessions"][0]["id"]
+    new_day = (tmp_path / "my_data.yaml").read_text().replace(f"id: {session}", "id: tuesday")
+    (tmp_path / "new_day.yaml").write_text(new_day)
+    matches = f"session,unit_id,matched_session,matched_unit_id\ntuesday,0,{session},1\n"
+    (tmp_path / "match.csv").write_text(matches)
     return tmp_path
 
 

@@ -133,7 +133,7 @@ class Provenance(Record):
     """How the training stood when the twin was kept."""
     made_from: str | None = None
     """The digest of the twin whose trunk it has, where sessions have come or gone since."""
-    source: "Provenance | None" = None
+    origin: "Provenance | None" = None
     """Of that twin, where heads were trained on its trunk."""
     matched_units: tuple[UnitMatch, ...] | None = None
     """Units that started from units of that twin."""

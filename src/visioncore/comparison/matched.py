@@ -36,7 +36,7 @@ def matched_units(twin: Twin, result: EvaluationResult) -> tuple[MatchedUnit, ..
     matches = twin.provenance.matched_units or ()
     if not matches:
         return ()
-    new, old = _by_unit(result.units), _of_source(twin)
+    new, old = _by_unit(result.units), _of_origin(twin)
     units = []
     for match in matches:
         here = new.get((match.session, match.unit_id))
@@ -52,20 +52,20 @@ def _scores(row: UnitRow | None, prefix: str = "") -> dict[str, float | None]:
     return {f"{prefix}{name}": None if row is None else getattr(row, name) for name in scores}
 
 
-def _of_source(twin: Twin) -> dict[tuple[str, str], UnitRow]:
+def _of_origin(twin: Twin) -> dict[tuple[str, str], UnitRow]:
     """What the twin whose trunk it has is worth for its units; nothing where its run folder is not there."""
     made = twin.provenance.experiment
     assert made is not None
     transfer = build_config(TrainingConfig, made.training.to_json(), "training as recorded").transfer
     assert transfer is not None
-    source = Path(transfer.twin)
-    if not RunFolder(source).experiment.exists():
+    origin = Path(transfer.twin)
+    if not RunFolder(origin).experiment.exists():
         logger.warning(
-            "%s is no run folder here: what its twin is worth for matched units is not known", source
+            "%s is no run folder here: what its twin is worth for matched units is not known", origin
         )
         return {}
-    data, base = recorded_data(source)
-    return _by_unit(evaluation_of(source, load_twin(source), prepare(data, base), with_sums=False).units)
+    data, base = recorded_data(origin)
+    return _by_unit(evaluation_of(origin, load_twin(origin), prepare(data, base), with_sums=False).units)
 
 
 def _by_unit(rows: Sequence[UnitRow]) -> dict[tuple[str, str], UnitRow]:

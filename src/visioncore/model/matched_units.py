@@ -12,8 +12,8 @@ from visioncore.provenance import UnitMatch
 from visioncore.spec import SessionSpec
 
 
-def take_over(twin: Twin, source: Twin, matches: Sequence[UnitMatch]) -> None:
-    """Give units of `twin` what their matches in `source` have, in place: where they look, their weights and filters.
+def take_over(twin: Twin, origin: Twin, matches: Sequence[UnitMatch]) -> None:
+    """Give units of `twin` what their matches in `origin` have, in place: where they look, their weights and filters.
 
     What all units of a session share (how a token's bins differ) comes from the session that most of its matches are
     in.
@@ -27,18 +27,18 @@ def take_over(twin: Twin, source: Twin, matches: Sequence[UnitMatch]) -> None:
         axes = unit_axes(twin, session)
         for of_session in dict.fromkeys(match.matched_session for match in own):
             some = [match for match in own if match.matched_session == of_session]
-            _take_over(twin, source, some, axes, shared=of_session == most)
+            _take_over(twin, origin, some, axes, shared=of_session == most)
 
 
 def _take_over(
-    twin: Twin, source: Twin, matches: Sequence[UnitMatch], axes: Mapping[str, int | None], *, shared: bool
+    twin: Twin, origin: Twin, matches: Sequence[UnitMatch], axes: Mapping[str, int | None], *, shared: bool
 ) -> None:
     """Of one session of each. `shared`: whether what no unit owns is taken over too."""
     session, of_session = matches[0].session, matches[0].matched_session
-    head, theirs = twin.heads[session].state_dict(), source.heads[of_session].state_dict()
+    head, theirs = twin.heads[session].state_dict(), origin.heads[of_session].state_dict()
     _require_alike(head, theirs, axes, session, of_session)
     to = torch.as_tensor(twin.columns(session, [match.unit_id for match in matches]))
-    place = torch.as_tensor(source.columns(of_session, [match.matched_unit_id for match in matches]))
+    place = torch.as_tensor(origin.columns(of_session, [match.matched_unit_id for match in matches]))
     for name, tensor in head.items():
         axis = axes[name]
         if axis is not None:

@@ -72,7 +72,7 @@ def require_same_data(plan: RunPlan, store: RecordingStore, folder: RunFolder) -
         )
 
 
-def require_same_source(plan: RunPlan, made_from: str | None, folder: RunFolder) -> None:
+def require_same_origin(plan: RunPlan, made_from: str | None, folder: RunFolder) -> None:
     """Refuse to go on from another twin than a transfer began from.
 
     Raises:

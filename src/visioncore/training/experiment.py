@@ -175,19 +175,19 @@ def read_transfer(
         ConfigError: naming file, key and the nearest valid key; or an override is of something else than the training.
         CheckpointError: there is no such twin.
     """
-    source = load_twin(transfer.twin)
+    origin = load_twin(transfer.twin)
     file = training or recipes_folder() / "training_configs" / "transfer.yaml"
     recipe = read_yaml(file)
     build_config(TrainingConfig, recipe, str(file))
     if "transfer" in recipe:
         raise ConfigError(f"{file}: has 'transfer' of its own; leave it out, as the command says it")
-    recorded = source.provenance.experiment
+    recorded = origin.provenance.experiment
     clips = (
         {}
         if recorded is None
         else {k: v for k, v in recorded.training.to_json().items() if k == "clip_frames"}
     )
-    raw: AsWritten = {"model": dump_config(source.config), "data": read_yaml(data)}
+    raw: AsWritten = {"model": dump_config(origin.config), "data": read_yaml(data)}
     build_data_config(raw["data"], str(data), data.parent)
     raw["training"] = {**clips, **recipe, "transfer": dump_config(transfer)}
     changed = with_overrides(raw, overrides)

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from visioncore.data import prepare
 from visioncore.run_folder import RunFolder
-from visioncore.training.claim import claim, own_plan, require_own, require_same_data, require_same_source
+from visioncore.training.claim import claim, own_plan, require_own, require_same_data, require_same_origin
 from visioncore.training.clock import Clock
 from visioncore.training.coverage import require_predicted_bins
 from visioncore.training.enough import stopping
@@ -61,7 +61,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     claim(folder, experiment)
     if plan is not None:
         require_same_data(plan, store, folder)
-        require_same_source(plan, start.made_from, folder)
+        require_same_origin(plan, start.made_from, folder)
         # The same clips per step may be dealt out otherwise than when the run began.
         plan = plan.model_copy(update={"batches_per_step": config.accumulate_grad_batches})
         if max_minutes is not None:

@@ -50,17 +50,17 @@ class Transfer(Start):
     def __init__(self, config: TransferConfig) -> None:
         super().__init__()
         self.config = config
-        self.source = load_twin(config.twin)
+        self.origin = load_twin(config.twin)
         self.matches: tuple[UnitMatch, ...] = ()
 
     @property
     def appends(self) -> bool:
-        """Whether the result has the source's sessions too."""
+        """Whether the result has the origin's sessions too."""
         return self.config.train == "heads"
 
     @property
     def made_from(self) -> str:
-        return self.source.digest
+        return self.origin.digest
 
     def fitting(self, store: RecordingStore) -> RecordingStore:
         """The new recording, without the signals that are to be left out.
@@ -68,9 +68,9 @@ class Transfer(Start):
         Raises:
             DataError: its frames or its rate are others than those the trunk was made for.
         """
-        _require_sampling(store, self.source.spec.sampling, self.config.twin)
-        known = set(self.source.spec.behaviour_names)
-        if not (self.source.uses_behaviour and self.config.leave_out_behaviour):
+        _require_sampling(store, self.origin.spec.sampling, self.config.twin)
+        known = set(self.origin.spec.behaviour_names)
+        if not (self.origin.uses_behaviour and self.config.leave_out_behaviour):
             return store
         kept = {
             own.id: [name for name in own.behaviour_names if name in known] for own in store.spec.sessions
@@ -78,51 +78,51 @@ class Transfer(Start):
         return store.with_behaviour(kept)
 
     def begin(self, model: TwinConfig, store: RecordingStore) -> Twin:
-        """A twin of the new sessions on the source's trunk, of which only what is to be trained asks for gradients.
+        """A twin of the new sessions on the origin's trunk, of which only what is to be trained asks for gradients.
 
         Raises:
-            DataError: a session cannot stand on this trunk, or beside the source's.
-            ConfigError: the trunk has nothing of what is to be trained, or the model is another than the source's.
+            DataError: a session cannot stand on this trunk, or beside the origin's.
+            ConfigError: the trunk has nothing of what is to be trained, or the model is another than the origin's.
         """
-        if dump_config(model) != dump_config(self.source.config):
+        if dump_config(model) != dump_config(self.origin.config):
             raise ConfigError(
                 f"the model is another than that of {self.config.twin}; `visioncore transfer` takes it from there"
             )
         sessions = store.spec.sessions
         if self.appends:
-            _require_room(self.source, store)
-        twin = self.source.without_sessions(*self.source.sessions).with_sessions(*sessions)
+            _require_room(self.origin, store)
+        twin = self.origin.without_sessions(*self.origin.sessions).with_sessions(*sessions)
         for own in sessions:
             lacking = [n for n in twin.spec.behaviour_names if n not in own.behaviour_names]
             if twin.uses_behaviour and lacking:
                 logger.info("session %s: has no %s, which stand at their mean", own.id, ", ".join(lacking))
         freeze(twin, self.config.train)
         if self.config.match is not None:
-            self.matches = read_matches(Path(self.config.match), twin, self.source)
+            self.matches = read_matches(Path(self.config.match), twin, self.origin)
         return twin
 
     def settle(self, twin: Twin) -> None:
         """Matched units start from their old selves."""
         if self.matches:
-            take_over(twin, self.source, self.matches)
+            take_over(twin, self.origin, self.matches)
             logger.info("%d units start from their matches in %s", len(self.matches), self.config.twin)
 
     def finished(self, twin: Twin) -> Twin:
-        """The source with the heads of `twin` appended, or `twin` itself."""
+        """The origin with the heads of `twin` appended, or `twin` itself."""
         if not self.appends:
             return twin
-        grown = self.source.with_sessions(*twin.spec.sessions)
+        grown = self.origin.with_sessions(*twin.spec.sessions)
         for session in twin.sessions:
             grown.heads[session].load_state_dict(twin.heads[session].state_dict())
         return grown
 
     def provenance(self, own: Provenance) -> Provenance:
-        source = self.source.provenance
-        fingerprints = {**(source.session_fingerprints or {}), **(own.session_fingerprints or {})}
+        origin = self.origin.provenance
+        fingerprints = {**(origin.session_fingerprints or {}), **(own.session_fingerprints or {})}
         return own.model_copy(
             update={
                 "made_from": self.made_from,
-                "source": source,
+                "origin": origin,
                 "session_fingerprints": fingerprints if self.appends else own.session_fingerprints,
                 "matched_units": self.matches or None,
             }
@@ -174,12 +174,12 @@ def _require_sampling(store: RecordingStore, made_for: Sampling, where: str) -> 
             )
 
 
-def _require_room(source: Twin, store: RecordingStore) -> None:
-    """Refuse what cannot stand beside the source's sessions, before anything is trained."""
+def _require_room(origin: Twin, store: RecordingStore) -> None:
+    """Refuse what cannot stand beside the origin's sessions, before anything is trained."""
     for own in store.spec.sessions:
-        if own.id in source.sessions:
+        if own.id in origin.sessions:
             raise DataError(
                 f"session {own.id!r}: the twin has a session of that name; name the new one otherwise in its data, or "
                 "use --train modulator, which gives a twin of the new sessions alone"
             )
-    source.with_sessions(*store.spec.sessions)
+    origin.with_sessions(*store.spec.sessions)
