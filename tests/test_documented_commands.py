@@ -119,7 +119,7 @@ def run(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What a reader has who did as the how-tos say: the shipped YAMLs, `my_data.yaml` and `my_model.yaml`, and a new day."""
+    """What a reader has who did as the how-tos say: the shipped YAMLs, `my_data.yaml`, `my_model.yaml`, a new day."""
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     shutil.copy(tmp_path / "experiments" / "model_configs" / "vivit_tiny.yaml", tmp_path / "my_model.yaml")
     (tmp_path / "mine").mkdir()  # as `visioncore suggest` writes it

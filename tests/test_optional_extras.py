@@ -12,7 +12,7 @@ from nwb_files import opened
 from pages import ROOT
 from visioncore.data.sources.video_file import VideoFile
 from visioncore.errors import VisionCoreError
-from visioncore.evaluation import sensorium
+from visioncore.parquet import require_parquet
 
 LIBRARIES = {"nwb": ("remfile",), "video": ("av",), "parquet": ("pyarrow", "pyarrow.parquet")}
 
@@ -27,7 +27,7 @@ def _film(folder: Path) -> None:
 
 
 def _parquet(folder: Path) -> None:
-    sensorium.require_parquet()
+    require_parquet("this")
 
 
 USES: dict[str, Callable[[Path], None]] = {"nwb": _remote, "video": _film, "parquet": _parquet}

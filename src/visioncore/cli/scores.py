@@ -166,3 +166,18 @@ def compare(
     print_rich(tables.comparison(comparison))
     if out is not None:
         typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))
+
+
+@app.command()
+def embed(
+    run: RunOrTwin,
+    out: Annotated[Path, typer.Option("--out", help="The table: a name that ends in .parquet or .csv.")],
+) -> None:
+    """Write what a twin knows of every unit: where it looks, its weights on the core's features, its scores."""
+    from visioncore.checkpoint import load_twin
+    from visioncore.embedding import embed as rows_of
+    from visioncore.embedding import write_embedding
+
+    rows = rows_of(load_twin(run), run)
+    write_embedding(out, rows)
+    typer.echo(f"{len(rows)} units, {len(rows[0])} columns: {out}")

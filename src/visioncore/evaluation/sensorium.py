@@ -22,6 +22,7 @@ from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation.of_run import count_test_evaluation
 from visioncore.evaluation.prediction import Behaviour, BlockPrediction, BlockPredictor, check_fit
 from visioncore.files import write_text
+from visioncore.parquet import require_parquet
 from visioncore.predictor import Predictor
 from visioncore.recording import Split
 
@@ -234,20 +235,6 @@ def _of_tier(tier: str, sums: Mapping[str, ChallengeSums]) -> TierScore | None:
     )
 
 
-def require_parquet() -> Any:
-    """The library that writes Parquet, imported where it is used.
-
-    Raises:
-        ConfigError: it is not installed, with the extra that has it.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ConfigError("a submission is a Parquet file: pip install 'visioncore[parquet]'") from None
-    return pyarrow
-
-
 def write_submission(
     twin: Predictor, store: RecordingStore, mice: Mapping[str, Mouse], out: Path, split: Split = "test"
 ) -> tuple[Path, ...]:
@@ -260,7 +247,7 @@ def write_submission(
         ConfigError: pyarrow is missing, or one file is named for several tiers.
         DataError: a session is no mouse of the competition.
     """
-    pyarrow = require_parquet()
+    pyarrow = require_parquet("a submission")
     store = check_fit(twin, store)
     missing = [session for session in store.sessions if session not in mice]
     if missing:

@@ -65,6 +65,10 @@ class Readout(nn.Module, ABC):
             moved_px: rows down and columns right that the video was moved by, and what each unit sees with it.
         """
 
+    def feature_weights(self) -> Float[Tensor, "units dim"] | None:
+        """How each unit weighs the core's features; None where that is not one vector per unit."""
+        return None
+
     def dense(
         self, features: Float[Tensor, "batch dim tokens rows columns"]
     ) -> Float[Tensor, "batch bins units"]:

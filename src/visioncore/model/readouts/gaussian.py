@@ -92,6 +92,9 @@ class DynamicGaussianReadout(PlacedReadout):
     def angles(self) -> Float[Tensor, " units"]:
         return self.angle
 
+    def feature_weights(self) -> Float[Tensor, "units dim"]:
+        return self.weight
+
     def place(self, centres_px: Float[Tensor, "units 2"]) -> None:
         with torch.no_grad():
             field = self.position.new_tensor(self.field_px)
