@@ -29,6 +29,7 @@ COMMANDS = {
     "compare",
     "describe",
     "download",
+    "embed",
     "evaluate",
     "inspect",
     "prepare",
@@ -36,6 +37,7 @@ COMMANDS = {
     "report",
     "suggest",
     "train",
+    "transfer",
 }
 
 TINY_DATA: dict[str, Any] = {
