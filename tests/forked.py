@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +22,16 @@ _PRELOADED = ["lightning", "torch.utils.tensorboard", "visioncore", "visioncore.
 
 def start_process(target: Callable[..., None], *arguments: Any, out: Path, err: Path) -> BaseProcess:
     """Call `target`, which must be a function of a module; what it prints is appended to `out` and `err`."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_logged, args=(target, arguments, out, err))
+    process = quick_context().Process(target=_logged, args=(target, arguments, out, err))
     process.start()
     return process
+
+
+def quick_context() -> ForkServerContext:
+    """Of processes that are forked from one that has imported the slow libraries, and no test."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def end_process(process: BaseProcess) -> None:
@@ -151,6 +158,41 @@ def weighed_training(model: Path, data: Path, folder: Path, overrides: tuple[str
 
     train(read_experiment(model, data, None, overrides), folder / "run")
     (folder / "peak.json").write_text(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+
+def prepare_and_interrupt(yaml: Path) -> None:
+    """Prepare with two workers; when the first session begins, Ctrl-C comes as from a terminal: to all."""
+    from visioncore.data import load_data_config, prepare
+
+    def interrupt(bar: Any, n_bins: int) -> None:
+        os.killpg(0, signal.SIGINT)
+
+    sys.modules["visioncore.data.prepare"]._Bar.begin = interrupt
+    prepare(load_data_config(yaml), yaml.parent, workers=2)
+
+
+class Stuck:
+    """In place of a located source: it is read for ever."""
+
+    def __init__(self, told: Path) -> None:
+        self._told = told
+
+    def model_dump_json(self) -> str:
+        self._told.touch()
+        while True:
+            time.sleep(60)
+
+
+def die_with_a_stuck_worker(folder: Path) -> None:
+    """SIGKILL, when a worker reads for ever."""
+    from visioncore.data.session_making import Order
+    from visioncore.data.workers import _Worker
+
+    worker: Any = _Worker()
+    worker.take(Order(Stuck(folder / "stuck"), folder, "a", "", folder / "store"), lambda id_: None)  # type: ignore[arg-type]
+    while not (folder / "stuck").exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def weighed_preparation(folder: Path) -> None:

@@ -131,7 +131,7 @@ def test_the_work_of_another_living_process_is_left_alone(one_session: Prepared)
 def test_preparing_again_reads_no_signal(one_session: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     config, folder = one_session()
     first = prepare(config, folder)
-    module = importlib.import_module("visioncore.data.prepare")
+    module = importlib.import_module("visioncore.data.session_making")
     monkeypatch.delattr(module, "write_session")
     assert prepare(config, folder).fingerprint == first.fingerprint
 

@@ -16,9 +16,16 @@ from visioncore.errors import VisionCoreError
 __all__ = ["app", "data", "main", "models", "scores", "suites"]
 
 
+class _Stderr(logging.Handler):
+    """To stderr as it is now: above a progress bar, while there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)  # noqa: T201
+
+
 def main() -> Any:
     """Entry point: our errors, and files that cannot be read or written, are one clear message and exit code 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Stderr()])
     logging.getLogger("visioncore").setLevel(logging.INFO)
     try:
         app()

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def prepare(data: Annotated[Path, typer.Argument(help="Data YAML.")]) -> None:
+def prepare(
+    data: Annotated[Path, typer.Argument(help="Data YAML.")],
+    workers: Annotated[int, typer.Option(help="How many sessions are prepared at once.", min=1)] = 1,
+) -> None:
     """Read the recordings that DATA describes, check them, and store them for training."""
     from visioncore.data import load_data_config
     from visioncore.data import prepare as prepare_store
     from visioncore.data.splits import SPLITS
     from visioncore.data.usability import usable_minutes
 
-    store = prepare_store(load_data_config(data), data.parent)
+    store = prepare_store(load_data_config(data), data.parent, workers)
     typer.echo(str(store.path))
     for session in store.sessions.values():
         minutes = {split: usable_minutes(store, session, split) for split in SPLITS}

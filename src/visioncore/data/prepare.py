@@ -8,26 +8,23 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import shutil
-import socket
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from visioncore.config import dump_config
 from visioncore.data.config import DataConfig, LocatedSource
 from visioncore.data.manifest import write_manifest
 from visioncore.data.plan import Preparation, plan_recording
-from visioncore.data.session_writer import write_session
+from visioncore.data.session_making import Order, make_session, remove_abandoned, sync_folder
 from visioncore.data.signals import SessionSignals
 from visioncore.data.store import SESSIONS_FOLDER, RecordingStore
 from visioncore.data.usability import require_usable
-from visioncore.errors import DataError
+from visioncore.data.workers import make_sessions
+from visioncore.errors import ConfigError, DataError
 from visioncore.recording import RecordingSource
 
 PREPARATION = 3
@@ -37,15 +34,22 @@ under other names."""
 _logger = logging.getLogger(__name__)
 
 
-def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
+def prepare(config: DataConfig, base_dir: Path, workers: int = 1) -> RecordingStore:
     """The prepared recording: opened where it exists; where it does not, what is missing of it is made.
 
     Safe to interrupt at any moment and to run twice at once: what has its final name is complete. Paths in the config
     are relative to `base_dir`, the folder of the data YAML.
 
+    Args:
+        workers: how many processes write sessions at once. Each needs the memory that one session needs.
+
     Raises:
-        DataError: the recording is inconsistent, or what exists of it is damaged.
+        DataError: the recording is inconsistent, or what exists of it is damaged. Sessions that were finished stay.
+        ConfigError: `workers` is no positive number, or a script that has no `if __name__ == "__main__"` asks for
+            several.
     """
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}; expected 1 or more processes")
     sources = [(located, located.build(base_dir)) for located in config.recordings]
     wanted = [_Wanted.of(located, source, id_) for located, source in sources for id_ in source.session_ids()]
     _require_own_ids(wanted)
@@ -58,7 +62,8 @@ def prepare(config: DataConfig, base_dir: Path) -> RecordingStore:
     missing = [w for w in wanted if not w.folder_in(folder).exists()]
     if missing or not target.exists():
         _say_what_is_old(folder, name)
-        _make([source for _, source in sources], wanted, missing, how, fingerprint, target)
+        built = [source for _, source in sources]
+        _make(built, wanted, missing, how, fingerprint, target, base_dir, workers)
     store = RecordingStore(target, cache=config.cache)
     if store.fingerprint != fingerprint:
         raise DataError(
@@ -72,17 +77,17 @@ class _Wanted(NamedTuple):
     """A session of the recording, and what its store is called."""
 
     source: RecordingSource
-    type: str
+    located: LocatedSource
     id: str
     fingerprint: str
 
     @classmethod
     def of(cls, located: LocatedSource, source: RecordingSource, id_: str) -> "_Wanted":
         content = [PREPARATION, id_, dump_config(source.sampling()), source.fingerprint(id_)]
-        return cls(source, located.source.type, id_, _digest(content))
+        return cls(source, located, id_, _digest(content))
 
     def folder_in(self, folder: Path) -> Path:
-        return folder / SESSIONS_FOLDER / f"{self.type}-{self.fingerprint[:16]}"
+        return folder / SESSIONS_FOLDER / f"{self.located.source.type}-{self.fingerprint[:16]}"
 
 
 def _digest(content: Any) -> str:
@@ -121,71 +126,71 @@ def _make(
     how: Preparation,
     fingerprint: str,
     target: Path,
+    base_dir: Path,
+    workers: int,
 ) -> None:
     for source in sources:
         source.check()
     sessions = target.parent / SESSIONS_FOLDER
     sessions.mkdir(parents=True, exist_ok=True)
     for place in (sessions, target.parent):
-        _remove_abandoned(place)
-    with _progress() as progress:
-        for session in missing:
-            _write_atomically(session, session.folder_in(target.parent), progress)
+        remove_abandoned(place)
+    orders = [Order(w.located, base_dir, w.id, w.fingerprint, w.folder_in(target.parent)) for w in missing]
+    with _progress(len(orders)) as progress:
+        if min(workers, len(orders)) > 1:
+            try:
+                make_sessions(orders, workers, progress.session)
+            finally:
+                remove_abandoned(sessions)
+        else:
+            for order, session in zip(orders, missing, strict=True):
+                make_session(order, session.source, progress.session(order.id))
     stored = [SessionSignals(w.folder_in(target.parent)) for w in wanted]
     plan = plan_recording(stored, how, fingerprint)
     require_usable(RecordingStore.of(plan, stored, target), f"{target.name.partition('-')[0]} recording")
     write_manifest(target, plan)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _write_atomically(session: _Wanted, target: Path, progress: Progress) -> None:
-    building = target.parent / f".building-{target.name}-{socket.gethostname()}-{os.getpid()}"
-    task = progress.add_task(f"session {session.id}: reading", total=None)
-    try:
-        with contextlib.closing(session.source.session(session.id)) as recording:
-            progress.update(task, description=f"session {session.id}", total=recording.n_bins)
-            advance = partial(progress.advance, task)
-            write_session(recording, session.source.sampling(), session.fingerprint, building, advance)
-        try:
-            building.rename(target)
-        except OSError:
-            # Another process finished the same store first; its content is the same.
-            if not target.exists():
-                raise
-        _sync_folder(target.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+class _Bars:
+    """How far each session is that is being written, and how many are finished.
+
+    Of several sessions, one that is finished loses its bar: a terminal has few lines.
+    """
+
+    def __init__(self, progress: Progress, n_sessions: int) -> None:
+        self._progress, self._n_sessions, self._n_finished = progress, n_sessions, 0
+        self._all = progress.add_task(f"0 of {n_sessions} sessions", total=n_sessions, visible=n_sessions > 1)
+
+    def session(self, id_: str) -> "_Bar":
+        return _Bar(self._progress, id_, self._finished)
+
+    def _finished(self, task: TaskID) -> None:
+        self._n_finished += 1
+        said = f"{self._n_finished} of {self._n_sessions} sessions"
+        self._progress.update(self._all, completed=self._n_finished, description=said)
+        self._progress.update(task, visible=self._n_sessions == 1)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes of this machine left behind (and an earlier process with our own id)."""
-    for left in folder.glob(f".building-*-{socket.gethostname()}-*"):
-        pid = left.name.rpartition("-")[2]
-        if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):
-            # A session store, or a plan.
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+class _Bar:
+    """A `Watcher` of one session."""
 
+    def __init__(self, progress: Progress, id_: str, finished: Callable[[TaskID], None]) -> None:
+        self._progress, self._id, self._finished = progress, id_, finished
+        self._task = progress.add_task(f"session {id_}: reading", total=None)
 
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    def begin(self, n_bins: int) -> None:
+        self._progress.update(self._task, description=f"session {self._id}", total=n_bins)
 
+    def advance(self, n_bins: int) -> None:
+        self._progress.advance(self._task, n_bins)
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def finish(self) -> None:
+        self._finished(self._task)
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress(n_sessions: int) -> Iterator[_Bars]:
     columns = (TextColumn("prepare {task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield progress
+        yield _Bars(progress, n_sessions)
