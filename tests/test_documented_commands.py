@@ -152,6 +152,9 @@ def clone(tmp_path: Path) -> Path:
     (tmp_path / "new_day.yaml").write_text(new_day)
     matches = f"session,unit_id,matched_session,matched_unit_id\ntuesday,0,{session},1\n"
     (tmp_path / "match.csv").write_text(matches)
+    (code,) = code_blocks(ROOT / "docs" / "how_to" / "score_any_model.md", "python")
+    with contextlib.chdir(tmp_path):
+        exec(compile(code, "score_any_model.md", "exec"), {})
     return tmp_path
 
 

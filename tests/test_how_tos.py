@@ -14,11 +14,11 @@ import torch
 from pages import ROOT, code_blocks
 from part_contracts import config_with, require_a_curve, require_contracts
 from prepared import require_step_contracts, small_session
-from visioncore.config import build_config, dump_config, parse_yaml
-from visioncore.data import RecordingStore, prepare
+from visioncore.config import build_config, dump_config, dump_yaml, parse_yaml
+from visioncore.data import DataConfig, RecordingStore, prepare
 from visioncore.data.store import SessionStore
 from visioncore.errors import DataError
-from visioncore.evaluation import evaluate
+from visioncore.evaluation import KeptPredictions, evaluate
 from visioncore.model import TwinConfig
 from visioncore.model.cores import NoCoreConfig, ViViTConfig
 from visioncore.model.grid_layers import SpaceLayerConfig, TimeLayerConfig
@@ -219,3 +219,16 @@ def test_the_logger_of_the_how_to_gets_the_numbers_of_a_run(tmp_path: Path) -> N
     (logger,) = build_trainer(training, plan, RunFolder(tmp_path), []).loggers
     logger.log_metrics({"score": 0.5}, step=3)
     assert json.loads((tmp_path / "logs" / "here.jsonl").read_text()) == {"step": 3, "score": 0.5}
+
+
+def test_the_predictions_of_the_how_to_are_scored(
+    tiny_config: tuple[DataConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = tiny_config
+    monkeypatch.chdir(folder)
+    (folder / "my_data.yaml").write_text(dump_yaml(dump_config(config)))
+    example = run_example(HOW_TOS / "score_any_model.md")
+    kept = KeptPredictions(folder / "peer.npz", example.store)
+    result = evaluate(kept, example.store, progress=False)
+    assert result.overall.bits_per_spike.mean == pytest.approx(0.0, abs=0.01)
+    assert (result.settings.causal, result.settings.behaviour) == (True, "none")

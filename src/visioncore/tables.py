@@ -110,7 +110,7 @@ def scores(evaluation: "EvaluationResult") -> RenderableType:
         told.add_row(Text(name), *cells)
     conditions = (
         f"{settings.split} split, {_bins(settings.bin_ms)}, the first {settings.burn_in_s:g} s of "
-        f"every block left out; null: {settings.null}; causal"
+        f"every block left out; null: {settings.null}; {_causal(settings.causal)}"
     )
     return Group(told, conditions)
 
@@ -165,7 +165,7 @@ def comparison(compared: "Comparison") -> RenderableType:
     conditions = (
         f"{settings.n_units} units of {sessions} session{'s' if sessions != 1 else ''}; {settings.split} split, "
         f"{_bins(settings.bin_ms)}, the first {settings.burn_in_s:g} s of every block left out; null: "
-        f"{settings.null}; causal; intervals resample {settings.resampled}, the same for all models"
+        f"{settings.null}; {_causal(settings.causal)}; intervals resample {settings.resampled}, the same for all models"
     )
     return Group(scores, facts, *legend, conditions)
 
@@ -201,6 +201,10 @@ def matched(units: "Sequence[MatchedUnit]", where: str) -> RenderableType:
             _number(unit.matched_correlation, "{:.3f}"),
         )
     return Group(told, Text(f"{len(units)} matched units, all of them in {where}"))
+
+
+def _causal(known: bool | None) -> str:
+    return "whether causal is not said" if known is None else "causal" if known else "not causal"
 
 
 def _bins(bin_ms: float | None) -> str:

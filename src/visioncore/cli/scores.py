@@ -11,6 +11,8 @@ from visioncore.errors import ConfigError
 
 if TYPE_CHECKING:
     from visioncore.comparison.matched import MatchedUnit
+    from visioncore.data import RecordingStore
+    from visioncore.predictor import Predictor
 
 RunOrTwin = Annotated[Path, typer.Argument(metavar="RUN|TWIN", help="A run folder or a .safetensors file.")]
 DataOfTwin = Annotated[
@@ -20,8 +22,14 @@ DataOfTwin = Annotated[
 
 @app.command()
 def evaluate(
-    run: RunOrTwin,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN|TWIN]", help="A run folder or a .safetensors file.")
+    ] = None,
     data: DataOfTwin = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="In place of a twin: an NPZ of what any model predicted of --data."),
+    ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     bin_ms: Annotated[
         float | None,
@@ -32,6 +40,9 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
     ] = None,
+    export_predictions: Annotated[
+        Path | None, typer.Option(help="Write what the twin predicts of the split into this NPZ.")
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="sensorium, or sensorium-unscaled: that competition's score instead.")
     ] = None,
@@ -39,24 +50,18 @@ def evaluate(
         Path | None, typer.Option(help="Write that competition's files into this folder.")
     ] = None,
 ) -> None:
-    """Score a twin on data it never saw, and print the scores."""
+    """Score a twin, or what any model predicted, on data it never saw, and print the scores."""
     from visioncore import tables
-    from visioncore.checkpoint import load_twin
     from visioncore.comparison.matched import matched_units
-    from visioncore.evaluation import count_evaluation, require_scale_of
+    from visioncore.evaluation import count_evaluation
     from visioncore.evaluation import evaluate as score
+    from visioncore.evaluation import export_predictions as export
     from visioncore.evaluation.sensorium import ChallengeOfRun
 
-    for name, value, allowed in (
-        ("split", split, ("train", "validation", "test")),
-        ("behaviour", behaviour, ("recorded", "mean")),
-        ("metric", metric, (None, "sensorium", "sensorium-unscaled")),
-    ):
-        if value not in allowed:
-            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(filter(None, allowed))}")
-    twin, store = load_twin(run), store_of(run, data)
-    if data is not None:
-        require_scale_of(twin, store)
+    _require_choices(split, behaviour, metric)
+    twin, store, run = _predictor_of(run, predictions, data, export=export_predictions is not None)
+    if export_predictions is not None:
+        export(export_predictions, twin, store, cast(Any, split), cast(Any, behaviour))
     if metric is not None or submission is not None:
         of_run = ChallengeOfRun(run, twin, store, *data_of(run, data), split=cast(Any, split))
         if submission is not None:
@@ -82,6 +87,40 @@ def evaluate(
     if counted is not None:
         typer.echo(str(counted))
         _show_matched_units(run, matched_units(twin, result) if kept else ())
+
+
+def _require_choices(split: str, behaviour: str, metric: str | None) -> None:
+    for name, value, allowed in (
+        ("split", split, ("train", "validation", "test")),
+        ("behaviour", behaviour, ("recorded", "mean")),
+        ("metric", metric, (None, "sensorium", "sensorium-unscaled")),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"--{name} is {value!r}; expected {' | '.join(filter(None, allowed))}")
+
+
+def _predictor_of(
+    run: Path | None, predictions: Path | None, data: Path | None, *, export: bool
+) -> "tuple[Predictor, RecordingStore, Path]":
+    """What is scored, on what, and where it lies."""
+    from visioncore.checkpoint import load_twin
+    from visioncore.evaluation import KeptPredictions, require_scale_of
+
+    if predictions is None:
+        if run is None:
+            raise ConfigError("nothing to score: name a run folder or a twin, or --predictions")
+        twin, store = load_twin(run), store_of(run, data)
+        if data is not None:
+            require_scale_of(twin, store)
+        return twin, store, run
+    if export:
+        raise ConfigError("--export-predictions writes a twin's, and --predictions are in a file already")
+    if run is not None or data is None:
+        raise ConfigError(
+            "--predictions stand in place of RUN, and --data says what they are of: give both of them alone"
+        )
+    store = store_of(predictions, data)
+    return KeptPredictions(predictions, store), store, predictions
 
 
 def _show_matched_units(run: Path, units: "Sequence[MatchedUnit]") -> None:
@@ -149,20 +188,29 @@ def report(
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Run folders, or NAME=RUN; runs of one name are its seeds."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders, or an NPZ of what any model predicted; or NAME=RUN. Runs of one name are its seeds.",
+        ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Write page, tables and figures here.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="The model that the others are held against; the first when left out.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Data YAML for NPZ files; the first run's recording when left out."),
+    ] = None,
 ) -> None:
     """Hold models against each other on the same units and bins, with paired intervals."""
     from visioncore import tables
     from visioncore.comparison import compare as compare_runs
-    from visioncore.comparison import named_run, read_run
+    from visioncore.comparison import read_runs
+    from visioncore.data import load_data_config
     from visioncore.report import write_comparison
 
-    comparison = compare_runs([read_run(*named_run(run)) for run in runs], reference)
+    of_files = None if data is None else (load_data_config(data), data.parent)
+    comparison = compare_runs(read_runs(runs, of_files), reference)
     print_rich(tables.comparison(comparison))
     if out is not None:
         typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))

@@ -8,7 +8,7 @@ from visioncore.checkpoint import load_twin
 from visioncore.config import Record, build_config
 from visioncore.data import prepare
 from visioncore.evaluation import EvaluationResult, UnitRow, evaluation_of
-from visioncore.model import Twin
+from visioncore.predictor import Predictor
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig, recorded_data
 
@@ -28,7 +28,7 @@ class MatchedUnit(Record):
     matched_correlation: float | None
 
 
-def matched_units(twin: Twin, result: EvaluationResult) -> tuple[MatchedUnit, ...]:
+def matched_units(twin: Predictor, result: EvaluationResult) -> tuple[MatchedUnit, ...]:
     """The matched units of a transfer's twin, with its scores of them and those of the twin that they come from.
 
     The other twin is evaluated on the test split of its own recording, where its run folder holds no evaluation yet.
@@ -52,7 +52,7 @@ def _scores(row: UnitRow | None, prefix: str = "") -> dict[str, float | None]:
     return {f"{prefix}{name}": None if row is None else getattr(row, name) for name in scores}
 
 
-def _of_origin(twin: Twin) -> dict[tuple[str, str], UnitRow]:
+def _of_origin(twin: Predictor) -> dict[tuple[str, str], UnitRow]:
     """What the twin whose trunk it has is worth for its units; nothing where its run folder is not there."""
     made = twin.provenance.experiment
     assert made is not None

@@ -32,7 +32,7 @@ from visioncore.evaluation.population import exclusion_reasons, number
 from visioncore.metrics import Sums
 
 _CONDITIONS = (
-    *("split", "bin_ms", "sampling_rate_hz", "burn_in_s", "null", "causal", "response_kind"),
+    *("split", "bin_ms", "sampling_rate_hz", "burn_in_s", "null", "response_kind"),
     *("selection_metric", "n_sessions", "n_repeats", "data_fingerprint"),
 )
 
@@ -82,6 +82,7 @@ class _Paired:
         return Comparison(
             settings=ComparisonSettings(
                 **{name: getattr(settings, name) for name in _CONDITIONS},
+                causal=_of_all([run.result.settings.causal for own in models.values() for run in own]),
                 reference=self.reference,
                 n_units=overall.n_units,
                 n_excluded=overall.n_excluded,
@@ -167,7 +168,7 @@ class _Paired:
                 seeds=tuple(run.seed for run in seeds),
                 family=family[name],
                 train_share=seeds[0].train_share,
-                behaviour=seeds[0].result.settings.behaviour,
+                behaviour=seeds[0].result.settings.behaviour or "not said",
                 parameters=seeds[0].parameters,
                 training_flops=_mean([run.training_flops for run in seeds]),
                 wall_s=_mean([run.wall_s for run in seeds]),
@@ -291,6 +292,11 @@ def _difference(one: dict[Metric, _Scored], other: dict[Metric, _Scored]) -> Dif
             better_units=float((per_unit > 0).mean()) if per_unit.size else None,
         )
     return Difference(**difference)
+
+
+def _of_all(values: Sequence[bool | None]) -> bool | None:
+    """Whether it is true of all; None where one does not say."""
+    return None if None in values else all(values)
 
 
 def _reliable(row: UnitRow) -> bool:

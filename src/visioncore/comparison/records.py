@@ -125,7 +125,8 @@ class ComparisonSettings(Record):
     sampling_rate_hz: float | None
     burn_in_s: float
     null: str
-    causal: bool
+    causal: bool | None
+    """Of all models; None where one does not say."""
     response_kind: ResponseKind
     selection_metric: Metric
     n_sessions: int

@@ -29,7 +29,7 @@ _SAME = {
 
 
 class ModelSettings(Record):
-    """Everything that makes a model but the recording, the share of it and the seed; of what is no twin, nothing."""
+    """Everything that makes a model but the recording, the share of it and the seed; of what is no twin, its name."""
 
     model: AsWritten = Field(default_factory=dict)
     """The parts of the experiment that make it this one, see `training/identity.py`; `training` likewise."""
@@ -41,11 +41,11 @@ class ModelSettings(Record):
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """One trained twin with its evaluation and its cost. Runs that share `model` are seeds of one model."""
+    """One trained model with its evaluation and its cost. Runs that share `model` are seeds of one model."""
 
     model: str
     where: str
-    """The run folder, to name it in messages."""
+    """The run folder, or the file of predictions, to name it in messages."""
     seed: int
     data: DataConfig | None
     """Its recording; None where that is not known, as of what is no twin."""
@@ -62,14 +62,29 @@ class ScoredRun:
     """Seconds of initialisation and training; None where they were not recorded."""
 
     @classmethod
-    def of(cls, name: str, twin: Predictor, store: RecordingStore, split: Split = "test") -> "ScoredRun":
-        """Anything that predicts, scored for a comparison; nothing is known of its training."""
+    def of(
+        cls,
+        name: str,
+        twin: Predictor,
+        store: RecordingStore,
+        split: Split = "test",
+        *,
+        where: str | None = None,
+        seed: int = 0,
+        data: DataConfig | None = None,
+    ) -> "ScoredRun":
+        """Anything that predicts, scored for a comparison; nothing is known of its training.
+
+        Args:
+            where: what messages call it; its name when left out.
+            data: the recording, where its settings are known.
+        """
         return cls(
             model=name,
-            where=name,
-            seed=0,
-            data=None,
-            config=ModelSettings(),
+            where=where or name,
+            seed=seed,
+            data=data,
+            config=ModelSettings(model={"name": name}),
             train_share=1.0,
             result=evaluate(twin, store, split=split),
             parameters=None,

@@ -4,6 +4,8 @@ A block of the split is predicted from a fresh state. Its burn-in, bins that are
 are not valid leave every score, the ceiling's included. One block's video is in memory at a time.
 """
 
+from visioncore.evaluation.export import export_predictions
+from visioncore.evaluation.kept_predictions import KeptPredictions
 from visioncore.evaluation.of_run import count_evaluation, count_test_evaluation, evaluation_of
 from visioncore.evaluation.prediction import (
     BlockPrediction,
@@ -31,6 +33,7 @@ __all__ = [
     "Estimate",
     "EvaluationResult",
     "EvaluationSettings",
+    "KeptPredictions",
     "Metric",
     "Purpose",
     "Repeats",
@@ -44,6 +47,7 @@ __all__ = [
     "count_test_evaluation",
     "evaluate",
     "evaluation_of",
+    "export_predictions",
     "load_evaluation",
     "read_test_evaluations",
     "record_test_evaluation",

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float32, Int, Shaped
 from visioncore.data.plausibility import require_one_scale
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
-from visioncore.errors import CheckpointError, DataError
+from visioncore.errors import CheckpointError, ConfigError, DataError
+from visioncore.evaluation.kept_predictions import KeptPredictions
 from visioncore.predictor import Predictor
 from visioncore.spec import Normalisation, same_rate
 
@@ -58,6 +59,18 @@ def check_fit(twin: Predictor, store: RecordingStore) -> RecordingStore:
                     "units are matched by (session, unit id)"
                 )
     return store
+
+
+def require_recorded(twin: Predictor, behaviour: Behaviour) -> None:
+    """Refuse other behaviour than the recorded where predictions cannot change with it.
+
+    Raises:
+        ConfigError: they are kept in a file.
+    """
+    if isinstance(twin, KeptPredictions) and behaviour != "recorded":
+        raise ConfigError(
+            f"{twin.path} keeps predictions as they were made: behaviour cannot be replaced by its mean"
+        )
 
 
 def _with_behaviour_of(twin: Predictor, store: RecordingStore) -> RecordingStore:
@@ -236,6 +249,8 @@ class BlockPredictor:
         Raises:
             CheckpointError: the twin predicts values that are not finite.
         """
+        if isinstance(self.twin, KeptPredictions) and video is None and read_out_as is None:
+            return self._kept(self.twin, block)
         video = self.session.video(block.start, block.stop) if video is None else video
         behaviour = behaviour or self.behaviour
         samples: np.ndarray | Literal["mean"] | None = None
@@ -255,6 +270,14 @@ class BlockPredictor:
                 )
             self._last, self._scale_was_said = (key, rates.astype(np.float32)), True
         return self._last[1][self.burn_in_bins :]
+
+    def _kept(self, kept: KeptPredictions, block: Block) -> Float32[np.ndarray, "time units"]:
+        # What a twin gives for bins before the first predicted one is NaN.
+        start = block.start + self.burn_in_bins
+        first = min(max(start, block.start + kept.first_predicted_bin), block.stop)
+        rates = np.full((block.stop - start, len(self._columns)), np.nan, np.float32)
+        rates[first - start :] = kept.bins(self.session.id, first, block.stop)[:, self._columns]
+        return rates
 
     def _coarser(self, values: np.ndarray) -> np.ndarray:
         if self.bins_summed == 1:

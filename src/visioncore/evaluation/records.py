@@ -171,8 +171,10 @@ class EvaluationSettings(Record):
     null: str
     """What zero bits/spike is the score of."""
     rate_floor: float
-    causal: bool
-    behaviour: Literal["recorded", "mean", "none"]
+    causal: bool | None
+    """Whether no prediction rests on later frames or behaviour; None where a file of predictions does not say."""
+    behaviour: Literal["recorded", "mean", "none"] | None
+    """None where a file of predictions does not say."""
     response_kind: ResponseKind
     selection_metric: Metric
     n_sessions: int

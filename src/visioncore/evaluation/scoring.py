@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -14,6 +14,7 @@ from visioncore import metrics
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
+from visioncore.evaluation.kept_predictions import KeptPredictions
 from visioncore.evaluation.population import Part, RepeatScores, exclusion_reasons, number, section_of
 from visioncore.evaluation.prediction import (
     Acquaintance,
@@ -23,6 +24,7 @@ from visioncore.evaluation.prediction import (
     Repeats,
     check_fit,
     repeats_together,
+    require_recorded,
     trained_on,
 )
 from visioncore.evaluation.records import EvaluationSettings, Metric, ScoredSection, UnitRow
@@ -60,8 +62,10 @@ def evaluate(
     Raises:
         DataError: the store is not like the data the twin was made for, or has no bin of the split.
         CheckpointError: the twin lacks sessions or units of the store, or predicts NaN.
-        ConfigError: `bin_ms` is no whole multiple of the store's bin.
+        ConfigError: `bin_ms` is no whole multiple of the store's bin, or behaviour is to be replaced by its mean and
+            predictions are kept in a file.
     """
+    require_recorded(twin, behaviour)
     acquaintance = trained_on(twin, store)
     store = check_fit(twin, store)
     settings = _settings(twin, store, split, burn_in_s, bin_ms, behaviour, acquaintance)
@@ -254,6 +258,7 @@ def _settings(
     behaviour: Behaviour,
     acquaintance: Acquaintance,
 ) -> EvaluationSettings:
+    causal, seen = _kind_of_prediction(twin, behaviour)
     static, rate_hz = store.spec.sampling.rate_hz is None, store.spec.bins_per_s
     if static and bin_ms is not None:
         raise ConfigError(
@@ -285,8 +290,8 @@ def _settings(
         burn_in_bins=burn_in_bins,
         null="mean rate of the training split, per unit",
         rate_floor=metrics.RATE_FLOOR,
-        causal=True,
-        behaviour=behaviour if twin.uses_behaviour else "none",
+        causal=causal,
+        behaviour=seen,
         response_kind=store.spec.response_kind,
         selection_metric=selection_metric(store.spec.response_kind),
         n_sessions=len(store.sessions),
@@ -294,6 +299,15 @@ def _settings(
         data_fingerprint=store.fingerprint,
         trained_on_these_data=None if acquaintance == "not known" else acquaintance != "other data",
     )
+
+
+def _kind_of_prediction(
+    twin: Predictor, behaviour: Behaviour
+) -> tuple[bool | None, Literal["recorded", "mean", "none"] | None]:
+    """Whether it is causal, and the behaviour that it rests on; of a file as far as it says so."""
+    if isinstance(twin, KeptPredictions):
+        return twin.header.causal, twin.header.behaviour
+    return True, behaviour if twin.uses_behaviour else "none"
 
 
 def selection_metric(response_kind: ResponseKind) -> Metric:

@@ -20,7 +20,13 @@ from visioncore.data.splits import Block
 from visioncore.data.store import SessionStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation.of_run import count_test_evaluation
-from visioncore.evaluation.prediction import Behaviour, BlockPrediction, BlockPredictor, check_fit
+from visioncore.evaluation.prediction import (
+    Behaviour,
+    BlockPrediction,
+    BlockPredictor,
+    check_fit,
+    require_recorded,
+)
 from visioncore.files import write_text
 from visioncore.parquet import require_parquet
 from visioncore.predictor import Predictor
@@ -195,6 +201,7 @@ def challenge_score(
     Raises:
         DataError: nothing of the split can be scored.
     """
+    require_recorded(twin, behaviour)
     store = check_fit(twin, store)
     static = store.spec.sampling.rate_hz is None
     found: dict[str, dict[str, ChallengeSums]] = {}

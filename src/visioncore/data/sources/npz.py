@@ -69,13 +69,17 @@ class MemberHeader(ArrayHeader):
 
 
 class NpzFile:
-    """An `ArrayFile` over an NPZ file."""
+    """An `ArrayFile` over an NPZ file.
+
+    Args:
+        session_id: of the session that errors name; None where it is not of one.
+    """
 
     counts_from = 0
 
-    def __init__(self, path: Path, session_id: str) -> None:
+    def __init__(self, path: Path, session_id: str | None) -> None:
         self.path = path
-        self.where = f"session '{session_id}' ({path.name})"
+        self.where = str(path) if session_id is None else f"session '{session_id}' ({path.name})"
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [i for i in archive.infolist() if i.filename.endswith(".npy")]
