@@ -204,24 +204,3 @@ def weighed_preparation(folder: Path) -> None:
 
     prepare(load_data_config(folder / "data.yaml"), folder)
     (folder / "peak.json").write_text(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
-
-
-def training_of_a_rank(
-    folder: Path, out: Path, drawn: Path, overrides: list[str], variables: dict[str, str]
-) -> None:
-    """Train in the environment that a launcher gives, and write down which batches this process draws."""
-    from visioncore.data import ClipDataset
-    from visioncore.training.experiment import read_experiment
-    from visioncore.training.run import train
-
-    os.environ.update(variables)
-    draw = ClipDataset.__getitem__
-
-    def noted(self: ClipDataset, index: int) -> Any:
-        with drawn.open("a") as file:
-            file.write(f"{index}\n")
-        return draw(self, index)
-
-    ClipDataset.__getitem__ = noted  # type: ignore[method-assign]
-    files = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
-    train(read_experiment(*files, overrides), out)

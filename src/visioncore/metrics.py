@@ -120,6 +120,15 @@ class PopulationScore:
     def __init__(self) -> None:
         self.sums: dict[str, Sums] = {}
 
+    @classmethod
+    def of(cls, parts: "Sequence[PopulationScore]") -> "PopulationScore":
+        """The score over what all of the parts have seen."""
+        whole = cls()
+        for part in parts:
+            for session, sums in part.sums.items():
+                whole._add(session, sums)
+        return whole
+
     def update(
         self,
         session: str,
@@ -132,7 +141,9 @@ class PopulationScore:
 
         A NaN from the model is no missing bin: it makes the score NaN, however healthy the other bins are.
         """
-        sums = Sums.measure(prediction, recorded, null, valid)
+        self._add(session, Sums.measure(prediction, recorded, null, valid))
+
+    def _add(self, session: str, sums: Sums) -> None:
         self.sums[session] = self.sums[session] + sums if session in self.sums else sums
 
     def bits_per_spike(self) -> float:

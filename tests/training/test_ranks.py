@@ -1,111 +1,78 @@
 """Ranks are told apart however they were started: two machines under srun, two under torchrun, one with two devices."""
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from forked import end_process, start_process, training_of_a_rank
-from visioncore.config import dump_yaml
+from killed import start
+from ranks import Trained, Variables, under_srun, under_torchrun, unequal_sessions
 from visioncore.errors import ConfigError
+from visioncore.provenance import Epoch
+from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig, read_experiment
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.machine import MachineConfig
 from visioncore.training.plan import read_plan
+from visioncore.training.ranks import dealt
 from visioncore.training.run import train
 
-MODEL = {"sampling_rate": 60, "convnet": {"type": "none"}, "linear": {"type": "low_rank"}}
-TRAINING = {"max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2, "clip_frames": 30, "accelerator": "cpu"}
 STEPS, FORWARD_PASSES = 6, 2
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ranks")
-    rng = np.random.default_rng(0)
-    np.savez(
-        folder / "s.npz",
-        stim=rng.integers(0, 256, (1800, 6, 8), dtype=np.uint8),
-        spikes=rng.poisson(0.3, (1800, 3)),
-    )
-    session = {"id": "s", "subject": "m", "path": "s.npz", "video": "stim", "responses": "spikes"}
-    data = {
-        "type": "arrays",
-        "params": {"sampling_rate_hz": 60, "response_kind": "counts", "sessions": [session]},
-        "split": {"block_s": 2.0, "split_gap_s": 0.25},
-        "burn_in_s": 0.1,
-    }
-    for name, raw in (("model", MODEL), ("data", data), ("training", TRAINING)):
-        (folder / f"{name}.yaml").write_text(dump_yaml(raw))
-    return folder
+    return unequal_sessions(tmp_path_factory.mktemp("ranks"))
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def one_process(folder: Path) -> Path:
+    overrides = ("training.batch_size=4", f"training.accumulate_grad_batches={FORWARD_PASSES}")
+    assert start(folder, folder / "one", overrides=overrides) == 0
+    return folder / "one"
 
 
-def under_srun(rank: int, port: str) -> dict[str, str]:
-    """What `srun --nodes=2 --ntasks-per-node=1` sets on each machine."""
-    return {
-        "SLURM_JOB_ID": "7",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "1",
-        "SLURM_NNODES": "2",
-        "SLURM_PROCID": str(rank),
-        "SLURM_NODEID": str(rank),
-        "SLURM_LOCALID": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-
-
-def under_torchrun(rank: int, port: str) -> dict[str, str]:
-    """What `torchrun --nnodes=2 --nproc-per-node=1` sets on each machine."""
-    return {
-        "TORCHELASTIC_RUN_ID": "7",
-        "RANK": str(rank),
-        "GROUP_RANK": str(rank),
-        "LOCAL_RANK": "0",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
+def history(run: Path) -> dict[str, list[float]]:
+    epochs = RunFolder(run).history()
+    return {key: [getattr(epoch, key) for epoch in epochs] for key in Epoch.model_fields if key != "wall_s"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("started", [under_srun, under_torchrun])
-def test_two_machines_draw_different_batches_and_together_those_of_the_plan(
-    started: Callable[[int, str], dict[str, str]], folder: Path, tmp_path: Path
+def test_two_machines_share_the_clips_and_have_the_losses_and_scores_of_one(
+    started: Callable[[int, str], Variables], folder: Path, one_process: Path, tmp_path: Path
 ) -> None:
-    port, out = free_port(), tmp_path / "run"
-    overrides = ["training.num_nodes=2", f"training.accumulate_grad_batches={FORWARD_PASSES}"]
-    logs = [tmp_path / f"log{rank}" for rank in range(2)]
-    processes = [
-        start_process(
-            *(training_of_a_rank, folder, out, tmp_path / f"rank{rank}", overrides, started(rank, port)),
-            out=logs[rank],
-            err=logs[rank],
-        )
-        for rank in range(2)
+    out = tmp_path / "run"
+    overrides = ("training.batch_size=2", f"training.accumulate_grad_batches={FORWARD_PASSES}")
+    both = Trained(folder, out, overrides, started=started).well()
+    # Each clip of the run once, and half of those of each pass on each machine.
+    assert sorted(clip for own in both.drawn for clip in own) == list(range(STEPS * FORWARD_PASSES * 4))
+    assert [sorted(own) for own in both.drawn] == [
+        [clip for clip in range(STEPS * FORWARD_PASSES * 4) if clip // 2 % 2 == rank] for rank in range(2)
     ]
-    for process, log in zip(processes, logs, strict=True):
-        process.join(timeout=120)
-        end_process(process)
-        assert process.exitcode == 0, log.read_text(encoding="utf-8")
-    drawn = [[int(line) for line in (tmp_path / f"rank{rank}").read_text().splitlines()] for rank in range(2)]
-    n_batches = STEPS * FORWARD_PASSES
-    assert drawn == [list(range(rank, 2 * n_batches, 2)) for rank in range(2)]
+    alone, together = history(one_process), history(out)
+    assert len(alone["step"]) == 2
+    for key, values in alone.items():
+        assert together[key] == pytest.approx(values, rel=1e-5, abs=1e-6), key
     plan = read_plan(out / "plan.json")
     assert plan is not None
     assert plan.max_steps == STEPS
     assert not list(out.glob("hpc_ckpt*"))
+
+
+def test_every_rank_validates_as_often_and_all_blocks_are_scored_once() -> None:
+    for n in range(1, 12):
+        for world_size in range(1, 6):
+            own = [dealt(n, rank, world_size) for rank in range(world_size)]
+            assert len({len(of_rank) for of_rank in own}) == 1
+            counted = [
+                block
+                for rank, of_rank in enumerate(own)
+                for place, block in enumerate(of_rank)
+                if place * world_size + rank < n
+            ]
+            assert sorted(counted) == list(range(n))
 
 
 def test_clips_of_a_step_are_those_of_all_passes_devices_and_machines() -> None:
@@ -115,12 +82,12 @@ def test_clips_of_a_step_are_those_of_all_passes_devices_and_machines() -> None:
     assert config.clips_per_step == 210
 
 
-def slurm(tasks: int, per_node: int | None, nodes: int | None) -> dict[str, str]:
+def slurm(tasks: int, per_node: int | None, nodes: int | None) -> Variables:
     given = {"NTASKS": tasks, "NTASKS_PER_NODE": per_node, "NNODES": nodes, "JOB_NAME": "train", "PROCID": 0}
     return {f"SLURM_{key}": str(value) for key, value in given.items() if value is not None}
 
 
-def torchrun(processes: int, here: int) -> dict[str, str]:
+def torchrun(processes: int, here: int) -> Variables:
     return {
         "TORCHELASTIC_RUN_ID": "7",
         "WORLD_SIZE": str(processes),
@@ -130,7 +97,7 @@ def torchrun(processes: int, here: int) -> dict[str, str]:
 
 
 # What a launcher sets, devices, machines.
-MISMATCHES: dict[str, tuple[dict[str, str], int, int]] = {
+MISMATCHES: dict[str, tuple[Variables, int, int]] = {
     "srun of two, one device": (slurm(2, 2, 1), 1, 1),
     "srun of one, two devices": (slurm(1, None, 1), 2, 1),
     "srun of two machines, two devices": (slurm(2, 1, 2), 2, 1),
@@ -143,7 +110,7 @@ MISMATCHES: dict[str, tuple[dict[str, str], int, int]] = {
     "Open MPI": ({"OMPI_COMM_WORLD_SIZE": "2"}, 1, 1),
     "MPICH": ({"PMI_SIZE": "2"}, 2, 1),
 }
-MATCHES: dict[str, tuple[dict[str, str], int, int]] = {
+MATCHES: dict[str, tuple[Variables, int, int]] = {
     "nothing": ({}, 2, 1),
     "srun of one": (slurm(1, None, None), 1, 1),
     "srun of four": (slurm(4, 2, 2), 2, 2),
@@ -154,7 +121,7 @@ MATCHES: dict[str, tuple[dict[str, str], int, int]] = {
 }
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+def launched(monkeypatch: pytest.MonkeyPatch, variables: Variables) -> None:
     for key in list(os.environ):
         if key.startswith(("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_")):
             monkeypatch.delenv(key)
@@ -164,7 +131,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None
 
 @pytest.mark.parametrize(("variables", "devices", "num_nodes"), MISMATCHES.values(), ids=MISMATCHES)
 def test_a_launch_of_another_size_is_refused_and_nothing_is_written(
-    variables: dict[str, str],
+    variables: Variables,
     devices: int,
     num_nodes: int,
     folder: Path,
@@ -181,7 +148,7 @@ def test_a_launch_of_another_size_is_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize(("variables", "devices", "num_nodes"), MATCHES.values(), ids=MATCHES)
 def test_a_launch_of_the_size_that_is_set_is_taken(
-    variables: dict[str, str], devices: int, num_nodes: int, monkeypatch: pytest.MonkeyPatch
+    variables: Variables, devices: int, num_nodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched(monkeypatch, variables)
     require_processes_as_set(MachineConfig(devices=devices, num_nodes=num_nodes))

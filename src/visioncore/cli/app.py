@@ -1,6 +1,9 @@
 """The command line itself, and what its commands share."""
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +45,20 @@ def data_of(run: Path, data: Path | None) -> tuple["DataConfig", Path]:
     if data is not None:
         return load_data_config(data), data.parent
     return recorded_data(RunFolder.of(run).path)
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[bool]:
+    """Whether this process is the first of those that train together; inside, the others say errors alone."""
+    from visioncore.training.launch import is_first_process
+
+    ours = logging.getLogger("visioncore")
+    before, is_first = ours.level, is_first_process()
+    ours.setLevel(before if is_first else logging.ERROR)
+    try:
+        yield is_first
+    finally:
+        ours.setLevel(before)
 
 
 def print_rich(what: "RenderableType") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from visioncore.cli.app import app, finite
+from visioncore.cli.app import app, finite, one_voice
 from visioncore.errors import ConfigError
 
 MaxMinutes = Annotated[
@@ -92,8 +92,10 @@ def train(
 
     overrides = [*(override or []), *([f"training.machine.precision={precision}"] if precision else [])]
     experiment = read_experiment(model, data, training, overrides)
-    twin = run(experiment, out, max_minutes)
-    typer.echo(f"best twin: {twin}")
+    with one_voice() as is_first:
+        twin = run(experiment, out, max_minutes)
+    if is_first:
+        typer.echo(f"best twin: {twin}")
 
 
 @app.command()
@@ -143,9 +145,11 @@ def transfer(
         match=None if match is None else str(match),
         leave_out_behaviour=leave_out_behaviour,
     )
-    path = run(read_transfer(config, data, training, override or []), out, max_minutes)
+    with one_voice() as is_first:
+        path = run(read_transfer(config, data, training, override or []), out, max_minutes)
     kept = "with the new sessions" if trained == "heads" else "of the new sessions alone"
-    typer.echo(f"best twin, {kept}: {path}")
+    if is_first:
+        typer.echo(f"best twin, {kept}: {path}")
 
 
 @app.command()

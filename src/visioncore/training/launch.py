@@ -4,12 +4,18 @@ import os
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from visioncore.errors import ConfigError
 from visioncore.training.machine import MachineConfig
 
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Processes that mpirun or mpiexec has started: Open MPI, and MPICH with its relatives."""
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of its run that speaks for all of them, by what its launcher has set."""
+    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
 
 
 def require_processes_as_set(config: MachineConfig) -> None:

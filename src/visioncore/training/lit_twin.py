@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from visioncore.data import (
     Balance,
@@ -32,6 +32,7 @@ from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.plan import RunPlan
+from visioncore.training.ranks import dealt, gathered
 from visioncore.training.schedule import learning_rate_factor
 
 CUTMIX = 1
@@ -55,8 +56,11 @@ class LitTwin(lightning.LightningModule):
         self.average = None if config.ema_decay is None else AveragedTwin(twin, config.ema_decay)
         self._null = {id: session.train_mean for id, session in store.sessions.items()}
         self._score = PopulationScore()
+        self._n_validation = 0
+        self._validation_losses: list[tuple[float, int]] = []
         self._losses: list[float] = []
         self._n_supervised = 0
+        self._not_finite: str | None = None
         self._resumed_at_s, self._started = 0.0, 0.0
         self.history: list[Epoch] = []
         """One per epoch; kept in the checkpoint, so that a resumed run has all of it."""
@@ -101,9 +105,11 @@ class LitTwin(lightning.LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """All of validation, on every rank."""
+        """This rank's share of validation."""
         blocks = ValidationBlocks(self._store, self.config.batch_size, self.config.validation_minutes)
-        return DataLoader(blocks, batch_size=None)
+        self._n_validation = len(blocks)
+        own = dealt(len(blocks), self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(Subset(blocks, own), batch_size=None)
 
     def on_train_start(self) -> None:
         self.first_epoch = len(self.history)
@@ -124,11 +130,13 @@ class LitTwin(lightning.LightningModule):
         moved = torch.randint(-largest, largest + 1, (2,)).tolist() if largest else (0, 0)
         loss, extras = self.loss(batch, (moved[0], moved[1]))
         self._n_supervised += sum(int(self._supervised(part).sum()) for part in batch)
-        if not bool(loss.isfinite()):
-            raise TrainingError(self._diagnosis(batch, loss))
         self._losses.append(float(loss.detach()))
-        self.log("train/loss", loss, prog_bar=True, batch_size=1)
+        self.log("train/loss", loss, prog_bar=True, batch_size=1, sync_dist=True)
         self.log_dict({f"train/{name}": value for name, value in extras.items()}, batch_size=1)
+        if not bool(loss.isfinite()):
+            # An error at once would leave the other processes waiting: a gradient that is NaN tells all of them.
+            self._not_finite = self._not_finite or self._diagnosis(batch, loss)
+            loss = loss * math.nan
         return loss
 
     def loss(self, batch: Batch, moved_px: tuple[int, int] = (0, 0)) -> tuple[Tensor, Extras]:
@@ -155,6 +163,8 @@ class LitTwin(lightning.LightningModule):
 
     def validation_step(self, batch: SessionClips, batch_idx: int) -> None:
         """Adds whole blocks to the score, walking through them in chunks as `predict` does."""
+        if self._in_all_ranks(batch_idx) >= self._n_validation:
+            return  # another rank scores it
         length = self.config.clip_frames
         chunks = batch.video.split(length, dim=2)
         behaviour = [None] * len(chunks) if batch.behaviour is None else batch.behaviour.split(length, dim=1)
@@ -168,7 +178,7 @@ class LitTwin(lightning.LightningModule):
             valid,
             self.evaluated.heads[batch.session].output.response_scale,
         )
-        self.log("validation/loss", loss, batch_size=len(prediction), on_epoch=True)
+        self._validation_losses.append((float(loss), len(prediction)))
         for row in range(len(prediction)):
             self._score.update(
                 batch.session,
@@ -179,9 +189,14 @@ class LitTwin(lightning.LightningModule):
             )
 
     def on_validation_epoch_start(self) -> None:
-        self._score = PopulationScore()
+        self._score, self._validation_losses = PopulationScore(), []
 
     def on_validation_epoch_end(self) -> None:
+        """Puts together what the ranks have scored, so that each knows the whole."""
+        of_ranks = gathered((self._score, self._validation_losses))
+        self._score = PopulationScore.of([score for score, _ in of_ranks])
+        losses, n_blocks = np.array([of_batch for _, own in of_ranks for of_batch in own]).T
+        self.log("validation/loss", float(np.average(losses, weights=n_blocks)))
         self.log("validation/score", self.validation_score(), prog_bar=True)
 
     def validation_score(self) -> float:
@@ -190,7 +205,8 @@ class LitTwin(lightning.LightningModule):
         return self._score.bits_per_spike() if counts else self._score.correlation()
 
     def on_train_epoch_end(self) -> None:
-        if self._n_supervised == 0:
+        of_ranks = gathered((self._losses, self._n_supervised))
+        if sum(n_supervised for _, n_supervised in of_ranks) == 0:
             raise TrainingError(
                 "no bin of an epoch's clips could be learnt from: all were invalid or in the burn-in; use longer "
                 "training.clip_frames, a shorter burn_in_s, or supervision: dense"
@@ -199,7 +215,7 @@ class LitTwin(lightning.LightningModule):
         self.history.append(
             Epoch(
                 step=self.global_step,
-                train_loss=float(np.mean(self._losses)),
+                train_loss=float(np.mean([losses for losses, _ in of_ranks])),
                 validation_loss=float(metrics["validation/loss"]),
                 validation_score=float(metrics["validation/score"]),
                 learning_rate=float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
@@ -229,9 +245,8 @@ class LitTwin(lightning.LightningModule):
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(float(norm)):
-            raise TrainingError(
-                f"the gradient is not finite at step {self.global_step}. {NOT_FINITE_REMEDIES}"
-            )
+            gradient = f"the gradient is not finite at step {self.global_step}. {NOT_FINITE_REMEDIES}"
+            raise TrainingError(self._not_finite or gradient)
         self.log("train/gradient_norm", norm, batch_size=1)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
@@ -276,15 +291,18 @@ class LitTwin(lightning.LightningModule):
         return n_units * (1 if self.config.supervision == "last" else max(n_bins - without_past, 1))
 
     def _global_batch(self, batch_idx: int) -> int:
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        return (self.current_epoch * self.plan.batches_per_epoch + batch_idx) * world + rank
+        return self._in_all_ranks(self.current_epoch * self.plan.batches_per_epoch + batch_idx)
+
+    def _in_all_ranks(self, index: int) -> int:
+        """The number of this rank's batch `index` among those of all ranks."""
+        return index * self.trainer.world_size + self.trainer.global_rank
 
     def _clips_per_batch(self) -> int:
         return self.config.batch_size * self.trainer.world_size
 
     def _diagnosis(self, batch: Batch, loss: Tensor) -> str:
         clips = ", ".join(f"{part.session} from bins {list(part.starts)}" for part in batch)
-        return f"the loss is {float(loss)} at step {self.global_step} (clips: {clips}). {NOT_FINITE_REMEDIES}"
+        return f"the loss is {float(loss.detach())} at step {self.global_step} (clips: {clips}). {NOT_FINITE_REMEDIES}"
 
 
 NOT_FINITE_REMEDIES = (

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from visioncore.config import Config
 
@@ -15,6 +15,8 @@ class MachineConfig(Config):
     """GPUs, or processes on CPUs, of each machine. They share the clips of a step, whose number must not change."""
     num_nodes: PositiveInt = 1
     """Machines; each starts its own processes, as `srun` and `torchrun` do."""
+    timeout_minutes: PositiveFloat = 30.0
+    """How long one process waits for another at most; it is then said to be lost."""
     num_workers: NonNegativeInt = 0
     """Processes that read clips while the model computes."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

@@ -32,6 +32,6 @@ def rehearsed(
     with bar, tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary))
         saving = Saving(experiment, store, folder, initialise_s=0.0, start=Start())
-        trainer = build_trainer(config, endless, folder, [*watching(config), saving, rehearsal])
+        trainer = build_trainer(config, endless, folder, [*watching(config, folder), saving, rehearsal])
         fit(trainer, module)
         return rehearsal.pace_of(trainer, module)

@@ -13,7 +13,7 @@ ADVICE = (
     ".*number of training batches .* smaller than the logging interval.*",
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",
     ".*Found .* module.*in eval mode at the start of training.*",
-    # Every rank scores all of validation itself.
+    # Ranks put their validations together themselves.
     ".*sync_dist=True.*",
     ".*find_unused_parameters=True.*",
 )

@@ -17,6 +17,7 @@ from visioncore.training.experiment import Experiment
 from visioncore.training.initialise import initialise
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
+from visioncore.training.lost_process import naming_lost_processes
 from visioncore.training.memory import say_before
 from visioncore.training.out_of_memory import memory_advice
 from visioncore.training.pace import rehearsed
@@ -44,7 +45,8 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         ConfigError: the run folder holds another experiment, configs and data disagree, or srun, torchrun or MPI
             started another number of processes than the settings say.
         CheckpointError: the point to resume from is damaged, or not one that a run wrote.
-        TrainingError: the loss is not finite, or memory ran out; the last good checkpoint stays.
+        TrainingError: the loss is not finite, memory ran out, or another process of the run is gone; the last good
+            checkpoint stays.
     """
     config, folder = experiment.training, RunFolder(run_dir)
     require_processes_as_set(config.machine)
@@ -79,7 +81,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         start.settle(twin)
     saving = Saving(experiment, store, folder, initialise_s=time.perf_counter() - started, start=start)
 
-    with quiet_lightning(), memory_advice():
+    with quiet_lightning(), naming_lost_processes(folder, config.machine.processes), memory_advice():
         if plan is None:
             plan = first_plan(experiment, store, model).model_copy(update={"made_from": start.made_from})
             if (minutes := max_minutes or config.length.minutes) is not None:
@@ -93,7 +95,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         module = LitTwin(twin, config, plan, store, experiment.data.balance)
         callbacks = [
             RichProgressBar(),
-            *watching(config),
+            *watching(config, folder),
             *stopping(config, plan, store),
             Clock(folder.plan),
             saving,

@@ -1,5 +1,6 @@
 """Lightning's trainer, as every run and every rehearsal uses it."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,11 +8,13 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy
 
 from visioncore.errors import ConfigError
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.lit_twin import LitTwin
+from visioncore.training.lost_process import StartedProcesses
 from visioncore.training.machine import MachineConfig
 from visioncore.training.monitors import FlatFit, Throughput
 from visioncore.training.plan import RunPlan
@@ -34,8 +37,7 @@ def build_trainer(
         accelerator=_device(config.machine),
         devices=config.machine.devices,
         num_nodes=config.machine.num_nodes,
-        # Sessions differ between ranks, so on each some readouts see no clip.
-        strategy="ddp_find_unused_parameters_true" if config.machine.processes > 1 else "auto",
+        strategy="auto" if config.machine.processes == 1 else _together(config.machine),
         plugins=plugins,
         precision=config.machine.precision,
         max_epochs=plan.epochs,
@@ -65,9 +67,17 @@ def fit(trainer: lightning.Trainer, module: LitTwin, resumed: Path | None = None
         raise KeyboardInterrupt
 
 
-def watching(config: TrainingConfig) -> list[Callback]:
+def watching(config: TrainingConfig, folder: RunFolder) -> list[Callback]:
     """The callbacks that watch a run."""
-    return [Throughput(config.batch_size), FlatFit()]
+    return [Throughput(config.batch_size), FlatFit(), StartedProcesses(folder)]
+
+
+def _together(machine: MachineConfig) -> DDPStrategy:
+    return DDPStrategy(
+        # Sessions differ between ranks, so on each some readouts see no clip.
+        find_unused_parameters=True,
+        timeout=timedelta(minutes=machine.timeout_minutes),
+    )
 
 
 def _device(machine: MachineConfig) -> Literal["cuda", "cpu"]:
