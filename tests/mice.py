@@ -12,6 +12,7 @@ from visioncore.data import RecordingStore, build_data_config, prepare
 """Files as they occur, where this checkout has them."""
 PADDED, N_UNITS, HEIGHT, WIDTH = 64, 5, 4, 6
 TIERS = [*["train"] * 12, *["oracle"] * 4, *["live_test_main"] * 2, *["final_test_bonus"] * 2, "none"]
+IMAGES = "static27204-5-13-GrayImageNet-94c6ff995dac583098847cfecd43e7b6"
 NAME = "dynamic29515-10-12-Video-9b4f6a1a067fe51e15306b9628efea20"
 
 
@@ -60,10 +61,7 @@ def write_mouse(
 
 def write_images(folder: Path, n: int = 40, n_units: int = 3) -> Path:
     """A mouse of 2022: thirty pictures that train, five that are shown twice and test; hashed trial ids."""
-    root, rng = (
-        folder / "static27204-5-13-GrayImageNet-94c6ff995dac583098847cfecd43e7b6",
-        np.random.default_rng(1),
-    )
+    root, rng = folder / IMAGES, np.random.default_rng(1)
     tiers = ["train"] * (n - 14) + ["validation"] * 4 + ["test"] * 6 + ["final_test"] * 4
     ids = [*range(n - 10), *[900, 901, 902] * 2, *[950, 951] * 2]
     for number in range(n):

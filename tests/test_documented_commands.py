@@ -28,8 +28,8 @@ NOT_EXECUTED = {
     "pip": "installs",
     "source": "there is no .venv in an installation of one's own",
     ".venv/bin/pytest": "this is pytest",
-    "visioncore inspect": "needs files of a laboratory; tests/test_four_commands.py inspects some",
-    "visioncore suggest": "trains for a moment to find the pace; tests/test_four_commands.py suggests",
+    "visioncore inspect": "needs files of a laboratory; tests/test_tutorials.py inspects some",
+    "visioncore suggest": "trains for a moment to find the pace; tests/test_tutorials.py suggests",
     "visioncore download": "from servers that tests do not reach; tests/data/test_download.py has one of its own",
     "visioncore benchmark": "hours of training; only --list is quick",
     "visioncore train --model my_model.yaml --data my_data.yaml --out runs/mine --set": "trains as the line of the "
@@ -93,9 +93,7 @@ def executed(command: Command) -> bool:
         return False
     if command.words[:2] == ("visioncore", "benchmark") and "--list" in command.words:
         return True
-    if command.page.startswith(
-        "docs/tutorials/"
-    ):  # files of laboratories: tests/test_four_commands.py has some
+    if command.page.startswith("docs/tutorials/"):  # tests/test_tutorials.py has the files that they take
         return False
     line = " ".join(command.words)
     return not line.startswith(tuple(NOT_EXECUTED)) and not any(option in line for option in OF_MICE)

@@ -172,14 +172,17 @@ def comparison(compared: "Comparison") -> RenderableType:
 
 def challenge(result: "ChallengeScore") -> RenderableType:
     """The score of the Sensorium competition."""
-    told = table("tier", "all neurons", "mean of mice", "mice", "neurons", "frames")
+    shown = "images" if result.images else "frames"
+    told = table("tier", "all neurons", "mean of mice", "mice", "neurons", shown)
     for tier in result.tiers:
         scores = [f"{tier.all_neurons:.4f}", f"{tier.mean_of_mice:.4f}"]
         told.add_row(Text(tier.tier), *scores, str(len(tier.mice)), str(tier.n_units), str(tier.n_frames))
-    scaled = "divided by the published spread of each frame" if result.per_frame_std else "in their own units"
+    spread = "of each neuron" if result.images else "of each frame"
+    scaled = f"divided by the published spread {spread}" if result.per_frame_std else "in their own units"
+    year, which = (2022, "all images") if result.images else (2023, "frames 50 to 300 of all trials")
     conditions = (
-        f"single-trial correlation as in Sensorium 2023: {result.split} split, frames 50 to 300 of all trials "
-        f"together, responses {scaled}, behaviour {result.behaviour}; causal, one twin"
+        f"single-trial correlation as in Sensorium {year}: {result.split} split, {which} together, responses {scaled}, "
+        f"behaviour {result.behaviour}; causal, one twin"
     )
     return Group(told, conditions)
 

@@ -10,6 +10,8 @@ import torch
 
 from mice import NAME, config, prepared_mouse, save, write_images, write_mouse
 from shared_cases import CASES, needs_cases
+from visioncore import tables
+from visioncore.cli.app import print_rich
 from visioncore.config import build_config
 from visioncore.data import RecordingStore, build_data_config
 from visioncore.errors import ConfigError, DataError
@@ -228,11 +230,19 @@ def test_a_submission_has_the_competitions_files_rows_and_units(tmp_path: Path) 
         write_submission(twin, store, mice, tmp_path / "one.parquet")
 
 
-def test_images_are_scored_whole(tmp_path: Path) -> None:
+def test_images_are_scored_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_images(tmp_path)
     store = prepared_mouse(tmp_path, root)
     twin = twin_of(store)
-    (test,) = challenge_score(twin, store, mice=mice_of(build_data_config(config(root), "d"), tmp_path)).tiers
+    found = challenge_score(twin, store, mice=mice_of(build_data_config(config(root), "d"), tmp_path))
+    print_rich(tables.challenge(found))
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "2022: test split, all images together, responses divided by the published spread of each neuron"
+        in told
+    )
+    assert "frames" not in told
+    (test,) = found.tiers
     assert (test.tier, test.n_frames) == ("test", 6)
     pictures = [np.load(root / f"data/images/{n}.npy")[None].astype(np.float32) for n in range(30, 36)]
     predicted = np.stack([twin.predict(picture, session="m1")[0] for picture in pictures]).astype(float)

@@ -146,6 +146,8 @@ class ChallengeScore(Record):
     split: Split
     per_frame_std: bool
     """Whether responses and predictions were divided by the published standard deviation of each frame."""
+    images: bool = False
+    """Whether trials are single images, which are scored whole."""
     behaviour: Behaviour
     skip_last: int = 0
     tiers: tuple[TierScore, ...]
@@ -211,14 +213,17 @@ def challenge_score(
         sums.add(trial.prediction, trial.recorded, trial.valid, precision)
     tiers = tuple(scored for tier, sums in found.items() if (scored := _of_tier(tier, sums)) is not None)
     if not tiers:
+        what = "image" if static else "frame"
+        which = "those" if static else f"from {FIRST_FRAME} to {STOP_FRAME} of each trial,"
         raise DataError(
-            f"{store.path}: the {split} split has no frame that the competition scores (from {FIRST_FRAME} to "
-            f"{STOP_FRAME} of each trial, with responses); choose another split"
+            f"{store.path}: the {split} split has no {what} that the competition scores ({which} with responses); "
+            "choose another split"
         )
     return ChallengeScore(
         metric="sensorium",
         split=split,
         per_frame_std=bool(mice),
+        images=static,
         behaviour=behaviour,
         skip_last=skip_last,
         tiers=tiers,

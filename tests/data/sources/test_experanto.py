@@ -9,120 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experanto_folders import (
+    CALCIUM_HZ,
+    HZ,
+    SHIFTS_S,
+    SHOWN,
+    START_S,
+    tarred,
+    write_experiment,
+)
 from mice import save
 from shared_cases import CASES, needs_cases
 from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.data.inspection.experanto import inspect_experanto
 from visioncore.errors import DataError
 
-HZ, START_S, HEIGHT, WIDTH = 30.0, 100.0, 4, 6
-SHIFTS_S = np.array([0.0, 0.01, 0.055, 0.11])
-CALCIUM_HZ = 7.9
-SHOWN: list[tuple[str, int, str]] = [
-    ("video", 60, "train"),
-    ("image", 15, "train"),
-    ("blank", 15, "blank"),
-    ("video", 60, "validation"),
-    ("video", 60, "test"),
-    ("blank", 15, "blank"),
-    ("video", 60, "test"),
-    ("video", 60, "train"),
-    ("invalid", 15, "train"),
-    ("image", 15, "train"),
-    ("blank", 15, "blank"),
-]
-"""Modality, duration in bins and tier of each trial; both test videos are one."""
-
-
-def write_yml(path: Path, **values: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values))
-
-
-def write_experiment(folder: Path, name: str = "mouse1_session2") -> Path:
-    """Counts at `units`, calcium at `responses`, an eye tracker and a treadmill, each with a start of its own."""
-    root, rng = folder / name, np.random.default_rng(0)
-    times: list[float] = []
-    at = 0
-    for number, (modality, n_bins, tier) in enumerate(SHOWN):
-        n = n_bins if modality == "video" else 1
-        extra: dict[str, Any] = {"num_frames": n} if modality == "video" else {}
-        extra |= {"interleave_value": 128.5} if modality == "blank" else {}
-        write_yml(
-            root / f"screen/meta/{number:05d}.yml",
-            modality=modality,
-            first_frame_idx=len(times),
-            image_size=[HEIGHT, WIDTH],
-            tier=tier,
-            stimulus_name=f"{modality}_{number}",
-            **extra,
-        )
-        if modality in ("video", "image"):
-            seed = 4 if number == 6 else number
-            pixels = np.random.default_rng(seed).integers(0, 256, (n, HEIGHT, WIDTH)).astype(np.uint8)
-            save(root / f"screen/data/{number:05d}.npy", pixels if modality == "video" else pixels[0])
-        times += [START_S + (at + k) / HZ for k in range(n)]
-        at += n_bins
-    save(root / "screen/timestamps.npy", np.array(times))
-    write_yml(root / "screen/meta.yml", modality="screen", frame_rate=HZ)
-    (root / "screen/combined_meta.json").write_text("stale")
-    counts = rng.poisson(0.5, (at, 3))
-    spikes, edges = [], [0]
-    for unit in range(3):
-        bins = np.repeat(np.arange(at), counts[:, unit])
-        spikes.append(np.sort(START_S + (bins + rng.uniform(0.25, 0.75, len(bins))) / HZ))
-        edges.append(edges[-1] + len(bins))
-    save(root / "units/spikes.npy", np.concatenate(spikes))
-    write_yml(
-        root / "units/meta.yml",
-        modality="spikes",
-        spike_indices=edges,
-        n_signals=3,
-        start_time=0,
-        end_time=200,
-    )
-    save(root / "truth/counts.npy", counts)
-    write_sequence(
-        root / "responses", 97.31, CALCIUM_HZ, rng.gamma(1, 1, (180, 4)), phase_shift_per_signal=True
-    )
-    save(root / "responses/meta/phase_shifts.npy", SHIFTS_S)
-    save(root / "responses/meta/unit_ids.npy", [11, 12, 15, 19])
-    save(root / "responses/meta/cell_motor_coordinates.npy", np.arange(12).reshape(4, 3))
-    write_sequence(root / "eye_tracker", 98.1, 20.07, np.cumsum(rng.normal(size=(420, 2)), axis=0))
-    speed = np.abs(np.cumsum(rng.normal(size=(2400, 1)), axis=0))
-    write_sequence(
-        root / "treadmill", 96.0, 100.0, speed, is_mem_mapped=True, dtype="float32", n_timestamps=2400
-    )
-    (root / "treadmill/data.npy").unlink()
-    speed.astype(np.float32).tofile(root / "treadmill/data.mem")
-    return root
-
-
-def write_sequence(device: Path, start_s: float, rate_hz: float, data: np.ndarray, **meta: Any) -> None:
-    values = {"n_signals": data.shape[1], "phase_shift_per_signal": False, **meta}
-    end_s = start_s + len(data) / rate_hz
-    write_yml(
-        device / "meta.yml",
-        modality="sequence",
-        sampling_rate=rate_hz,
-        start_time=start_s,
-        end_time=end_s,
-        **values,
-    )
-    save(device / "data.npy", data)
-
 
 def prepared(folder: Path, path: Path, responses: str = "units", **session: Any) -> RecordingStore:
     session = {"id": "m", "subject": "mouse1", "path": str(path), **session}
     params = {"sampling_rate_hz": HZ, "responses": responses, "sessions": [session]}
     return prepare(build_data_config({"type": "experanto", "params": params}, "e.yaml"), folder)
-
-
-def tarred(root: Path) -> Path:
-    target = root.parent / f"{root.name}.tar"
-    with tarfile.open(target, "w") as archive:
-        archive.add(root, f"./{root.name}")
-    return target
 
 
 @needs_cases
@@ -201,6 +107,23 @@ def test_behaviour_is_the_last_sample_of_its_own_clock(tmp_path: Path) -> None:
     expected = speed[np.floor((times - 96.0) * 100 + 1e-6).astype(int)]
     np.testing.assert_allclose(behaviour[known, 2], expected[known], rtol=1e-5)
     assert not prepared(tmp_path, root, behaviour={}).sessions["m"].spec.behaviour_names
+
+
+def test_what_other_devices_recorded_of_units_is_no_behaviour_unless_it_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_experiment(tmp_path)
+    expected = ("eye_tracker_0", "eye_tracker_1", "treadmill")
+    assert prepared(tmp_path, root).sessions["m"].spec.behaviour_names == expected
+    assert "responses looks like responses, and is no behaviour unless" in caplog.text
+    (root / "responses").rename(root / "scan")  # known by its shifts alone
+    assert prepared(tmp_path, root).sessions["m"].spec.behaviour_names == expected
+    found = inspect_experanto(root)
+    assert found is not None
+    assert set(found.proposal["params"]["sessions"][0]["behaviour"]) == {"eye_tracker", "treadmill"}
+    assert any("scan: signals of units too" in note for note in found.notes)
+    named = prepared(tmp_path, root, behaviour={"scan": None}).sessions["m"].spec.behaviour_names
+    assert named == ("scan_0", "scan_1", "scan_2", "scan_3")
 
 
 def test_calcium_is_known_in_the_bin_of_its_sample_with_the_shift_of_each_unit(tmp_path: Path) -> None:

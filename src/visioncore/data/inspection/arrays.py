@@ -25,7 +25,7 @@ _PARTS = {
     "trial": ("trial_ind", "trial_id", "trial_label", "trials", "trial"),
     "trial_start": ("start", "onset"),
     "stimulus_id": ("stimulus_id", "stim_id", "repeat", "image_id"),
-    "unit_ids": ("unit_id", "cell_id", "ids", "cluster", "roi_id", "cids"),
+    "unit_ids": ("unit_id", "cell_id", "ids", "cluster", "roi_id", "cids", "unit_name", "cell_name"),
     "times": ("t_bins", "time", "t_s", "timestamps"),
 }
 _LOOKED_AT = 20_000
@@ -116,7 +116,10 @@ def _add_lists(
     if responses is not None:
         n_units = set(shapes[responses])
         ids = [n for n in lists if _length(file.header(n).shape) in n_units]
-        if (unit_ids := _called(ids, "unit_ids")) is not None:
+        texts = [
+            n for n in ids if file.header(n).dtype.kind == "U" and n.rpartition("/")[2].lower() == "names"
+        ]
+        if (unit_ids := _called(ids, "unit_ids") or next(iter(texts), None)) is not None:
             found.keys["unit_ids"] = unit_ids
     starts = [n for n in lists if n in shapes and _length(shapes[n]) is not None]
     if "trial" not in found.keys and (start := _called(starts, "trial_start")) is not None:

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from visioncore.data.inspection.inspection import Inspection, Listed, Picture
-from visioncore.data.sources.experanto import MARKER, devices_of, sequence
+from visioncore.data.sources.experanto import MARKER, RECORDED, devices_of, looks_recorded, sequence
 from visioncore.data.sources.experanto_screen import Screen
 from visioncore.data.sources.file_tree import FileTree, open_tree
 from visioncore.errors import DataError
-
-_LIKELY = ("responses", "units", "spikes", "neurons", "calcium", "traces")
 
 
 def inspect_experanto(path: Path) -> Inspection | None:
@@ -48,7 +46,7 @@ def inspect_experanto(path: Path) -> Inspection | None:
     behaviour = {
         name: list(sequence(tree, name, meta, path.name).names)
         for name, meta in sorted(devices.items())
-        if meta["modality"] == "sequence" and name != likely
+        if meta["modality"] == "sequence" and name != likely and not looks_recorded(name, meta)
     }
     session: dict[str, Any] = {
         "id": path.name.removesuffix(".tar"),
@@ -64,9 +62,12 @@ def inspect_experanto(path: Path) -> Inspection | None:
         )
     first = next((n for n, t in enumerate(screen.shown) if t.kind in ("image", "video")), 0)
     frame = screen.frames.pictures.read(np.array([screen.shown[first].start]))[0]
+    others = [name for name in candidates if name != likely and looks_recorded(name, devices[name])]
     notes = [
         "a frame holds until the next timestamp, and a sample until the next one, as Experanto reads them"
     ]
+    if likely is not None and others:
+        notes.append(f"{', '.join(others)}: signals of units too, left out; `responses` can name another")
     if kind == "trace" and likely is not None:
         own_hz = float(devices[likely]["sampling_rate"])
         if own_hz < rate_hz:
@@ -125,7 +126,7 @@ def _responses(candidates: list[str], devices: dict[str, dict[str, Any]]) -> str
     spikes = [name for name in candidates if devices[name]["modality"] == "spikes"]
     if len(spikes) == 1:
         return spikes[0]
-    named = [name for name in candidates if name in _LIKELY]
+    named = [name for name in candidates if name in RECORDED]
     return named[0] if len(named) == 1 else candidates[0] if len(candidates) == 1 else None
 
 

@@ -26,6 +26,8 @@ from visioncore.spec import Columns, ResponseKind, SessionSpec
 
 MARKER = "screen/meta.yml"
 MODALITIES = ("sequence", "screen", "spikes", "time_interval")
+RECORDED = ("responses", "units", "spikes", "neurons", "calcium", "traces")
+"""What devices with signals of units are called."""
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ class ExperantoSessionConfig(ClockedSessionConfig):
     path: str = Field(min_length=1)
     """Its folder, or a tar of it."""
     behaviour: dict[str, tuple[str, ...] | None] | None = None
-    """Devices that tell of the animal, with names for their signals. All other sequences when left out; `{}`: none."""
+    """Devices that tell of the animal, with names for their signals; `{}`: none. When left out, all other sequences but
+    those that look like responses too."""
 
 
 class ExperantoSource(ClockedSource):
@@ -132,7 +135,14 @@ class ExperantoSource(ClockedSource):
             if meta["modality"] == "sequence" and name != self.config.responses
         }
         if session.behaviour is None:
-            return dict(others)
+            left = [name for name in others if looks_recorded(name, devices[name])]
+            if left:
+                _logger.warning(
+                    "%s: %s looks like responses, and is no behaviour unless `behaviour` names it",
+                    where,
+                    ", ".join(left),
+                )
+            return {name: names for name, names in others.items() if name not in left}
         for device in session.behaviour:
             if device not in others:
                 raise DataError(
@@ -164,6 +174,11 @@ def devices_of(tree: FileTree) -> dict[str, dict[str, Any]]:
             )
         devices[device] = meta
     return devices
+
+
+def looks_recorded(device: str, meta: dict[str, Any]) -> bool:
+    """Whether a device has signals of units, which are no behaviour: by its name, or as it was scanned cell by cell."""
+    return device in RECORDED or bool(meta.get("phase_shift_per_signal"))
 
 
 def read_meta(tree: FileTree, name: str) -> dict[str, Any]:

@@ -1,69 +1,15 @@
-"""A new user's way: a file, `inspect`, `suggest`, `train`, `report`, and no editing but of what only they can know."""
+"""Which format a file is of, and what is proposed for it; what is of none, or broken."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pynwb
 import pytest
-from pynwb.image import OpticalSeries
 
 from forked import visioncore_command
-from nwb_files import add_spikes, screen, spikes_of, write
 from shared_cases import CASES, needs_cases
 from visioncore.config import read_yaml
 from visioncore.data.inspection.formats import inspect
 from visioncore.errors import DataError
-
-FRAMES, RATE_HZ = 4800, 60.0
-
-
-def _recording(nwb: pynwb.NWBFile) -> None:
-    """Eighty seconds of noise, and three units that follow one pixel each after two frames."""
-    video = screen(FRAMES, height=12, width=16)
-    start_s = 3.0 + np.arange(FRAMES) / RATE_HZ
-    drive = np.stack([np.roll(video[:, 4 + k, 5 + k], 2) for k in range(3)], axis=1)
-    counts = np.random.default_rng(2).poisson(np.where(drive > 160, 0.6, 0.05))
-    series = OpticalSeries(
-        name="noise",
-        data=video,
-        timestamps=start_s,
-        unit="n.a.",
-        distance=0.5,
-        field_of_view=[0.2, 0.15],
-        orientation="upright",
-    )
-    nwb.add_stimulus(series)
-    add_spikes(nwb, spikes_of(counts, start_s, start_s + 1 / RATE_HZ))
-
-
-@pytest.mark.slow
-def test_four_commands_lead_from_a_file_to_a_report(tmp_path: Path) -> None:
-    (tmp_path / "lab").mkdir()
-    write(tmp_path / "lab" / "session.nwb", _recording)
-    yaml = tmp_path / "data.yaml"
-
-    def run(*arguments: str) -> str:
-        done = visioncore_command(tmp_path, *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    told = run("inspect", "lab/session.nwb", "--out", "data.yaml")
-    assert "noise" in told
-    assert (tmp_path / "inspection.html").read_text().count("data:image/png") == 1
-    known = {"axes: null": "axes: tyx", "subject: null": "subject: mouse"}
-    text = yaml.read_text()
-    for blank, answer in known.items():
-        text = text.replace(blank, answer)
-    assert not [line for line in text.splitlines() if line.split("#")[0].rstrip().endswith("null")]
-    yaml.write_text(text)
-    run("suggest", "data.yaml", "--minutes", "0.2", "--model", "ln", "--out", "made")
-    made = ("--model", "made/model.yaml", "--training", "made/training.yaml")
-    run("train", *made, "--data", "data.yaml", "--out", "run")
-    run("report", "run", "--no-audit")
-    assert "bits/spike" in (tmp_path / "run" / "report.html").read_text()
-    scores = json.loads((tmp_path / "run" / "evaluation_test.json").read_text())
-    assert min(unit["bits_per_spike"] for unit in scores["units"]) > 0.1
 
 
 @needs_cases
