@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from visioncore.errors import CheckpointError, ConfigError, DataError, TrainingError, VisionCoreError
 
 if TYPE_CHECKING:
-    from visioncore.checkpoint import load_twin, save_twin
+    from visioncore.checkpoint import load_predictor, load_twin, save_ensemble, save_twin
     from visioncore.data.in_memory import prepare_arrays
-    from visioncore.model import Twin, TwinConfig
+    from visioncore.model import Ensemble, Twin, TwinConfig
 
 __version__ = "0.1.0"
 
@@ -15,19 +15,25 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Ensemble",
     "TrainingError",
     "Twin",
     "TwinConfig",
     "VisionCoreError",
+    "load_predictor",
     "load_twin",
     "prepare_arrays",
+    "save_ensemble",
     "save_twin",
 ]
 
 _HOMES = {
+    "load_predictor": "visioncore.checkpoint",
     "load_twin": "visioncore.checkpoint",
     "prepare_arrays": "visioncore.data.in_memory",
+    "save_ensemble": "visioncore.checkpoint",
     "save_twin": "visioncore.checkpoint",
+    "Ensemble": "visioncore.model",
     "Twin": "visioncore.model",
     "TwinConfig": "visioncore.model",
 }

@@ -1,7 +1,8 @@
-"""A twin is one `.safetensors` file that rebuilds itself: weights, configs, data facts and provenance.
+"""A twin is one `.safetensors` file that rebuilds itself: weights, configs, data facts, provenance. So is an ensemble.
 
 The header holds, as JSON, the format version, the model's resolved config, the DataSpec with every unit id, the
 normalisation constants and the provenance; a SHA-256 digest over all of it and every tensor is verified on loading.
+An ensemble's has such a header for every member, whose tensors' names begin with its number.
 """
 
 import hashlib
@@ -14,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from visioncore.config import apply_overrides, build_config, differing_keys, dump_config
+from visioncore.config import AsWritten, apply_overrides, build_config, differing_keys, dump_config
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.files import write_bytes
 from visioncore.migration import from_format_1
-from visioncore.model import Twin, TwinConfig
+from visioncore.model import Ensemble, Twin, TwinConfig
 from visioncore.model.renamed import renamed
 from visioncore.provenance import Provenance
 from visioncore.run_folder import RunFolder
@@ -36,17 +37,35 @@ EXAMPLE = "model.convnet.params.flash_attention=false"
 
 def save_twin(twin: Twin, path: Path, provenance: Provenance) -> None:
     """Write `twin` to `path`, atomically: a killed save leaves the old file or none."""
-    header = json.dumps(
-        {
-            "format_version": FORMAT_VERSION,
-            "model": dump_config(twin.config),
-            "data": dump_config(twin.spec),
-            "provenance": provenance.to_json(),
-        },
-        sort_keys=True,
-        allow_nan=False,
-    )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in twin.state_dict().items()}
+    _write(path, {"format_version": FORMAT_VERSION, **_contents(twin, provenance)}, twin.state_dict())
+
+
+def save_ensemble(ensemble: Ensemble, path: Path) -> None:
+    """Write all members of `ensemble` into one file, atomically."""
+    header = {
+        "format_version": FORMAT_VERSION,
+        "members": [_contents(member, member.provenance) for member in ensemble.members],
+        "provenance": ensemble.provenance.model_copy(update={"members": None}).to_json(),
+    }
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, member in enumerate(ensemble.members)
+        for name, tensor in member.state_dict().items()
+    }
+    _write(path, header, tensors)
+
+
+def _contents(twin: Twin, provenance: Provenance) -> AsWritten:
+    return {
+        "model": dump_config(twin.config),
+        "data": dump_config(twin.spec),
+        "provenance": provenance.to_json(),
+    }
+
+
+def _write(path: Path, contents: AsWritten, weights: Mapping[str, Tensor]) -> None:
+    header = json.dumps(contents, sort_keys=True, allow_nan=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     # Not `save_file`, which makes files that only their owner can read.
     write_bytes(path, save(tensors, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)}))
 
@@ -59,10 +78,28 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
             only those that change no rate (`OVERRIDABLE`).
 
     Raises:
-        CheckpointError: the file is missing, damaged, of a newer format, or its weights do not fit its own config.
+        CheckpointError: the file is missing, damaged, of a newer format, or its weights do not fit its own config; or
+            it holds an ensemble.
         ConfigError: an override names no setting of this model, or one that would change its rates.
     """
+    loaded = load_predictor(path, device, overrides)
+    if isinstance(loaded, Ensemble):
+        raise CheckpointError(
+            f"{path}: holds an ensemble of {len(loaded.members)} twins, where one twin is needed; name the run of one "
+            "of them, or load it with load_predictor"
+        )
+    return loaded
+
+
+def load_predictor(
+    path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()
+) -> Twin | Ensemble:
+    """What is in a `.safetensors` file or in a run folder: a twin, or an ensemble of twins. See `load_twin`."""
     file = twin_path(Path(path))
+    if isinstance(overrides, str):
+        raise ConfigError(
+            f"overrides is the string {overrides!r}; expected a list of them, such as [{EXAMPLE!r}]"
+        )
     header, tensors = _read(file)
     try:
         contents = json.loads(header)
@@ -74,23 +111,42 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
                 f"{file}: format version {version}; this VisionCore reads 1 to {FORMAT_VERSION}. Install the version "
                 "that wrote it (named in its header) or a newer one"
             )
+        if "members" not in contents:
+            return _twin(contents, _renamed(tensors), file, overrides).to(device)
+        members = [
+            _twin(own, _renamed(_of_member(number, tensors)), file, overrides).to(device)
+            for number, own in enumerate(contents["members"])
+        ]
+        ensemble = Ensemble(members)
+        told = build_config(Provenance, contents["provenance"], f"{file} (provenance)")
+        ensemble.provenance = told.model_copy(update={"members": ensemble.provenance.members})
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
+    return ensemble
+
+
+def _twin(contents: AsWritten, tensors: Mapping[str, Tensor], file: Path, overrides: Sequence[str]) -> Twin:
+    try:
         config = build_config(TwinConfig, contents["model"], f"{file} (model)")
         spec = build_config(DataSpec, contents["data"], f"{file} (data)")
         provenance = build_config(Provenance, contents["provenance"], f"{file} (provenance)")
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file}: the header is not what VisionCore writes ({error!r})") from None
     except ConfigError as error:
         raise CheckpointError(f"{error}\n(the file was written by an incompatible version)") from None
-    if isinstance(overrides, str):
-        raise ConfigError(
-            f"overrides is the string {overrides!r}; expected a list of them, such as [{EXAMPLE!r}]"
-        )
     if overrides:
         config = _overridden(config, overrides, file)
     twin = config.build(spec)
     copy_weights(twin, tensors, str(file))
     twin.provenance = provenance
-    return twin.eval().to(device)
+    return twin.eval()
+
+
+def _of_member(number: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    own = f"{number}."
+    return {name.removeprefix(own): tensor for name, tensor in tensors.items() if name.startswith(own)}
+
+
+def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {renamed(name): tensor for name, tensor in tensors.items()}
 
 
 def _overridden(config: TwinConfig, overrides: Sequence[str], file: Path) -> TwinConfig:
@@ -116,9 +172,13 @@ def load_pretrained_core(twin: Twin, path: Path) -> None:
     """
     if twin.trunk.core is None:
         raise CheckpointError(f"{path}: this model has no core to load weights into")
-    _, tensors = _read(twin_path(path))
+    header, tensors = _read(twin_path(path))
+    if "members" in json.loads(header):
+        raise CheckpointError(f"{path}: holds an ensemble, where the core of one twin is needed")
     core = {
-        name.removeprefix("trunk.core."): t for name, t in tensors.items() if name.startswith("trunk.core.")
+        name.removeprefix("trunk.core."): t
+        for name, t in _renamed(tensors).items()
+        if name.startswith("trunk.core.")
     }
     copy_weights(twin.trunk.core, core, f"{path} (core)")
 
@@ -165,7 +225,7 @@ def _read(file: Path) -> tuple[str, dict[str, Tensor]]:
         raise CheckpointError(
             f"{file}: the contents do not match their digest: the file is damaged; restore it from a copy"
         )
-    return metadata[_HEADER], {renamed(name): tensor for name, tensor in tensors.items()}
+    return metadata[_HEADER], tensors
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:

@@ -106,6 +106,15 @@ class UnitMatch(Record):
     matched_unit_id: str
 
 
+class SeenBins(Record):
+    """Bins of a session on which some member of an ensemble was trained or selected."""
+
+    signals_fingerprint: str
+    """Of the session, however it is divided."""
+    bins: tuple[tuple[int, int], ...]
+    """From, and up to."""
+
+
 class Provenance(Record):
     """How a twin was made. Nothing is known of a field that is None, as of what `train` did not make."""
 
@@ -137,3 +146,9 @@ class Provenance(Record):
     """Of that twin, where heads were trained on its trunk."""
     matched_units: tuple[UnitMatch, ...] | None = None
     """Units that started from units of that twin."""
+    taught_by: str | None = None
+    """The digest of the twin or ensemble that it was distilled from."""
+    members: "tuple[Provenance, ...] | None" = None
+    """Of the twins of an ensemble."""
+    seen_bins: "dict[str, SeenBins] | None" = None
+    """Of each session, where an ensemble's members did not all see the same."""

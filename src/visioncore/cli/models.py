@@ -1,4 +1,4 @@
-"""Commands that make twins: describe, train, transfer, recipes."""
+"""Commands that make twins: describe, train, transfer, ensemble, recipes."""
 
 import json
 from pathlib import Path
@@ -150,6 +150,27 @@ def transfer(
     kept = "with the new sessions" if trained == "heads" else "of the new sessions alone"
     if is_first:
         typer.echo(f"best twin, {kept}: {path}")
+
+
+@app.command()
+def ensemble(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders of twins of the same units.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="A new folder; evaluate, compare and report take it like a run.")
+    ],
+) -> None:
+    """Join twins that differ in seed, recipe or fold: they predict the mean of their rates, and how far they differ."""
+    from visioncore.training.ensemble import join
+
+    file, has_data = join(runs, out)
+    typer.echo(f"ensemble of {len(runs)} twins: {file}")
+    if not has_data:
+        typer.echo(
+            "its members were trained on different divisions of their recordings, so it has no test split of its own; "
+            "evaluate it with --data on bins that none of them saw"
+        )
 
 
 @app.command()

@@ -103,16 +103,16 @@ def _predictor_of(
     run: Path | None, predictions: Path | None, data: Path | None, *, export: bool
 ) -> "tuple[Predictor, RecordingStore, Path]":
     """What is scored, on what, and where it lies."""
-    from visioncore.checkpoint import load_twin
+    from visioncore.checkpoint import load_predictor
     from visioncore.evaluation import KeptPredictions, require_scale_of
 
     if predictions is None:
         if run is None:
             raise ConfigError("nothing to score: name a run folder or a twin, or --predictions")
-        twin, store = load_twin(run), store_of(run, data)
+        predictor, store = load_predictor(run), store_of(run, data)
         if data is not None:
-            require_scale_of(twin, store)
-        return twin, store, run
+            require_scale_of(predictor, store)
+        return predictor, store, run
     if export:
         raise ConfigError("--export-predictions writes a twin's, and --predictions are in a file already")
     if run is not None or data is None:
@@ -143,10 +143,10 @@ def audit(
     """Look for leaks between splits, and for scores that survive a wrong stimulus; exit 1 if a check fails."""
     from visioncore import tables
     from visioncore.audit import audit_of
-    from visioncore.checkpoint import load_twin
+    from visioncore.checkpoint import load_predictor
     from visioncore.evaluation import require_scale_of
 
-    twin, store = load_twin(run), store_of(run, data)
+    twin, store = load_predictor(run), store_of(run, data)
     if data is not None:
         require_scale_of(twin, store)
     result = audit_of(run, twin, store, keep=data is None)
@@ -167,14 +167,14 @@ def report(
 ) -> None:
     """Write RUN/report.html: one page, to open in any browser, that needs no network."""
     from visioncore.audit import audit_of, load_audit
-    from visioncore.checkpoint import load_twin
+    from visioncore.checkpoint import load_predictor
     from visioncore.evaluation import evaluation_of
     from visioncore.report import write_report
     from visioncore.run_folder import RunFolder
 
     folder = RunFolder(run)
     folder.require()
-    twin, store = load_twin(run), store_of(run, None)
+    twin, store = load_predictor(run), store_of(run, None)
     result = evaluation_of(run, twin, store, with_sums=False)
     audited = load_audit(folder.audit, twin, store)
     if audited is None and with_audit:

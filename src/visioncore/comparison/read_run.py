@@ -5,13 +5,14 @@ what they cost.
 from collections.abc import Sequence
 from pathlib import Path
 
-from visioncore.checkpoint import load_twin
+from visioncore.checkpoint import load_predictor
 from visioncore.comparison.scored_run import ModelSettings, ScoredRun
 from visioncore.config import build_config
 from visioncore.data import DataConfig, prepare
 from visioncore.describe import describe
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.evaluation import KeptPredictions, evaluation_of
+from visioncore.model import Ensemble
 from visioncore.recording import Split
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig, recorded_data
@@ -78,9 +79,22 @@ def read_run(name: str, run_dir: Path, split: Split = "test") -> ScoredRun:
     """
     folder = RunFolder(run_dir)
     folder.require()
-    twin = load_twin(run_dir)
+    twin = load_predictor(run_dir)
     data, base = recorded_data(run_dir)
     store = prepare(data, base)
+    if isinstance(twin, Ensemble):
+        return ScoredRun(
+            model=name,
+            where=str(run_dir),
+            seed=0,
+            data=data,
+            config=ModelSettings(model={"members": [member.digest for member in twin.members]}),
+            train_share=1.0,
+            result=evaluation_of(run_dir, twin, store, with_sums=True, split=split),
+            parameters=sum(p.numel() for member in twin.members for p in member.parameters()),
+            training_flops=None,
+            wall_s=None,
+        )
     made = twin.provenance.experiment
     if made is None:
         raise CheckpointError(

@@ -56,6 +56,8 @@ class SessionStore:
         self.silent_in_training = np.array([unit in silent for unit in self.unit_ids], bool)
         self.unit_truth: dict[str, list[Any]] = {k: list(v) for k, v in signals.manifest.unit_truth.items()}
         """Per-unit ground truth where it is known: `cell_class`, `rf_row_px`, `rf_column_px`, ..."""
+        self.signals_fingerprint = plan.fingerprint
+        """Of its signals alone, however they are divided."""
         self.fingerprint = session_fingerprint(
             self.id,
             self.unit_ids,

@@ -17,6 +17,7 @@ from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import CheckpointError, ConfigError, DataError
 from visioncore.evaluation.kept_predictions import KeptPredictions
 from visioncore.predictor import Predictor
+from visioncore.recording import Split
 from visioncore.spec import Normalisation, same_rate
 
 Behaviour = Literal["recorded", "mean"]
@@ -125,6 +126,25 @@ def trained_on(twin: Predictor, store: RecordingStore) -> Acquaintance:
     if then is None:
         return "not known"
     return "these sessions" if all(then.get(s.id) == s.fingerprint for s in shared) else "other data"
+
+
+def require_unseen(twin: Predictor, store: RecordingStore, split: Split) -> None:
+    """Refuse bins that some member of an ensemble was trained or selected on, where its members were divided otherwise.
+
+    Raises:
+        DataError: the split has such bins.
+    """
+    for name, seen in (twin.provenance.seen_bins or {}).items() if split == "test" else ():
+        session = store.sessions.get(name)
+        if session is None or session.signals_fingerprint != seen.signals_fingerprint:
+            continue
+        for block in session.blocks_in("test"):
+            if any(start < block.stop and block.start < stop for start, stop in seen.bins):
+                raise DataError(
+                    f"session '{name}': bins {block.start} to {block.stop} of the test split trained or selected a "
+                    "member of this ensemble, so a score there says nothing; evaluate it on bins that no member saw "
+                    "(--data), or each member on its own test split"
+                )
 
 
 def _videos(constants: Normalisation) -> list[tuple[float, float]]:

@@ -25,6 +25,7 @@ from visioncore.evaluation.prediction import (
     check_fit,
     repeats_together,
     require_recorded,
+    require_unseen,
     trained_on,
 )
 from visioncore.evaluation.records import EvaluationSettings, Metric, ScoredSection, UnitRow
@@ -60,7 +61,8 @@ def evaluate(
     scored with a warning.
 
     Raises:
-        DataError: the store is not like the data the twin was made for, or has no bin of the split.
+        DataError: the store is not like the data the twin was made for, or has no bin of the split; or a member of
+            an ensemble was trained on these bins.
         CheckpointError: the twin lacks sessions or units of the store, or predicts NaN.
         ConfigError: `bin_ms` is no whole multiple of the store's bin, or behaviour is to be replaced by its mean and
             predictions are kept in a file.
@@ -68,6 +70,7 @@ def evaluate(
     require_recorded(twin, behaviour)
     acquaintance = trained_on(twin, store)
     store = check_fit(twin, store)
+    require_unseen(twin, store, split)
     settings = _settings(twin, store, split, burn_in_s, bin_ms, behaviour, acquaintance)
     parts = []
     console = Console(stderr=True)

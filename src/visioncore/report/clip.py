@@ -4,13 +4,15 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from PIL import Image
 
 from visioncore.config import Config
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.evaluation import BlockPrediction, BlockPredictor
+from visioncore.evaluation.prediction import scale_was_said
+from visioncore.model import Ensemble
 from visioncore.predictor import Predictor
 from visioncore.report.fields import Gaussians, gaussians_of
 from visioncore.report.figures import as_image, png_uri
@@ -38,6 +40,8 @@ class ClipUnit(Config):
 
     label: str
     predicted: tuple[float | None, ...]
+    spread: tuple[float | None, ...]
+    """Of an ensemble's members, as a standard deviation; empty for what is none."""
     recorded: tuple[float | None, ...]
     spikes: tuple[tuple[int, ...], ...]
     """The bins with a spike, of each repeat; empty for traces."""
@@ -91,6 +95,7 @@ def make_clip(
     # Bins only depend on the past, so predicting the beginning of a block alone changes nothing.
     predict = BlockPredictor(twin, session)
     shown = [predict(_beginning(block, n_bins)) for block in repeats[:REPEATS_SHOWN]]
+    spread = _spread(twin, session, _beginning(first, n_bins)) if isinstance(twin, Ensemble) else None
     step = max(round(rate_hz / FRAMES_PER_S), 1)
     frames = session.video(first.start, first.start + n_bins)[::step]
     found = gaussians_of(twin, session)
@@ -112,7 +117,9 @@ def make_clip(
             session=session.id,
             kind=first.kind,
             repeats=len(shown),
-            units=tuple(_unit(shown, found, i, label, per_s, counts) for i, label in unit_labels.items()),
+            units=tuple(
+                _unit(shown, spread, found, i, label, per_s, counts) for i, label in unit_labels.items()
+            ),
         ),
     )
 
@@ -121,8 +128,18 @@ def _beginning(block: Block, n_bins: int) -> Block:
     return Block(block.start, block.start + n_bins, block.split, block.stimulus_id, block.kind, block.group)
 
 
+def _spread(ensemble: Ensemble, session: SessionStore, block: Block) -> Float[np.ndarray, "time units"]:
+    """How far the members are apart on one block, units in the store's order."""
+    video, behaviour = session.video(block.start, block.stop), session.behaviour(block.start, block.stop)
+    with scale_was_said():
+        samples = behaviour if ensemble.uses_behaviour else None
+        _, spread = ensemble.predict_with_spread(video, samples, session=session.id)
+    return spread[:, ensemble.columns(session.id, session.unit_ids)]
+
+
 def _unit(
     shown: list[BlockPrediction],
+    spread: Float[np.ndarray, "time units"] | None,
     found: Gaussians | None,
     unit: int,
     label: str,
@@ -138,6 +155,7 @@ def _unit(
     return ClipUnit(
         label=label,
         predicted=_rounded(predicted * per_s),
+        spread=() if spread is None else _rounded(spread[:, unit] * per_s),
         recorded=_rounded(mean * per_s),
         spikes=tuple(spikes) if counts else (),
         field=_field(found, unit),

@@ -6,7 +6,7 @@ from pathlib import Path
 from visioncore.data.store import RecordingStore
 from visioncore.evaluation import EvaluationResult, check_fit
 from visioncore.files import write_text
-from visioncore.model import Twin
+from visioncore.model import Ensemble, Twin
 from visioncore.predictor import Predictor
 from visioncore.report.environment import page_environment
 from visioncore.report.sections import SECTIONS, MakeSection, Shown
@@ -44,10 +44,16 @@ def write_report(
             title=run_dir.resolve().name,
             shown=shown,
             subjects={session.subject for session in shown.store.sessions.values()},
-            n_parameters=sum(p.numel() for p in twin.parameters()) if isinstance(twin, Twin) else None,
+            n_parameters=_n_parameters(twin),
             sections=made,
         )
     )
     target = path or RunFolder(run_dir).report
     write_text(target, page)
     return target
+
+
+def _n_parameters(twin: Predictor) -> int | None:
+    twins = twin.members if isinstance(twin, Ensemble) else (twin,)
+    known = [sum(p.numel() for p in one.parameters()) for one in twins if isinstance(one, Twin)]
+    return sum(known) if known else None

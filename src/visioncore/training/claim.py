@@ -6,6 +6,7 @@ from visioncore.data import RecordingStore
 from visioncore.errors import ConfigError
 from visioncore.provenance import ClaimedExperiment
 from visioncore.run_folder import RunFolder
+from visioncore.training.distillation import Teacher
 from visioncore.training.experiment import Experiment
 from visioncore.training.identity import differences
 from visioncore.training.plan import PLAN_VERSION, RunPlan, read_plan
@@ -82,4 +83,18 @@ def require_same_origin(plan: RunPlan, made_from: str | None, folder: RunFolder)
         raise ConfigError(
             f"{folder.path} was begun from a twin with the digest {str(plan.made_from)[:16]}, and "
             f"training.transfer.twin now has {str(made_from)[:16]}; choose another --out, or bring the old one back"
+        )
+
+
+def require_same_teacher(plan: RunPlan, teacher: Teacher | None, folder: RunFolder) -> None:
+    """Refuse to go on learning from another teacher than the run began with.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    digest = None if teacher is None else teacher.digest
+    if plan.taught_by != digest:
+        raise ConfigError(
+            f"{folder.path} was begun with a teacher of the digest {str(plan.taught_by)[:16]}, and "
+            f"training.distill.twin now has {str(digest)[:16]}; choose another --out, or bring the old one back"
         )

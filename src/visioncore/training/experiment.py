@@ -14,6 +14,7 @@ from visioncore.model import TwinConfig
 from visioncore.provenance import RecordedExperiment
 from visioncore.recipes import recipes_folder
 from visioncore.run_folder import RunFolder
+from visioncore.training.distillation import DistillConfig
 from visioncore.training.lengths import EpochsConfig, LengthConfig
 from visioncore.training.loggers import LoggerConfig, TensorBoardConfig
 from visioncore.training.machine import MachineConfig
@@ -76,6 +77,8 @@ class TrainingConfig(Config):
     """Passes over the training bins without a better score before training stops; see `training/enough.py`."""
     pretrained_core: str | None = None
     """A twin file or run folder whose core's weights are the start; relative to the working directory."""
+    distill: DistillConfig | None = None
+    """Learn from the rates of another twin, or of an ensemble, beside the responses."""
     transfer: TransferConfig | None = None
     """Another twin's trunk, left as it is, is the start; what `visioncore transfer` sets."""
     initialise: InitialiseConfig = InitialiseConfig()

@@ -30,6 +30,7 @@ from visioncore.model.extras import Extras, auxiliary_loss
 from visioncore.provenance import Epoch
 from visioncore.training.averaging import AveragedTwin
 from visioncore.training.cutmix import cutmix
+from visioncore.training.distillation import Teacher
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.plan import RunPlan
 from visioncore.training.ranks import dealt, gathered
@@ -43,10 +44,16 @@ class LitTwin(lightning.LightningModule):
     """Trains a twin. Every random draw of a step is a function of (seed, step), so a resumed run repeats none of it."""
 
     def __init__(
-        self, twin: Twin, config: TrainingConfig, plan: RunPlan, store: RecordingStore, balance: Balance
+        self,
+        twin: Twin,
+        config: TrainingConfig,
+        plan: RunPlan,
+        store: RecordingStore,
+        balance: Balance,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
-        self.twin, self.config, self.plan = twin, config, plan
+        self.twin, self.config, self.plan, self._teacher = twin, config, plan, teacher
         self._store, self._balance = store, balance
         for head in twin.heads:
             for filters in head.linear.filters if head.linear else ():
@@ -126,6 +133,8 @@ class LitTwin(lightning.LightningModule):
         rng = np.random.default_rng([self.config.seed, number, CUTMIX])
         # The DataLoader makes lists of tuples.
         batch = cutmix(tuple(batch), self.config.cutmix, rng)
+        if self._teacher is not None:
+            batch = self._teacher.blended(batch)
         largest = self.config.shift_px
         moved = torch.randint(-largest, largest + 1, (2,)).tolist() if largest else (0, 0)
         loss, extras = self.loss(batch, (moved[0], moved[1]))

@@ -10,6 +10,7 @@ from rich.progress import Progress
 from visioncore.data import RecordingStore
 from visioncore.model import Twin
 from visioncore.run_folder import RunFolder
+from visioncore.training.distillation import Teacher
 from visioncore.training.experiment import Experiment
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.plan import Pace, RunPlan
@@ -20,12 +21,17 @@ from visioncore.training.trainer import build_trainer, fit, watching
 
 
 def rehearsed(
-    twin: Twin, experiment: Experiment, store: RecordingStore, plan: RunPlan, seconds: float
+    twin: Twin,
+    experiment: Experiment,
+    store: RecordingStore,
+    plan: RunPlan,
+    seconds: float,
+    teacher: Teacher | None = None,
 ) -> Pace:
     """How fast the run goes: a copy of it is trained for a while, in a folder that is thrown away."""
     config = experiment.training
     endless = plan.model_copy(update={"epochs": 1, "steps_per_epoch": 10**9})
-    module = LitTwin(copy.deepcopy(twin), config, endless, store, experiment.data.balance)
+    module = LitTwin(copy.deepcopy(twin), config, endless, store, experiment.data.balance, teacher)
     bar = Progress(console=Console(stderr=True), transient=True)
     task = bar.add_task("finding the pace", total=1.0)
     rehearsal = Rehearsal(seconds, plan.batches_per_step, watch=lambda done: bar.update(task, completed=done))

@@ -36,6 +36,8 @@ class RunPlan(Config):
     """Of the data the run began on; it goes on with no other."""
     made_from: str | None = None
     """The digest of the twin that a transfer began from."""
+    taught_by: str | None = None
+    """The digest of what a distillation learns from."""
     window_s: PositiveFloat | None = None
     """Of the linear path, where it was found from the data."""
     last_epoch_steps: PositiveInt | None = None

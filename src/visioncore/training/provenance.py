@@ -36,6 +36,7 @@ def provenance(
         session_fingerprints={id_: session.fingerprint for id_, session in store.sessions.items()},
         burn_in_s=experiment.data.burn_in_s,
         max_steps=plan.max_steps,
+        taught_by=plan.taught_by,
         initialise_s=initialise_s,
         machines=tuple(machines),
         metrics=metrics,

@@ -9,9 +9,17 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from visioncore.data import prepare
 from visioncore.run_folder import RunFolder
-from visioncore.training.claim import claim, own_plan, require_own, require_same_data, require_same_origin
+from visioncore.training.claim import (
+    claim,
+    own_plan,
+    require_own,
+    require_same_data,
+    require_same_origin,
+    require_same_teacher,
+)
 from visioncore.training.clock import Clock
 from visioncore.training.coverage import require_predicted_bins
+from visioncore.training.distillation import teacher_of
 from visioncore.training.enough import stopping
 from visioncore.training.experiment import Experiment
 from visioncore.training.initialise import initialise
@@ -54,6 +62,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     require_own(folder, experiment)
     start = Start(config.pretrained_core) if config.transfer is None else Transfer(config.transfer)
     store = start.fitting(prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share))
+    teacher = teacher_of(config.distill, store)
     resumed = read_checkpoint(folder.last) if folder.last.exists() else None
     model = with_window(experiment, store, plan)
     torch.manual_seed(config.seed)
@@ -64,6 +73,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     if plan is not None:
         require_same_data(plan, store, folder)
         require_same_origin(plan, start.made_from, folder)
+        require_same_teacher(plan, teacher, folder)
         # The same clips per step may be dealt out otherwise than when the run began.
         plan = plan.model_copy(update={"batches_per_step": config.accumulate_grad_batches})
         if max_minutes is not None:
@@ -83,16 +93,18 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
 
     with quiet_lightning(), naming_lost_processes(folder, config.machine.processes), memory_advice():
         if plan is None:
-            plan = first_plan(experiment, store, model).model_copy(update={"made_from": start.made_from})
+            plan = first_plan(experiment, store, model)
+            taught_by = None if teacher is None else teacher.digest
+            plan = plan.model_copy(update={"made_from": start.made_from, "taught_by": taught_by})
             if (minutes := max_minutes or config.length.minutes) is not None:
-                pace = rehearsed(twin, experiment, store, plan, rehearsal_s(minutes))
+                pace = rehearsed(twin, experiment, store, plan, rehearsal_s(minutes), teacher)
                 plan = plan_for_minutes(plan, minutes, pace)
             else:
                 plan = config.length.planned(plan, steps_per_pass(config, store))
             write_plan(folder.plan, plan)
         if (warmup := shortened_warmup(config.warmup_steps, plan.scheduled_steps)) < config.warmup_steps:
             logger.info("warm-up of %d steps, not %d: a tenth of the run", warmup, config.warmup_steps)
-        module = LitTwin(twin, config, plan, store, experiment.data.balance)
+        module = LitTwin(twin, config, plan, store, experiment.data.balance, teacher)
         callbacks = [
             RichProgressBar(),
             *watching(config, folder),

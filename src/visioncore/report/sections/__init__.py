@@ -3,6 +3,7 @@
 from visioncore.report.sections.audit import audit
 from visioncore.report.sections.base import MakeSection, Section, Shown, rendered
 from visioncore.report.sections.headline import headline
+from visioncore.report.sections.members import members
 from visioncore.report.sections.provenance import provenance
 from visioncore.report.sections.receptive_fields import receptive_fields
 from visioncore.report.sections.responses import clip, repeats
@@ -16,6 +17,7 @@ SECTIONS: tuple[MakeSection, ...] = (
     every_unit,
     receptive_fields,
     training,
+    members,
     audit,
     tables,
     provenance,

@@ -15,6 +15,7 @@ from visioncore.evaluation import (
     UnitRow,
     read_test_evaluations,
 )
+from visioncore.model import Ensemble
 from visioncore.predictor import Predictor
 from visioncore.provenance import Epoch
 from visioncore.recording import Split
@@ -74,6 +75,11 @@ class Shown:
             audit=load_audit(RunFolder(run_dir).audit, twin, store),
             evaluations=read_test_evaluations(run_dir),
         )
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether several twins predict as one."""
+        return isinstance(self.twin, Ensemble)
 
     @property
     def split(self) -> Split:

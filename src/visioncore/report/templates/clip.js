@@ -69,6 +69,16 @@
     context.stroke();
   };
 
+  const band = (context, values, spread, seconds, x, y, colour) => {
+    context.fillStyle = colour;
+    spread.forEach((apart, i) => {
+      const value = values[i];
+      if (value === null || apart === null) return;
+      const top = y(value + apart);
+      context.fillRect(x(i * seconds), top, x((i + 1) * seconds) - x(i * seconds), y(value - apart) - top);
+    });
+  };
+
   const niceStep = (range) => {
     const rough = range / 4, power = 10 ** Math.floor(Math.log10(rough));
     return [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
@@ -124,6 +134,7 @@
     } else {
       line(context, recorded, binS, x, y, GREY, 1.4);
     }
+    band(context, one.predicted, one.spread, 1 / data.rate_hz, x, y, "rgba(0,114,178,.25)");
     line(context, one.predicted, 1 / data.rate_hz, x, y, BLUE, 1.8);
 
     context.textAlign = "left";
