@@ -30,6 +30,7 @@ COMMANDS = {
     "describe",
     "download",
     "embed",
+    "ensemble",
     "evaluate",
     "inspect",
     "prepare",

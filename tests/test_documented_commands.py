@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from documented_commands import Command, documented, require_runnable
 from pages import ROOT, code_blocks
 from visioncore import cli
+from visioncore.checkpoint import load_twin, save_twin
 from visioncore.config import read_yaml
+from visioncore.run_folder import RunFolder
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = [command for page in PAGES for command in documented(page)]
@@ -156,14 +159,25 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def as_of_another_seed(run: Path) -> None:
+    twin = load_twin(run)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.mul_(1 + 0.01 * torch.randn_like(weight))
+    save_twin(twin, RunFolder(run).twin, twin.provenance)
+
+
 @pytest.mark.slow
 def test_the_quick_commands_run_one_after_the_other(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clone)
     # The readme first: its run is what other pages speak of.
     for command in dict.fromkeys(command._replace(page="") for command in COMMANDS if executed(command)):
         for name in re.findall(r"runs/[\w/-]+", " ".join(command.words)):
-            if command.words[1] == "compare" and not Path(name).exists():
+            is_out = command.words[command.words.index(name) - 1] == "--out"
+            if command.words[1] in ("compare", "ensemble") and not is_out and not Path(name).exists():
                 shutil.copytree("runs/mine", name)
+                if command.words[1] == "ensemble":
+                    as_of_another_seed(Path(name))
         run(command.words, monkeypatch)
         for option, name in zip(command.words, command.words[1:], strict=False):
             if option in ("--json", "--table", "--out", "--copy") and "--list" not in command.words:

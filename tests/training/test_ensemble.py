@@ -18,6 +18,7 @@ from visioncore.evaluation import evaluate
 from visioncore.losses import masked_loss
 from visioncore.model import Ensemble, Twin
 from visioncore.model.matched_units import unit_axes
+from visioncore.provenance import Provenance, SeenBins
 from visioncore.report import write_report
 from visioncore.run_folder import RunFolder
 from visioncore.training.distillation import DistillConfig, Teacher
@@ -249,19 +250,23 @@ def test_learning_from_the_blend_is_learning_from_both(kind: Any) -> None:
 def test_a_teacher_that_may_have_seen_the_test_bins_is_refused(
     members: list[Twin], store: RecordingStore, tmp_path: Path
 ) -> None:
-    ensemble = Ensemble(members)
-    file = tmp_path / "t.safetensors"
-    ensemble.provenance = ensemble.provenance.model_copy(
-        update={
-            "data_fingerprint": "another",
-            "session_fingerprints": {"s0": store.sessions["s0"].fingerprint},
-        }
-    )
-    save_ensemble(ensemble, file)
+    file, session = tmp_path / "t.safetensors", store.sessions["s0"]
+
+    def teach(recording: RecordingStore, made: Provenance) -> Teacher:
+        ensemble = Ensemble(members)
+        ensemble.provenance = made
+        save_ensemble(ensemble, file)
+        return Teacher(DistillConfig(twin=str(file)), recording)
+
+    divided = Provenance(data_fingerprint="another", session_fingerprints={"s0": "divided otherwise"})
     with pytest.raises(DataError, match="may have seen this recording's test bins"):
-        Teacher(DistillConfig(twin=str(file)), store)
+        teach(store, divided)
+    alike = Provenance(data_fingerprint="another", session_fingerprints={"s0": session.fingerprint})
+    assert teach(store, alike).digest == Ensemble(members).digest
+    last = session.blocks_in("test")[0].stop
+    seen = SeenBins(signals_fingerprint=session.signals_fingerprint, bins=((last - 1, last),))
+    with pytest.raises(DataError, match="trained or selected a member"):
+        teach(store, Provenance(seen_bins={"s0": seen}))
     two = prepared(tmp_path / "two", recording(), recording(seed=1))
-    ensemble.provenance = ensemble.provenance.model_copy(update={"data_fingerprint": two.fingerprint})
-    save_ensemble(ensemble, file)
     with pytest.raises(DataError, match="does not know session 's1'"):
-        Teacher(DistillConfig(twin=str(file)), two)
+        teach(two, Provenance(data_fingerprint=two.fingerprint))

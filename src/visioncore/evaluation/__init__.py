@@ -13,6 +13,7 @@ from visioncore.evaluation.prediction import (
     Repeats,
     check_fit,
     require_scale_of,
+    require_unseen,
     trained_on,
 )
 from visioncore.evaluation.record import (
@@ -52,6 +53,7 @@ __all__ = [
     "read_test_evaluations",
     "record_test_evaluation",
     "require_scale_of",
+    "require_unseen",
     "selection_metric",
     "trained_on",
 ]

@@ -15,7 +15,7 @@ from visioncore.checkpoint import load_predictor
 from visioncore.config import Config
 from visioncore.data import Batch, RecordingStore, SessionClips
 from visioncore.errors import DataError
-from visioncore.evaluation import check_fit, trained_on
+from visioncore.evaluation import check_fit, require_unseen, trained_on
 from visioncore.model import Ensemble, InputClips
 
 
@@ -47,7 +47,8 @@ class Teacher:
             raise DataError(
                 f"{config.twin}: the teacher does not know session '{lacking[0]}' of {store.path}"
             )
-        if trained_on(teacher, store) not in ("these data", "not known"):
+        require_unseen(teacher, store, "test")
+        if trained_on(teacher, store) == "other data":
             raise DataError(
                 f"{config.twin}: the teacher was trained on other data, or on these divided otherwise, so it may have "
                 "seen this recording's test bins; distil from twins of this very recording and split"
