@@ -13,8 +13,14 @@ from pages import ROOT
 from visioncore.data.sources.video_file import VideoFile
 from visioncore.errors import VisionCoreError
 from visioncore.parquet import require_parquet
+from visioncore.remote import RemotePath
 
-LIBRARIES = {"nwb": ("remfile",), "video": ("av",), "parquet": ("pyarrow", "pyarrow.parquet")}
+LIBRARIES = {
+    "remote": ("fsspec.core",),
+    "nwb": ("remfile",),
+    "video": ("av",),
+    "parquet": ("pyarrow", "pyarrow.parquet"),
+}
 
 
 def _remote(folder: Path) -> None:
@@ -30,7 +36,16 @@ def _parquet(folder: Path) -> None:
     require_parquet("this")
 
 
-USES: dict[str, Callable[[Path], None]] = {"nwb": _remote, "video": _film, "parquet": _parquet}
+def _remote_store(folder: Path) -> None:
+    RemotePath("s3://bucket/stores").exists()
+
+
+USES: dict[str, Callable[[Path], None]] = {
+    "remote": _remote_store,
+    "nwb": _remote,
+    "video": _film,
+    "parquet": _parquet,
+}
 
 
 @pytest.mark.parametrize("extra", USES)

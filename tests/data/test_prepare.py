@@ -30,6 +30,7 @@ N_BINS = 2400
 
 def _content(store: RecordingStore) -> dict[str, bytes]:
     """Every file of the plan and of the session stores beside it."""
+    assert isinstance(store.path, Path)
     files = sorted(path for path in store.path.parent.rglob("*") if path.is_file())
     return {str(path.relative_to(store.path.parent)): path.read_bytes() for path in files}
 
@@ -167,6 +168,8 @@ def test_a_renamed_plan_or_session_store_is_not_taken_for_another(one_session: P
     store = prepare(config, folder)
     other = build_data_config(apply_overrides(dump_config(config), ["split.seed=5"]), "other.yaml")
     target = prepare(other, folder).path
+    assert isinstance(store.path, Path)
+    assert isinstance(target, Path)
     store.path.rename(target)
     with pytest.raises(DataError, match="holds another recording"):
         prepare(other, folder)

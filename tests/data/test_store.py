@@ -42,11 +42,13 @@ def _facts(store: RecordingStore) -> list[object]:
 
 
 def _files(store: RecordingStore) -> list[Path]:
+    assert isinstance(store.path, Path)
     return [store.path, *sorted(path for path in _session(store).rglob("*") if path.is_file())]
 
 
 def _session(store: RecordingStore) -> Path:
     """The folder of the only session store."""
+    assert isinstance(store.path, Path)
     (folder,) = (store.path.parent / "sessions").iterdir()
     return folder
 

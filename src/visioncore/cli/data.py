@@ -9,6 +9,7 @@ import typer
 
 from visioncore.cli.app import app, finite
 from visioncore.errors import ConfigError
+from visioncore.remote import RemotePath, placed
 
 if TYPE_CHECKING:
     from visioncore.data import RecordingStore
@@ -37,10 +38,11 @@ def prepare(
 
 @app.command()
 def inspect(
-    path: Annotated[
-        Path,
+    place: Annotated[
+        str,
         typer.Argument(
-            metavar="FILE|FOLDER|STORE", help="Files of a lab, a data YAML, or what was prepared."
+            metavar="FILE|FOLDER|STORE",
+            help="Files of a lab, a data YAML, or what was prepared (also a URL).",
         ),
     ],
     out: Annotated[
@@ -54,6 +56,12 @@ def inspect(
 
     The proposed YAML goes to stdout, all else to stderr. Of a data YAML or a store there is a page about its quality.
     """
+    path = placed(Path(), place)
+    if isinstance(path, RemotePath):
+        from visioncore.data import RecordingStore
+
+        _quality(RecordingStore(path), page, out)
+        return
     if path.suffix in (".yaml", ".yml") and path.is_file():
         from visioncore.data import load_data_config
         from visioncore.data import prepare as prepare_store

@@ -66,7 +66,7 @@ class DataConfig(Config):
     recordings: tuple[LocatedSource, ...] = Field(min_length=1)
     """Of several, the sessions are prepared, divided and trained on together."""
     store: str = Field(default="stores", min_length=1)
-    """Folder of what is prepared, relative to the YAML."""
+    """Folder of what is prepared, relative to the YAML; or a URL that fsspec opens, such as `s3://bucket/place`."""
     split: SplitConfig = SplitConfig()
     burn_in_s: NonNegativeFloat = 0.25
     """Left out of loss and scores at the start of every block and clip, where a model has no past yet."""

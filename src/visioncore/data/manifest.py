@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import socket
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from visioncore.config import Config
 from visioncore.errors import DataError
 from visioncore.files import write_bytes
+from visioncore.remote import AnyPath, RemotePath
 
 C = TypeVar("C", bound=Config)
 STORE_VERSION = 2
@@ -19,16 +19,20 @@ STORE_VERSION = 2
 REMEDY = "delete it and prepare again"
 
 
-def write_manifest(path: Path, manifest: Config) -> None:
+def write_manifest(path: AnyPath, manifest: Config) -> None:
     """Write a record with its digest, atomically, and have it on the disk before returning."""
     content = manifest.model_dump(mode="json")
     document = {"version": STORE_VERSION, "sha256": _digest(content), "manifest": content}
+    data = json.dumps(document, indent=1, allow_nan=False).encode()
+    if isinstance(path, RemotePath):
+        path.write_bytes(data)
+        return
     # The next preparation removes it, as it does what a killed one left of a session.
     partial = path.with_name(f".building-{path.name}-{socket.gethostname()}-{os.getpid()}")
-    write_bytes(path, json.dumps(document, indent=1, allow_nan=False).encode(), partial)
+    write_bytes(path, data, partial)
 
 
-def read_manifest(path: Path, kind: type[C], what: str) -> C:
+def read_manifest(path: AnyPath, kind: type[C], what: str) -> C:
     """The record in a file.
 
     Args:
@@ -38,7 +42,7 @@ def read_manifest(path: Path, kind: type[C], what: str) -> C:
         DataError: the file is missing, damaged, changed or of another version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes().decode())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {path.parent} holds no finished {what}") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -1,7 +1,8 @@
 """From a data config to a prepared recording: session stores that are missing are written, then the plan over them.
 
-Both are built beside their final place and renamed when everything is on the disk. A session store is named by the
-content of its session, the plan by that of all of them and by how they are divided: neither is ever stale.
+Both are built beside their final place and renamed when everything is on the disk; behind a URL a session's manifest
+comes last. A session store is named by the content of its session, the plan by that of all of them and by how they are
+divided: neither is ever stale.
 """
 
 import contextlib
@@ -19,13 +20,14 @@ from visioncore.config import dump_config
 from visioncore.data.config import DataConfig, LocatedSource
 from visioncore.data.manifest import write_manifest
 from visioncore.data.plan import Preparation, plan_recording
-from visioncore.data.session_making import Order, make_session, remove_abandoned, sync_folder
+from visioncore.data.session_making import Order, is_made, make_session, remove_abandoned, sync_folder
 from visioncore.data.signals import SessionSignals
 from visioncore.data.store import SESSIONS_FOLDER, RecordingStore
 from visioncore.data.usability import require_usable
 from visioncore.data.workers import make_sessions
 from visioncore.errors import ConfigError, DataError
 from visioncore.recording import RecordingSource
+from visioncore.remote import AnyPath, RemotePath, placed
 
 PREPARATION = 3
 """Raised when a session may be written otherwise than before, or a recording planned otherwise: all is made anew then,
@@ -56,12 +58,15 @@ def prepare(config: DataConfig, base_dir: Path, workers: int = 1) -> RecordingSt
     how = _preparation(config)
     divided = {key: value for key, value in dump_config(how).items() if key != "sources"}
     fingerprint = _digest([PREPARATION, [w.fingerprint for w in wanted], divided])
-    folder = base_dir / config.store
+    folder = placed(base_dir, config.store)
+    if isinstance(folder, RemotePath) and folder.of_one_process and workers > 1:
+        raise ConfigError(f"{folder}: no other process sees what is in memory; prepare with one worker")
     name = "+".join(dict.fromkeys(located.source.type for located, _ in sources))
     target = folder / f"{name}-{fingerprint[:16]}.json"
-    missing = [w for w in wanted if not w.folder_in(folder).exists()]
+    missing = [w for w in wanted if not is_made(w.folder_in(folder))]
     if missing or not target.exists():
-        _say_what_is_old(folder, name)
+        if isinstance(folder, Path):
+            _say_what_is_old(folder, name)
         built = [source for _, source in sources]
         _make(built, wanted, missing, how, fingerprint, target, base_dir, workers)
     store = RecordingStore(target, cache=config.cache)
@@ -86,7 +91,7 @@ class _Wanted(NamedTuple):
         content = [PREPARATION, id_, dump_config(source.sampling()), source.fingerprint(id_)]
         return cls(source, located, id_, _digest(content))
 
-    def folder_in(self, folder: Path) -> Path:
+    def folder_in(self, folder: AnyPath) -> AnyPath:
         return folder / SESSIONS_FOLDER / f"{self.located.source.type}-{self.fingerprint[:16]}"
 
 
@@ -125,14 +130,15 @@ def _make(
     missing: Sequence[_Wanted],
     how: Preparation,
     fingerprint: str,
-    target: Path,
+    target: AnyPath,
     base_dir: Path,
     workers: int,
 ) -> None:
     for source in sources:
         source.check()
     sessions = target.parent / SESSIONS_FOLDER
-    sessions.mkdir(parents=True, exist_ok=True)
+    if isinstance(sessions, Path):
+        sessions.mkdir(parents=True, exist_ok=True)
     for place in (sessions, target.parent):
         remove_abandoned(place)
     orders = [Order(w.located, base_dir, w.id, w.fingerprint, w.folder_in(target.parent)) for w in missing]
@@ -149,7 +155,8 @@ def _make(
     plan = plan_recording(stored, how, fingerprint)
     require_usable(RecordingStore.of(plan, stored, target), f"{target.name.partition('-')[0]} recording")
     write_manifest(target, plan)
-    sync_folder(target.parent)
+    if isinstance(target, Path):
+        sync_folder(target.parent)
 
 
 class _Bars:

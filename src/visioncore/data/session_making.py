@@ -9,8 +9,10 @@ from typing import NamedTuple, Protocol
 
 from visioncore.data.config import LocatedSource
 from visioncore.data.session_writer import write_session
+from visioncore.data.signals import MANIFEST_NAME
 from visioncore.errors import DataError, VisionCoreError
 from visioncore.recording import RecordingSource
+from visioncore.remote import AnyPath, RemotePath
 
 
 class Order(NamedTuple):
@@ -21,8 +23,8 @@ class Order(NamedTuple):
     """That paths in `located` are relative to."""
     id: str
     fingerprint: str
-    target: Path
-    """Of the session store."""
+    target: AnyPath
+    """The session store."""
 
 
 class Watcher(Protocol):
@@ -51,7 +53,10 @@ def make_session(order: Order, source: RecordingSource, watcher: Watcher) -> Non
         DataError: names the session; nothing is left of it.
     """
     try:
-        _write_atomically(order, source, watcher)
+        if isinstance(order.target, RemotePath):
+            _write_marked(order, source, order.target, watcher)
+        else:
+            _write_atomically(order, source, order.target, watcher)
         watcher.finish()
     except OSError as error:
         raise DataError(f"session '{order.id}': {error}") from error
@@ -61,13 +66,35 @@ def make_session(order: Order, source: RecordingSource, watcher: Watcher) -> Non
         raise type(error)(f"session '{order.id}': {error}") from error
 
 
-def _write_atomically(order: Order, source: RecordingSource, watcher: Watcher) -> None:
-    target = order.target
+def is_made(target: AnyPath) -> bool:
+    """Whether a session store is there, as a whole."""
+    return (target / MANIFEST_NAME).exists() if isinstance(target, RemotePath) else target.exists()
+
+
+def _write_marked(order: Order, source: RecordingSource, target: RemotePath, watcher: Watcher) -> None:
+    """Where nothing can be renamed: under the final name, with the manifest last. What has none is no session store.
+
+    What was interrupted stays, for another process may be writing the same files with the same content; it is written
+    over next time. What the data make fail fails for all, and is removed.
+    """
+    try:
+        _write(order, source, target, watcher)
+    except DataError:
+        if not is_made(target):
+            target.remove()
+        raise
+
+
+def _write(order: Order, source: RecordingSource, folder: AnyPath, watcher: Watcher) -> None:
+    with contextlib.closing(source.session(order.id)) as recording:
+        watcher.begin(recording.n_bins)
+        write_session(recording, source.sampling(), order.fingerprint, folder, watcher.advance)
+
+
+def _write_atomically(order: Order, source: RecordingSource, target: Path, watcher: Watcher) -> None:
     building = target.parent / f".building-{target.name}-{socket.gethostname()}-{os.getpid()}"
     try:
-        with contextlib.closing(source.session(order.id)) as recording:
-            watcher.begin(recording.n_bins)
-            write_session(recording, source.sampling(), order.fingerprint, building, watcher.advance)
+        _write(order, source, building, watcher)
         try:
             building.rename(target)
         except OSError:
@@ -79,8 +106,10 @@ def _write_atomically(order: Order, source: RecordingSource, watcher: Watcher) -
         shutil.rmtree(building, ignore_errors=True)
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes of this machine left behind (and an earlier process with our own id)."""
+def remove_abandoned(folder: AnyPath) -> None:
+    """Remove what killed processes of this machine left in a folder (and an earlier process with our own id)."""
+    if isinstance(folder, RemotePath):
+        return
     for left in folder.glob(f".building-*-{socket.gethostname()}-*"):
         pid = left.name.rpartition("-")[2]
         if pid.isdigit() and (int(pid) == os.getpid() or not _is_running(int(pid))):

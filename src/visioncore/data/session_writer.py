@@ -1,10 +1,8 @@
 """One session to disk: every signal read a piece at a time, checked once, and written."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
-import zarr
 from jaxtyping import Bool, Float64, Shaped
 
 from visioncore.data.checks import (
@@ -20,9 +18,10 @@ from visioncore.data.manifest import write_manifest
 from visioncore.data.plausibility import FrameExtremes, require_plausible
 from visioncore.data.repeats import require_equal_repeats
 from visioncore.data.signals import GROUP_NAME, MANIFEST_NAME, SessionManifest
-from visioncore.data.stored_array import ArrayManifest, StoredArray, file_sha256, write_array
+from visioncore.data.stored_array import ArrayManifest, StoredArray, file_sha256, make_group, write_array
 from visioncore.errors import DataError
 from visioncore.recording import SessionRecording, Signal
+from visioncore.remote import AnyPath
 from visioncore.spec import Sampling, columns
 
 _PIECE_BYTES = 2**24
@@ -32,7 +31,7 @@ def write_session(
     recording: SessionRecording,
     sampling: Sampling,
     fingerprint: str,
-    folder: Path,
+    folder: AnyPath,
     advance: Callable[[int], None],
 ) -> None:
     """Write one session store; `advance` is told of each piece of the video, by its number of bins.
@@ -61,7 +60,7 @@ class _Writer:
     """The signals of one session on their way to disk."""
 
     def __init__(
-        self, recording: SessionRecording, sampling: Sampling, folder: Path, advance: Callable[[int], None]
+        self, recording: SessionRecording, sampling: Sampling, folder: AnyPath, advance: Callable[[int], None]
     ) -> None:
         self._recording, self._sampling, self._folder, self._advance = recording, sampling, folder, advance
         self._n_bins, self._n_units = recording.n_bins, len(recording.spec.unit_ids)
@@ -73,7 +72,7 @@ class _Writer:
         recording = self._recording
         self._require_facts()
         require_trials(recording.trials, self._n_bins, self._where)
-        zarr.create_group(str(self._folder))
+        make_group(self._folder)
         seen = self._write_valid()
         if self._n_units:
             self._write_responses()

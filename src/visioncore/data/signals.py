@@ -7,8 +7,6 @@ SESSION/video/...              one array per signal, and `video_moments`: mean a
 Which bins train and test, and every constant that is fitted, stand in the recording's plan (`plan.py`).
 """
 
-from pathlib import Path
-
 from pydantic import Field
 
 from visioncore.config import Config
@@ -16,6 +14,7 @@ from visioncore.data.manifest import read_manifest
 from visioncore.data.stored_array import ArrayManifest, StoredArray, require_sha256
 from visioncore.errors import DataError
 from visioncore.recording import Alignment, Trial
+from visioncore.remote import AnyPath
 from visioncore.spec import Columns, Sampling, SessionSpec
 
 MANIFEST_NAME = "session.json"
@@ -48,7 +47,7 @@ class SessionSignals:
         DataError: the store is missing or damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: AnyPath) -> None:
         self.folder = folder
         self.manifest = read_manifest(folder / MANIFEST_NAME, SessionManifest, "session store")
         self.spec, self.n_bins = self.manifest.spec, self.manifest.n_bins

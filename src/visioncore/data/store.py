@@ -4,7 +4,6 @@ import copy
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from visioncore.data.trace_statistics import TraceStatistics, trace_statistics
 from visioncore.data.train_statistics import Fitted, fit_constants, train_response
 from visioncore.errors import DataError
 from visioncore.recording import Alignment, Split, Trial
+from visioncore.remote import AnyPath
 from visioncore.spec import Columns
 
 SESSIONS_FOLDER = "sessions"
@@ -166,7 +166,7 @@ class RecordingStore:
         DataError: the plan or a session store is missing, damaged, or not the one that the plan names.
     """
 
-    def __init__(self, path: Path, cache: CacheMode = "none") -> None:
+    def __init__(self, path: AnyPath, cache: CacheMode = "none") -> None:
         plan = read_manifest(path, RecordingPlan, "recording plan")
         stored = [SessionSignals(path.parent / SESSIONS_FOLDER / own.store) for own in plan.sessions]
         for signals, own in zip(stored, plan.sessions, strict=True):
@@ -178,14 +178,14 @@ class RecordingStore:
         self._open(plan, stored, path, cache)
 
     @classmethod
-    def of(cls, plan: RecordingPlan, stored: Sequence[SessionSignals], path: Path) -> "RecordingStore":
+    def of(cls, plan: RecordingPlan, stored: Sequence[SessionSignals], path: AnyPath) -> "RecordingStore":
         """The recording of a plan that has not been written yet."""
         store = cls.__new__(cls)
         store._open(plan, stored, path, "none")
         return store
 
     def _open(
-        self, plan: RecordingPlan, stored: Sequence[SessionSignals], path: Path, cache: CacheMode
+        self, plan: RecordingPlan, stored: Sequence[SessionSignals], path: AnyPath, cache: CacheMode
     ) -> None:
         self.path, self._cache, self._pooling = path, cache, plan.normalisation
         self.spec = plan.spec
