@@ -85,7 +85,7 @@ def test_predict_leaves_every_part_in_the_mode_it_was_in(twin: Twin) -> None:
 def test_predict_leaves_every_part_in_its_mode_after_an_error_midway(
     twin: Twin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visioncore.model.twin.FRAMES_AT_ONCE", 10)
+    monkeypatch.setattr("visioncore.model.arguments.FRAMES_AT_ONCE", 10)
     twin.train()
     before = modes(twin)
     broken = video().astype(np.float32)
@@ -226,7 +226,7 @@ def test_the_warning_names_the_line_that_called_predict(saved: Path) -> None:
 
 def test_the_scale_is_that_of_the_whole_video(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dark beginning is no other scale."""
-    monkeypatch.setattr("visioncore.model.twin.FRAMES_AT_ONCE", 10)
+    monkeypatch.setattr("visioncore.model.arguments.FRAMES_AT_ONCE", 10)
     dark = video()
     dark[:10] //= 128
     with warnings.catch_warnings():

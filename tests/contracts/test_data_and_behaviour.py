@@ -58,7 +58,7 @@ def test_predict_walks_through_a_long_video_in_bounded_pieces(monkeypatch: pytes
     twin = make_twin(modulator=NoModulatorConfig())
     video = make_inputs(50, batch=1)[0][0, 0].numpy()
     whole = twin.predict(video, session="two/β")
-    monkeypatch.setattr("visioncore.model.twin.FRAMES_AT_ONCE", 7)
+    monkeypatch.setattr("visioncore.model.arguments.FRAMES_AT_ONCE", 7)
     np.testing.assert_allclose(twin.predict(video, session="two/β"), whole, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(
         twin.predict(video, session="two/β", rate="hz"), whole * 120, rtol=1e-4, atol=1e-4

@@ -53,7 +53,7 @@ def evaluate(
     """Score a twin, or what any model predicted, on data it never saw, and print the scores."""
     from visioncore import tables
     from visioncore.comparison.matched import matched_units
-    from visioncore.evaluation import count_evaluation
+    from visioncore.evaluation import count_evaluation, learned_views
     from visioncore.evaluation import evaluate as score
     from visioncore.evaluation import export_predictions as export
     from visioncore.evaluation.sensorium import ChallengeOfRun
@@ -84,6 +84,8 @@ def evaluate(
     if table:
         result.write_table(table)
     print_rich(tables.scores(result))
+    for view in learned_views(twin, store, cast(Any, split)):
+        typer.echo(str(view))
     if counted is not None:
         typer.echo(str(counted))
         _show_matched_units(run, matched_units(twin, result) if kept else ())

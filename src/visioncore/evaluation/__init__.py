@@ -27,6 +27,7 @@ from visioncore.evaluation.records import Estimate, EvaluationSettings, Metric, 
 from visioncore.evaluation.result import EvaluationResult, load_evaluation
 from visioncore.evaluation.scoring import evaluate, selection_metric
 from visioncore.evaluation.session_sums import SessionSums
+from visioncore.evaluation.views import LearnedView, learned_views
 
 __all__ = [
     "BlockPrediction",
@@ -35,6 +36,7 @@ __all__ = [
     "EvaluationResult",
     "EvaluationSettings",
     "KeptPredictions",
+    "LearnedView",
     "Metric",
     "Purpose",
     "Repeats",
@@ -49,6 +51,7 @@ __all__ = [
     "evaluate",
     "evaluation_of",
     "export_predictions",
+    "learned_views",
     "load_evaluation",
     "read_test_evaluations",
     "record_test_evaluation",

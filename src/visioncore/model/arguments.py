@@ -1,14 +1,19 @@
 """What users hand to a twin, checked: video, behaviour, the kind of rate; and what only the whole video shows."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Shaped
+from torch import Tensor
 
 from visioncore.errors import ConfigError, DataError
 from visioncore.spec import DataSpec, Normalisation, SessionSpec, same_rate
 
+FRAMES_AT_ONCE = 480
+"""Length of the chunks in which `predict` walks through a video."""
 NO_CONTRAST = 1e-6
 """Spread of a video, in spreads of the training data, below which it is one value all over: black, white or grey."""
 FAINT, OFF = 1 / 8, 1 / 4
@@ -190,3 +195,19 @@ def require_rate(sampling_rate: float | None, spec: DataSpec) -> None:
             f"{spec.rate_hz:.10g} Hz; set model.sampling_rate={spec.rate_hz:.10g} (and look at "
             "the tubelet's length in ms with 'visioncore describe')"
         )
+
+
+def chunks_of(
+    frames: np.ndarray, signals: np.ndarray | None, scale: PixelScale, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """What `Twin.walk` takes, of a user's video; the range of its pixels is noted as they pass."""
+    for start in range(0, len(frames), FRAMES_AT_ONCE):
+        stop = start + FRAMES_AT_ONCE
+        pixels = raw_pixels(frames[start:stop], start)
+        scale.add(pixels)
+        chunk = torch.from_numpy(pixels).to(device).transpose(0, 1)[None]
+        samples = None
+        if signals is not None:
+            own = np.ascontiguousarray(signals[start:stop], dtype=np.float32)
+            samples = torch.from_numpy(own).to(device)[None]
+        yield chunk, samples

@@ -29,7 +29,7 @@ from visioncore.model.arguments import (
     bins_per_rate,
     checked_behaviour,
     checked_video,
-    raw_pixels,
+    chunks_of,
     require_rate,
 )
 from visioncore.model.cores import CoreConfig, NoCoreConfig
@@ -49,9 +49,6 @@ from visioncore.model.trunk import Seen, Trunk, TrunkState
 from visioncore.provenance import Provenance
 from visioncore.spec import DataSpec, SessionSpec
 
-FRAMES_AT_ONCE = 480
-"""Length of the chunks in which `predict` walks through a video."""
-
 
 class TwinConfig(Config):
     """The model YAML, in the guide's spelling. Sizes that come from data are not in it."""
@@ -60,6 +57,8 @@ class TwinConfig(Config):
     sampling_rate: PositiveFloat | None
     """Bins per second the model is made for; None for static images. Refused when the data disagree."""
     initial_input_channels: PositiveInt = 1
+    behaviour_channels: bool = False
+    """The core also sees each behavioural signal as a channel of the video, the same at every place."""
     adapter: AdapterConfig = NoAdapterConfig()
     convnet: CoreConfig
     modulator: ModulatorConfig = NoModulatorConfig()
@@ -79,6 +78,12 @@ class TwinConfig(Config):
     def _gain_has_features(self) -> "TwinConfig":
         if isinstance(self.convnet, NoCoreConfig) and self.core_sets_gain:
             raise ValueError("the linear path's gain needs a core: leave 'gain' out or choose a convnet")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_have_a_core(self) -> "TwinConfig":
+        if isinstance(self.convnet, NoCoreConfig) and self.behaviour_channels:
+            raise ValueError("behaviour_channels are seen by a core: leave them out or choose a convnet")
         return self
 
     @property
@@ -107,6 +112,10 @@ class TwinConfig(Config):
                 f"modulator '{self.modulator.type}' needs behaviour, and the data have none; "
                 "set 'model.modulator={type: none}'"
             )
+        if self.behaviour_channels and not spec.behaviour_names:
+            raise ConfigError(
+                "behaviour_channels needs behaviour, and the data have none; set 'model.behaviour_channels=false'"
+            )
         if spec.sessions:
             require_output_of(spec.response_kind, self.output, self.trace_output)
         return Twin(self, spec)
@@ -134,7 +143,13 @@ class Twin(nn.Module):
         super().__init__()
         self.config, self.spec = config, spec
         self.provenance = Provenance()
-        self.trunk = Trunk(config.adapter, config.convnet, config.modulator, spec)
+        self.trunk = Trunk(
+            config.adapter,
+            config.convnet,
+            config.modulator,
+            spec,
+            behaviour_channels=config.behaviour_channels,
+        )
         self.heads = Heads(
             config.readout,
             config.linear,
@@ -254,10 +269,11 @@ class Twin(nn.Module):
         spec = DataSpec(sampling=self.spec.sampling, sessions=tuple(sessions), trunk_behaviour_names=names)
         twin = self.config.build(spec).to(self.device).train(self.training)
         twin.provenance = self.provenance.model_copy(update={"made_from": self.digest})
-        twin.trunk.load_state_dict(self.trunk.state_dict())
+        both = [session for session in twin.sessions if session in self.sessions]
+        twin.trunk.take_over(self.trunk, both, self.sessions)
         if twin.heads.shared is not None and self.heads.shared is not None:
             twin.heads.shared.load_state_dict(self.heads.shared.state_dict())
-        for session in set(twin.sessions) & set(self.sessions):
+        for session in both:
             twin.heads[session].load_state_dict(self.heads[session].state_dict())
         return twin
 
@@ -362,26 +378,10 @@ class Twin(nn.Module):
         scale = PixelScale(own.normalisation)
         parts = [np.zeros((0, n_units), np.float32)]
         with torch.no_grad(), _evaluating(self):
-            for rates in self.walk(_chunks(frames, signals, scale, self.device), session=session):
+            for rates in self.walk(chunks_of(frames, signals, scale, self.device), session=session):
                 parts.append(rates[0].float().cpu().numpy() * np.float32(per))
         scale.warn(stacklevel=2)
         return np.concatenate(parts)
-
-
-def _chunks(
-    frames: np.ndarray, signals: np.ndarray | None, scale: PixelScale, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """What `Twin.walk` takes, of a user's video; the range of its pixels is noted as they pass."""
-    for start in range(0, len(frames), FRAMES_AT_ONCE):
-        stop = start + FRAMES_AT_ONCE
-        pixels = raw_pixels(frames[start:stop], start)
-        scale.add(pixels)
-        chunk = torch.from_numpy(pixels).to(device).transpose(0, 1)[None]
-        samples = None
-        if signals is not None:
-            own = np.ascontiguousarray(signals[start:stop], dtype=np.float32)
-            samples = torch.from_numpy(own).to(device)[None]
-        yield chunk, samples
 
 
 @contextlib.contextmanager

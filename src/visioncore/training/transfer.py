@@ -139,6 +139,9 @@ def freeze(twin: Twin, trained: Trained) -> None:
     trunk.requires_grad_(False)
     if twin.heads.shared is not None:
         twin.heads.shared.requires_grad_(False)
+    for session in twin.sessions:
+        if (own := trunk.of_session(session)) is not None:
+            own.requires_grad_(True)
     parts: list[nn.Module] = []
     if trained != "heads" and trunk.modulator is not None:
         parts.append(trunk.modulator)

@@ -10,7 +10,18 @@ from pydantic import Field
 from visioncore.model.adapters.affine import AffineAdapterConfig
 from visioncore.model.adapters.base import Adapter, BaseAdapterConfig
 from visioncore.model.adapters.none import NoAdapterConfig
+from visioncore.model.adapters.shift import ShiftAdapter, ShiftAdapterConfig
 
-AdapterConfig = Annotated[NoAdapterConfig | AffineAdapterConfig, Field(discriminator="type")]
+AdapterConfig = Annotated[
+    NoAdapterConfig | AffineAdapterConfig | ShiftAdapterConfig, Field(discriminator="type")
+]
 
-__all__ = ["Adapter", "AdapterConfig", "AffineAdapterConfig", "BaseAdapterConfig", "NoAdapterConfig"]
+__all__ = [
+    "Adapter",
+    "AdapterConfig",
+    "AffineAdapterConfig",
+    "BaseAdapterConfig",
+    "NoAdapterConfig",
+    "ShiftAdapter",
+    "ShiftAdapterConfig",
+]

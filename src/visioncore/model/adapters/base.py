@@ -69,6 +69,10 @@ class Adapter(nn.Module):
         signals = self._all_signals(behaviour, video, session) if self.behaviour_names else None
         return self.look((video.to(mean.dtype) - mean) / std, signals, session), signals
 
+    def of_session(self, session: str) -> nn.Module | None:
+        """What this session alone owns of the adapter, as of a head; None where that is nothing."""
+        return None
+
     def look(
         self,
         video: Float[Tensor, "batch channels time height width"],

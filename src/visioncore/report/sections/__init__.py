@@ -9,6 +9,7 @@ from visioncore.report.sections.receptive_fields import receptive_fields
 from visioncore.report.sections.responses import clip, repeats
 from visioncore.report.sections.scores import every_unit, tables
 from visioncore.report.sections.training import training
+from visioncore.report.sections.views import views
 
 SECTIONS: tuple[MakeSection, ...] = (
     headline,
@@ -16,6 +17,7 @@ SECTIONS: tuple[MakeSection, ...] = (
     repeats,
     every_unit,
     receptive_fields,
+    views,
     training,
     members,
     audit,

@@ -61,8 +61,15 @@ class BaseOptimiserConfig(ComponentConfig, ABC):
                 {"params": matrices, "lr": self.matrices_learning_rate, "weight_decay": self.weight_decay}
             )
             core = set(twin.trunk.core.modules()) if twin.trunk.core else set()
-        for part, of_a_session in _parts(twin):
+        own = {
+            module
+            for session in twin.sessions
+            if (part := twin.trunk.of_session(session)) is not None
+            for module in part.modules()
+        }
+        for part, of_a_head in _parts(twin):
             for module in part.modules():
+                of_a_session = of_a_head or module in own
                 for name, parameter in module.named_parameters(recurse=False):
                     if not parameter.requires_grad:
                         continue
@@ -75,7 +82,7 @@ class BaseOptimiserConfig(ComponentConfig, ABC):
 
 
 def _parts(twin: Twin) -> Iterator[tuple[nn.Module, bool]]:
-    """The parts of the twin, and whether each session has its own; the same of all sessions one after the other."""
+    """The parts of the twin, and whether they are of a head; the same of all sessions one after the other."""
     yield twin.trunk, False
     if twin.heads.shared is not None:
         yield twin.heads.shared, False
