@@ -2,9 +2,9 @@
 
     python docs/figures/joint.py OUT
 
-OUT becomes a folder of data YAMLs, stores and run folders; runs that are there are not made again. Six sessions of three
-subjects are simulated: A and B have 34 training trials a session, C has 3. Trained are one twin of all of them, and
-one of each subject alone, with as many passes over its recording; and C alone again, for as many steps as A.
+OUT becomes a folder of data YAMLs, stores and run folders; runs that are there are not made again. Six sessions of
+three subjects are simulated: A and B have 34 training trials a session, C has 3. Trained are one twin of all of them,
+and one of each subject alone, with as many passes over its recording; and C alone again, for as many steps as A.
 Printed are scores on each subject's test split with paired differences.
 """
 
