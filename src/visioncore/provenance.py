@@ -131,6 +131,8 @@ class Provenance(Record):
     """Of the prepared recording."""
     session_fingerprints: dict[str, str] | None = None
     """Of each session of the recording."""
+    held_out_units: dict[str, tuple[str, ...]] | None = None
+    """Of each session, the units of the recording that were left out of its training."""
     burn_in_s: float | None = None
     max_steps: int | None = None
     """That were planned."""

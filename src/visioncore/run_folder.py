@@ -10,6 +10,7 @@ RUN/matched_units.csv       scores of units that were recorded before, beside th
 RUN/audit.json              what the audit found
 RUN/test_evaluations.json   how often the test split was looked at
 RUN/report.html             the page
+RUN/held_out_units/         a run folder: heads for units that were held out from the training
 """
 
 import csv
@@ -87,6 +88,11 @@ class RunFolder:
     def matched_units(self) -> Path:
         """Scores of units that were recorded before, beside those of then."""
         return self.path / "matched_units.csv"
+
+    @property
+    def held_out_units(self) -> Path:
+        """The run folder of heads for the units that were held out from this run's training."""
+        return self.path / "held_out_units"
 
     @property
     def report(self) -> Path:

@@ -134,6 +134,24 @@ class SessionSpec(Config):
             )
         return self.model_copy(update={"behaviour_names": tuple(names), "constants": constants})
 
+    def with_units(self, unit_ids: Sequence[str]) -> Self:
+        """The session with these of its units alone, in this order.
+
+        Raises:
+            ConfigError: it has no such unit.
+        """
+        place = {unit: i for i, unit in enumerate(self.unit_ids)}
+        if lacking := [unit for unit in unit_ids if unit not in place]:
+            raise ConfigError(f"session '{self.id}' has no unit {', '.join(lacking[:8])}")
+        places, constants = [place[unit] for unit in unit_ids], self.constants
+        if constants is not None and constants.count_scale:
+            scales = tuple(constants.count_scale[k] for k in places)
+            # As it is fitted: nothing where all are 1.
+            scales = scales if any(scale != 1 for scale in scales) else ()
+            constants = constants.model_copy(update={"count_scale": scales})
+        units = {name: tuple(values[k] for k in places) for name, values in self.units.items()}
+        return self.model_copy(update={"unit_ids": tuple(unit_ids), "units": units, "constants": constants})
+
 
 class DataSpec(Config):
     """Everything about the data that a model's shape depends on; frozen, and kept in every twin's file."""

@@ -40,6 +40,20 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option("--table", help="Write a CSV with a row per unit here.")
     ] = None,
+    held_out_units: Annotated[
+        bool,
+        typer.Option(
+            "--held-out-units",
+            help="Fit heads for the units that were held out from RUN's training on its trunk, and score them.",
+        ),
+    ] = False,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="How long to fit --held-out-units; by the recipe transfer.yaml when left out.",
+            callback=finite,
+        ),
+    ] = None,
     export_predictions: Annotated[
         Path | None, typer.Option(help="Write what the twin predicts of the split into this NPZ.")
     ] = None,
@@ -59,6 +73,8 @@ def evaluate(
     from visioncore.evaluation.sensorium import ChallengeOfRun
 
     _require_choices(split, behaviour, metric)
+    if held_out_units or max_minutes is not None:
+        run = _heads_of_held_out_units(run, held_out_units, max_minutes, elsewhere=data or predictions)
     twin, store, run = _predictor_of(run, predictions, data, export=export_predictions is not None)
     if export_predictions is not None:
         export(export_predictions, twin, store, cast(Any, split), cast(Any, behaviour))
@@ -89,6 +105,20 @@ def evaluate(
     if counted is not None:
         typer.echo(str(counted))
         _show_matched_units(run, matched_units(twin, result) if kept else ())
+
+
+def _heads_of_held_out_units(
+    run: Path | None, asked: bool, max_minutes: float | None, elsewhere: Path | None
+) -> Path:
+    from visioncore.training.held_out_heads import fit_held_out_units
+
+    if not asked:
+        raise ConfigError("--max-minutes is for --held-out-units: nothing else is fitted here")
+    if run is None or elsewhere is not None:
+        raise ConfigError(
+            "--held-out-units are of a run folder and its own recording: name RUN, and no other data"
+        )
+    return fit_held_out_units(run, max_minutes)
 
 
 def _require_choices(split: str, behaviour: str, metric: str | None) -> None:

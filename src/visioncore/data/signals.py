@@ -7,6 +7,10 @@ SESSION/video/...              one array per signal, and `video_moments`: mean a
 Which bins train and test, and every constant that is fitted, stand in the recording's plan (`plan.py`).
 """
 
+import copy
+from collections.abc import Sequence
+
+import numpy as np
 from pydantic import Field
 
 from visioncore.config import Config
@@ -60,6 +64,21 @@ class SessionSignals:
         for name in ("video", "video_moments", "valid", *(("responses",) if self.spec.unit_ids else ())):
             if name not in self.arrays:
                 raise DataError(f"{folder}: holds no {name}; delete it and prepare again")
+
+    def with_units(self, unit_ids: Sequence[str]) -> "SessionSignals":
+        """The session as if it had these of its units alone, in this order; `manifest` is still of all."""
+        place = {unit: i for i, unit in enumerate(self.spec.unit_ids)}
+        other = copy.copy(self)
+        other.spec = self.spec.with_units(unit_ids)
+        places = np.array([place[unit] for unit in unit_ids], np.int64)
+        # What is valid for all units alike has one column.
+        other.arrays = {
+            name: array.columns(places)
+            if name in ("responses", "valid", "rates") and array.shape[1] == len(place)
+            else array
+            for name, array in self.arrays.items()
+        }
+        return other
 
     @property
     def nbytes(self) -> int:

@@ -146,6 +146,24 @@ class SessionStore:
         other.spec = self.spec.with_behaviour(names)
         return other
 
+    def with_units(self, unit_ids: Sequence[str]) -> "SessionStore":
+        """This session with these of its units alone, in this order."""
+        place = {unit: i for i, unit in enumerate(self.unit_ids)}
+        other = copy.copy(self)
+        other.spec = self.spec.with_units(unit_ids)
+        other._signals = self._signals.with_units(unit_ids)
+        places = [place[unit] for unit in unit_ids]
+        other.unit_ids, other.units = other.spec.unit_ids, other.spec.units
+        other.train_mean = self.train_mean[places]
+        other.silent_in_training = self.silent_in_training[places]
+        other.unit_truth = {name: [values[k] for k in places] for name, values in self.unit_truth.items()}
+        return other
+
+    @property
+    def left_out_units(self) -> tuple[str, ...]:
+        """Units that were recorded and prepared, and are not among these."""
+        return tuple(unit for unit in self._signals.manifest.spec.unit_ids if unit not in set(self.unit_ids))
+
     @property
     def fitted(self) -> Fitted:
         """What constants are fitted on."""
@@ -230,6 +248,31 @@ class RecordingStore:
         specs = [own.with_behaviour(names[own.id]) if own.id in names else own for own in self.spec.sessions]
         other.spec = self.spec.model_copy(update={"sessions": tuple(specs)})
         return other
+
+    def with_units(self, units: Mapping[str, Sequence[str]]) -> "RecordingStore":
+        """This recording as if these sessions had these units alone; constants of video and behaviour stay."""
+        other = copy.copy(self)
+        other.sessions = {
+            id_: session.with_units(units[id_]) if id_ in units else session
+            for id_, session in self.sessions.items()
+        }
+        specs = [own.with_units(units[own.id]) if own.id in units else own for own in self.spec.sessions]
+        other.spec = self.spec.model_copy(update={"sessions": tuple(specs)})
+        return other
+
+    def without_units(self, units: Mapping[str, Collection[str]]) -> "RecordingStore":
+        """This recording without these units of its sessions, as far as it has them."""
+        kept = {
+            id_: [unit for unit in session.unit_ids if unit not in set(units[id_])]
+            for id_, session in self.sessions.items()
+            if id_ in units
+        }
+        return self.with_units(kept) if kept else self
+
+    @property
+    def left_out_units(self) -> dict[str, tuple[str, ...]]:
+        """Of each session that has any, the units that were left out."""
+        return {id_: left for id_, session in self.sessions.items() if (left := session.left_out_units)}
 
     def _with(self, sessions: dict[str, SessionStore]) -> "RecordingStore":
         other = copy.copy(self)

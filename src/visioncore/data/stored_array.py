@@ -5,6 +5,7 @@ array's metadata, and the size of every chunk, because Zarr takes a missing chun
 """
 
 import contextlib
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
-from jaxtyping import Shaped
+from jaxtyping import Int64, Shaped
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
@@ -109,12 +110,21 @@ class StoredArray:
         self._handle: Any = None
         self._handle_pid = -1
         self._memory: Shaped[np.ndarray, "..."] | None = None
+        self._columns: Int64[np.ndarray, " columns"] | None = None
         self._verify_files()
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape, time first."""
-        return self._manifest.shape
+        whole = self._manifest.shape
+        return whole if self._columns is None else (whole[0], len(self._columns))
+
+    def columns(self, places: Int64[np.ndarray, " columns"]) -> "StoredArray":
+        """The same array (time, columns) with some of its columns alone, in this order."""
+        other = copy.copy(self)
+        other._columns = places if self._columns is None else self._columns[places]
+        other._memory = None if self._memory is None else self._memory[:, places]
+        return other
 
     @property
     def nbytes(self) -> int:
@@ -143,7 +153,8 @@ class StoredArray:
             for chunk in range(start // self._manifest.chunk_rows, -(-stop // self._manifest.chunk_rows)):
                 self._verify_size(self._folder, chunk)
         try:
-            return np.asarray(self._opened()[start:stop])
+            rows = np.asarray(self._opened()[start:stop])
+            return rows if self._columns is None else rows[:, self._columns]
         except DataError:
             raise
         except Exception as error:

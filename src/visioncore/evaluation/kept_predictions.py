@@ -86,6 +86,7 @@ class KeptPredictions:
                 f"{path}: its predictions are of another recording than {store.path} (data_fingerprint {known}, and "
                 f"here {store.fingerprint}): other data, or cut in another way; name the data that they were made for"
             )
+        store = store.without_units(self.header.provenance.held_out_units or {})
         recorded = {name: session for name, session in store.sessions.items() if session.unit_ids}
         self._stretches = self._read_stretches({name: own.n_bins for name, own in recorded.items()})
         ids = {name: self._read_unit_ids(name, own.unit_ids) for name, own in recorded.items()}

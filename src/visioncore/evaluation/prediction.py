@@ -32,6 +32,8 @@ def check_fit(twin: Predictor, store: RecordingStore) -> RecordingStore:
         DataError: frame, sampling rate, response kind or behaviour differ from what the twin was made for.
         CheckpointError: no session is the twin's, or the units of one differ.
     """
+    # What was held out from its training is known, and no mistake.
+    store = store.without_units(twin.provenance.held_out_units or {})
     store = _with_behaviour_of(twin, store)
     _require_same_facts(twin, store)
     if any(not session.unit_ids for session in store.sessions.values()):

@@ -114,7 +114,7 @@ class Ensemble:
 def _provenance(members: Sequence[Provenance]) -> Provenance:
     """Of all; with what they were trained on where that is the same."""
     told = {}
-    for fact in ("data_fingerprint", "session_fingerprints", "burn_in_s"):
+    for fact in ("data_fingerprint", "session_fingerprints", "held_out_units", "burn_in_s"):
         first, *others = (getattr(member, fact) for member in members)
         if all(other == first for other in others):
             told[fact] = first

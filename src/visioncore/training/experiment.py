@@ -44,6 +44,8 @@ class TrainingConfig(Config):
     """Optimiser steps between two validations; one pass over the training bins when left out."""
     train_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of each session's training blocks that anything is fitted on: how much recording does a model need?"""
+    held_out_units: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of each session's units that nothing is fitted on: what is the core worth for units that it never saw?"""
     batch_size: PositiveInt = 16
     """Clips per forward pass."""
     accumulate_grad_batches: PositiveInt = 1
@@ -178,6 +180,33 @@ def read_transfer(
         ConfigError: naming file, key and the nearest valid key; or an override is of something else than the training.
         CheckpointError: there is no such twin.
     """
+    raw_data = read_yaml(data)
+    build_data_config(raw_data, str(data), data.parent)
+    return _transferred(transfer, raw_data, data.parent, training, overrides)
+
+
+def held_out_experiment(run: Path) -> Experiment:
+    """The experiment that puts heads for the units that were held out from a run's training on its twin's trunk.
+
+    Raises:
+        CheckpointError: the run folder holds no twin.
+        ConfigError: it holds no experiment.
+    """
+    data, data_dir = recorded_data(run)
+    # Twins are named from the working directory, which may be another when the fit goes on.
+    transfer = TransferConfig(twin=str(run.resolve()), held_out=True, leave_out_behaviour=True)
+    return _transferred(transfer, dump_config(data), data_dir, kept=("clip_frames", "train_share"))
+
+
+def _transferred(
+    transfer: TransferConfig,
+    data: AsWritten,
+    data_dir: Path,
+    training: Path | None = None,
+    overrides: Sequence[str] = (),
+    kept: tuple[str, ...] = ("clip_frames",),
+) -> Experiment:
+    """`kept`: settings of the other twin's training that hold unless the training YAML says otherwise."""
     origin = load_twin(transfer.twin)
     file = training or recipes_folder() / "training_configs" / "transfer.yaml"
     recipe = read_yaml(file)
@@ -185,19 +214,16 @@ def read_transfer(
     if "transfer" in recipe:
         raise ConfigError(f"{file}: has 'transfer' of its own; leave it out, as the command says it")
     recorded = origin.provenance.experiment
-    clips = (
-        {}
-        if recorded is None
-        else {k: v for k, v in recorded.training.to_json().items() if k == "clip_frames"}
+    as_before = (
+        {} if recorded is None else {k: v for k, v in recorded.training.to_json().items() if k in kept}
     )
-    raw: AsWritten = {"model": dump_config(origin.config), "data": read_yaml(data)}
-    build_data_config(raw["data"], str(data), data.parent)
-    raw["training"] = {**clips, **recipe, "transfer": dump_config(transfer)}
+    raw: AsWritten = {"model": dump_config(origin.config), "data": data}
+    raw["training"] = {**as_before, **recipe, "transfer": dump_config(transfer)}
     changed = with_overrides(raw, overrides)
     for key in ("model", "data"):
         if changed[key] != raw[key]:
             raise ConfigError(f"--set: '{key}' cannot be overridden in a transfer; 'training' can")
-    return Experiment(changed, "with --set" if overrides else "experiment", data.parent)
+    return Experiment(changed, "with --set" if overrides else "experiment", data_dir)
 
 
 def recorded_data(run_dir: Path) -> tuple[DataConfig, Path]:

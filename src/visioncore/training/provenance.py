@@ -34,6 +34,7 @@ def provenance(
         seed=experiment.training.seed,
         data_fingerprint=store.fingerprint,
         session_fingerprints={id_: session.fingerprint for id_, session in store.sessions.items()},
+        held_out_units=store.left_out_units or None,
         burn_in_s=experiment.data.burn_in_s,
         max_steps=plan.max_steps,
         taught_by=plan.taught_by,

@@ -22,6 +22,7 @@ from visioncore.training.coverage import require_predicted_bins
 from visioncore.training.distillation import teacher_of
 from visioncore.training.enough import stopping
 from visioncore.training.experiment import Experiment
+from visioncore.training.held_out_units import drawn
 from visioncore.training.initialise import initialise
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
@@ -62,6 +63,7 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
     require_own(folder, experiment)
     start = Start(config.pretrained_core) if config.transfer is None else Transfer(config.transfer)
     store = start.fitting(prepare(experiment.data, experiment.data_dir).with_train_share(config.train_share))
+    store = store.without_units(drawn(store, config.held_out_units))
     teacher = teacher_of(config.distill, store)
     resumed = read_checkpoint(folder.last) if folder.last.exists() else None
     model = with_window(experiment, store, plan)

@@ -7,8 +7,9 @@ equal to the bit. Where part of the trunk is trained, it is a twin of the new se
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
 from torch import nn
 
 from visioncore.checkpoint import load_twin
@@ -38,6 +39,17 @@ class TransferConfig(Config):
     """A table of units that are the same as units of that twin (`training/matches.py`)."""
     leave_out_behaviour: bool = False
     """Leave out signals that the trunk was not built for, in place of refusing the session."""
+    held_out: bool = False
+    """The new units are those that were held out from that twin's training, in its own recording; what comes out is a
+    twin of them alone."""
+
+    @model_validator(mode="after")
+    def _held_out_units_get_heads(self) -> Self:
+        if self.held_out and self.train != "heads":
+            raise ValueError(
+                "the trunk of a twin whose held-out units are fitted stays as it is; leave out 'train'"
+            )
+        return self
 
 
 class Transfer(Start):
@@ -56,7 +68,7 @@ class Transfer(Start):
     @property
     def appends(self) -> bool:
         """Whether the result has the origin's sessions too."""
-        return self.config.train == "heads"
+        return self.config.train == "heads" and not self.config.held_out
 
     @property
     def made_from(self) -> str:
@@ -67,8 +79,11 @@ class Transfer(Start):
 
         Raises:
             DataError: its frames or its rate are others than those the trunk was made for.
+            ConfigError: held-out units are asked for, and there are none.
         """
         _require_sampling(store, self.origin.spec.sampling, self.config.twin)
+        if self.config.held_out:
+            store = _of_held_out_units(store, self.origin.provenance, self.config.twin)
         known = set(self.origin.spec.behaviour_names)
         if not (self.origin.uses_behaviour and self.config.leave_out_behaviour):
             return store
@@ -119,11 +134,13 @@ class Transfer(Start):
     def provenance(self, own: Provenance) -> Provenance:
         origin = self.origin.provenance
         fingerprints = {**(origin.session_fingerprints or {}), **(own.session_fingerprints or {})}
+        held_out = {**(origin.held_out_units or {}), **(own.held_out_units or {})}
         return own.model_copy(
             update={
                 "made_from": self.made_from,
                 "origin": origin,
                 "session_fingerprints": fingerprints if self.appends else own.session_fingerprints,
+                "held_out_units": (held_out or None) if self.appends else own.held_out_units,
                 "matched_units": self.matches or None,
             }
         )
@@ -175,6 +192,22 @@ def _require_sampling(store: RecordingStore, made_for: Sampling, where: str) -> 
             raise DataError(
                 f"{store.path}: {fact} is {found}, and {where} was made for {expected}; see {remedy} of 'preparation'"
             )
+
+
+def _of_held_out_units(store: RecordingStore, made: Provenance, where: str) -> RecordingStore:
+    """The recording as if it had the units alone that were held out from a training on it."""
+    held_out = {name: units for name, units in (made.held_out_units or {}).items() if name in store.sessions}
+    if not held_out:
+        raise ConfigError(
+            f"{where}: no unit of {store.path} was held out from its training; train with training.held_out_units=0.2, "
+            "say, to see what the trunk is worth for units that it never saw"
+        )
+    return store.with_units(
+        {
+            name: [unit for unit in session.unit_ids if unit in set(held_out.get(name, ()))]
+            for name, session in store.sessions.items()
+        }
+    )
 
 
 def _require_room(origin: Twin, store: RecordingStore) -> None:
