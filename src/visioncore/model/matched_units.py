@@ -67,7 +67,8 @@ def _with_units(spec: SessionSpec, n_units: int) -> SessionSpec:
     scales = (1.0,) * n_units if spec.constants.count_scale else ()
     constants = spec.constants.model_copy(update={"count_scale": scales})
     ids = tuple(map(str, range(n_units)))
-    return spec.model_copy(update={"unit_ids": ids, "units": {}, "constants": constants})
+    units = {name: (1.0,) * n_units for name in spec.units}
+    return spec.model_copy(update={"unit_ids": ids, "units": units, "constants": constants})
 
 
 def _shapes(twin: Twin, spec: SessionSpec) -> dict[str, tuple[int, ...]]:

@@ -9,11 +9,12 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from visioncore.model.readouts.base import BaseReadoutConfig, PlacedReadout
+from visioncore.model.readouts.column_map import ColumnMap, measured_columns
 from visioncore.shapes import FeatureShape, VideoShape
 from visioncore.spec import SessionSpec
 
@@ -30,6 +31,11 @@ class GaussianReadoutConfig(BaseReadoutConfig):
     """Initial standard deviation of a unit's Gaussian, as a share of the field's height."""
     phase_rank: PositiveInt = 4
     """Rank of what tells the bins under one token apart."""
+    position_columns: tuple[str, ...] = ()
+    """What was measured of units (cortical coordinates, say) and says where they look, by a small network per session.
+    Left out: each unit has a position of its own."""
+    position_hidden: NonNegativeInt = 8
+    """Hidden units of that network; with 0 it is a linear map."""
 
     @classmethod
     def tiny(cls) -> "GaussianReadoutConfig":
@@ -44,6 +50,9 @@ class GaussianReadoutConfig(BaseReadoutConfig):
         gain: bool = False,
         shared: nn.Module | None = None,
     ) -> "DynamicGaussianReadout":
+        if self.position_columns:
+            columns = measured_columns(session, self.position_columns)
+            return MappedGaussianReadout(self, features, video, columns, gain=gain)
         return DynamicGaussianReadout(self, features, video, len(session.unit_ids), gain=gain)
 
 
@@ -83,7 +92,8 @@ class DynamicGaussianReadout(PlacedReadout):
 
     def centres_px(self) -> Float[Tensor, "units 2"]:
         # Clamped to the field, with the gradient let through, so that a unit at the border can come back.
-        inside = self.position + (self.position.clamp(-1, 1) - self.position).detach()
+        position = self._positions()
+        inside = position + (position.clamp(-1, 1) - position).detach()
         return (inside + 1) / 2 * inside.new_tensor(self.field_px)
 
     def widths_px(self) -> Float[Tensor, "units 2"]:
@@ -97,8 +107,15 @@ class DynamicGaussianReadout(PlacedReadout):
 
     def place(self, centres_px: Float[Tensor, "units 2"]) -> None:
         with torch.no_grad():
-            field = self.position.new_tensor(self.field_px)
-            self.position.copy_((centres_px.to(self.position) / field * 2 - 1).clamp(-1, 1))
+            field = self.log_width.new_tensor(self.field_px)
+            self._set_positions((centres_px.to(field) / field * 2 - 1).clamp(-1, 1))
+
+    def _positions(self) -> Float[Tensor, "units 2"]:
+        """Row and column of each unit, from -1 to 1 over the field."""
+        return self.position
+
+    def _set_positions(self, positions: Float[Tensor, "units 2"]) -> None:
+        self.position.copy_(positions)
 
     def masks(self, moved_px: tuple[int, int] = (0, 0)) -> Float[Tensor, "units places"]:
         """Their sum is one whatever the width, so no unit loses its mask."""
@@ -136,6 +153,29 @@ class DynamicGaussianReadout(PlacedReadout):
         weight = self.weight[units]
         phases = weight + (weight @ self.phase_in) @ self.phase_out
         return phases if self.gain_weight is None else torch.cat((phases, self.gain_weight[units][None]))
+
+
+class MappedGaussianReadout(DynamicGaussianReadout):
+    """The same, but positions come from what was measured of the units, and no unit has one of its own."""
+
+    def __init__(
+        self,
+        config: GaussianReadoutConfig,
+        features: FeatureShape,
+        video: VideoShape,
+        measured: Float[Tensor, "units columns"],
+        *,
+        gain: bool = False,
+    ) -> None:
+        super().__init__(config, features, video, len(measured), gain=gain)
+        del self.position
+        self.position_map = ColumnMap(measured, config.position_hidden)
+
+    def _positions(self) -> Float[Tensor, "units 2"]:
+        return self.position_map()
+
+    def _set_positions(self, positions: Float[Tensor, "units 2"]) -> None:
+        self.position_map.fit(positions)
 
 
 def _pool_and_weigh(
