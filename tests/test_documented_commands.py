@@ -40,7 +40,8 @@ NOT_EXECUTED = {
     "visioncore describe": "counting takes 8 s; tests/test_describe.py and tests/test_docs.py describe",
     "visioncore compare runs/ln": "compares as the line of the readme does, which is executed",
     "visioncore compare ln=": "runs of several seeds; tests/test_comparison.py compares such",
-    "visioncore evaluate runs/held_out --held-out-units": "trains by the recipe; tests/training/test_held_out_units.py fits some",
+    "visioncore evaluate runs/held_out --held-out-units": "trains by the recipe; "
+    "tests/training/test_held_out_units.py fits some",
     "visioncore audit runs/benchmark": "a run of hours; the readme's audit is executed",
 }
 # Of a competition's mice: tests/evaluation/test_sensorium_score.py writes and scores some.
