@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from forked import run_in_new_process
+from visioncore.errors import Stopped
 
 
 def start(
@@ -15,16 +16,23 @@ def start(
     number: int = 0,
     overrides: tuple[str, ...] = (),
     minutes: float = 0.0,
+    by: signal.Signals = signal.SIGKILL,
 ) -> int:
-    """Train what the three YAMLs of `folder` say; 0, or -SIGKILL where it died at its `moment`."""
+    """Train what the three YAMLs of `folder` say; 0, or the code with which it ended by a signal at its `moment`."""
     log = out.with_name(f"{out.name}.log")
-    code = run_in_new_process(_run, folder, out, moment, number, overrides, minutes, log=log)
-    assert code in (0, -signal.SIGKILL), log.read_text(encoding="utf-8")
+    code = run_in_new_process(_run, folder, out, moment, number, overrides, minutes, by, log=log)
+    assert code in (0, -signal.SIGKILL, Stopped.EXIT_CODE), log.read_text(encoding="utf-8")
     return code
 
 
 def _run(
-    folder: Path, out: Path, moment: str, number: int, overrides: tuple[str, ...], minutes: float
+    folder: Path,
+    out: Path,
+    moment: str,
+    number: int,
+    overrides: tuple[str, ...],
+    minutes: float,
+    by: signal.Signals,
 ) -> None:
     import lightning
 
@@ -42,12 +50,12 @@ def _run(
         "corrected": (clock, "follow"),
     }
     if moment != "never":
-        _die_in_call(*moments[moment], number, half_written=moment == "checkpoint")
+        _die_in_call(*moments[moment], number, by, half_written=moment == "checkpoint")
     yamls = (folder / "model.yaml", folder / "data.yaml", folder / "training.yaml")
     run.train(read_experiment(*yamls, overrides), out, minutes or None)
 
 
-def _die_in_call(owner: Any, name: str, number: int, *, half_written: bool) -> None:
+def _die_in_call(owner: Any, name: str, number: int, by: signal.Signals, *, half_written: bool) -> None:
     whole, calls = getattr(owner, name), [0]
 
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -55,7 +63,7 @@ def _die_in_call(owner: Any, name: str, number: int, *, half_written: bool) -> N
         if calls[0] == number:
             if half_written:
                 Path(arguments[1]).write_bytes(b"half a checkpoint")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         return whole(*arguments, **keywords)
 
     setattr(owner, name, call)

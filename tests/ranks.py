@@ -106,35 +106,30 @@ class Trained:
     ) -> None:
         """`moments`: where each rank comes to harm, as `training_of_a_rank` has them."""
         port = free_port()
-        self._logs = [out.with_name(f"{out.name}.log{rank}") for rank in range(2)]
-        self._drawn = [out.with_name(f"{out.name}.drawn{rank}") for rank in range(2)]
-        for path in (*self._logs, *self._drawn):
+        logs = [out.with_name(f"{out.name}.log{rank}") for rank in range(2)]
+        noted = [out.with_name(f"{out.name}.drawn{rank}") for rank in range(2)]
+        for path in (*logs, *noted):
             path.unlink(missing_ok=True)
         machines = ["training.machine.num_nodes=2", *overrides]
         processes = [
             start_process(
-                *(training_of_a_rank, folder, out, self._drawn[rank], machines, started(rank, port)),
+                *(training_of_a_rank, folder, out, noted[rank], machines, started(rank, port)),
                 moments[rank],
-                out=self._logs[rank],
-                err=self._logs[rank],
+                out=logs[rank],
+                err=logs[rank],
             )
             for rank in range(2)
         ]
         self.codes: list[int | None] = []
+        """How each ended."""
         for process in processes:
             process.join(timeout=120)
             self.codes.append(process.exitcode)
         for process in processes:
             end_process(process)
-
-    @property
-    def said(self) -> list[str]:
-        return [log.read_text(encoding="utf-8") for log in self._logs]
-
-    @property
-    def drawn(self) -> list[list[int]]:
+        self.said = [log.read_text(encoding="utf-8") for log in logs]
+        self.drawn = [[int(line) for line in path.read_text().splitlines()] for path in noted]
         """The numbers of the clips that each has drawn, in their order."""
-        return [[int(line) for line in path.read_text().splitlines()] for path in self._drawn]
 
     def well(self) -> "Trained":
         assert self.codes == [0, 0], "\n".join(self.said)
@@ -152,7 +147,7 @@ def training_of_a_rank(
     """Train in the environment that a launcher gives, and write down which clips this process draws.
 
     Args:
-        moment: what comes over it ("killed", "fails", "not finite") at which of its forward passes.
+        moment: what comes over it ("killed", "told" to stop, "fails", "not finite") at which of its forward passes.
     """
     import sys
 
@@ -176,6 +171,9 @@ def training_of_a_rank(
         if moment is not None and passes[0] == moment[1]:
             if moment[0] == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if moment[0] == "told":
+                os.kill(os.getpid(), signal.SIGUSR1)
+                return loss, extras
             if moment[0] == "fails":
                 raise OSError("the disk of this machine is gone")
             loss = loss * float("inf")

@@ -14,12 +14,14 @@ from visioncore.data.sources.video_file import VideoFile
 from visioncore.errors import VisionCoreError
 from visioncore.parquet import require_parquet
 from visioncore.remote import RemotePath
+from visioncore.run_folder import RunFolder
 
 LIBRARIES = {
     "remote": ("fsspec.core",),
     "nwb": ("remfile",),
     "video": ("av",),
     "parquet": ("pyarrow", "pyarrow.parquet"),
+    "wandb": ("wandb",),
 }
 
 
@@ -36,6 +38,12 @@ def _parquet(folder: Path) -> None:
     require_parquet("this")
 
 
+def _wandb(folder: Path) -> None:
+    from visioncore.training.loggers import WandbConfig
+
+    WandbConfig().build(RunFolder(folder), from_step=0)
+
+
 def _remote_store(folder: Path) -> None:
     RemotePath("s3://bucket/stores").exists()
 
@@ -45,6 +53,7 @@ USES: dict[str, Callable[[Path], None]] = {
     "nwb": _remote,
     "video": _film,
     "parquet": _parquet,
+    "wandb": _wandb,
 }
 
 

@@ -22,3 +22,13 @@ class CheckpointError(VisionCoreError):
 
 class TrainingError(VisionCoreError):
     """Training cannot go on; the last good checkpoint is on disk."""
+
+
+class Stopped(SystemExit):
+    """A signal has told the run to stop. All is saved, and the same command goes on: the exit code says so."""
+
+    EXIT_CODE = 75
+    """EX_TEMPFAIL of sysexits.h: try again."""
+
+    def __init__(self) -> None:
+        super().__init__(self.EXIT_CODE)

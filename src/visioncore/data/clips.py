@@ -190,11 +190,15 @@ def clip_length(store: RecordingStore, clip_frames: int) -> int:
 class StepSampler(Sampler[int]):
     """The batch indices of one epoch, however the run was interrupted; each rank has its own."""
 
-    def __init__(self, steps_per_epoch: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, steps_per_epoch: int, rank: int = 0, world_size: int = 1, epoch: int = 0, first: int = 0
+    ) -> None:
+        """`epoch` is the one to begin with, and `first` how many of its batches were drawn before."""
         self._steps_per_epoch = steps_per_epoch
+        self._began_in, self._first = epoch, first
         self._rank = rank
         self._world_size = world_size
-        self._epoch = 0
+        self._epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is; Lightning calls this."""
@@ -204,5 +208,6 @@ class StepSampler(Sampler[int]):
         return self._steps_per_epoch
 
     def __iter__(self) -> Iterator[int]:
-        for step in range(self._steps_per_epoch):
+        first = self._first if self._epoch == self._began_in else 0
+        for step in range(first, self._steps_per_epoch):
             yield (self._epoch * self._steps_per_epoch + step) * self._world_size + self._rank

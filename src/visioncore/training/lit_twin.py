@@ -34,6 +34,7 @@ from visioncore.training.distillation import Teacher
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.plan import RunPlan
 from visioncore.training.ranks import dealt, gathered
+from visioncore.training.resumption import deal_out_anew
 from visioncore.training.schedule import learning_rate_factor
 
 CUTMIX = 1
@@ -88,12 +89,15 @@ class LitTwin(lightning.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """This rank's batches: asked of the trainer, which knows all ranks, however and wherever they were started."""
-        sampler = StepSampler(
-            self.plan.batches_per_epoch, rank=self.trainer.global_rank, world_size=self.trainer.world_size
-        )
-        # Lightning tells the sampler its epoch only after the first iterator of a run has been made.
-        sampler.set_epoch(len(self.history))
         config = self.config
+        # Lightning tells the sampler its epoch only after the first iterator of a run has been made.
+        sampler = StepSampler(
+            self.plan.batches_per_epoch,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            epoch=len(self.history),
+            first=self._steps_of_epoch() * self.plan.batches_per_step,
+        )
         return DataLoader(
             ClipDataset(
                 self._store,
@@ -120,8 +124,11 @@ class LitTwin(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self.first_epoch = len(self.history)
-        self._resumed_at_s = (self.history[-1].seconds or 0.0) if self.history else 0.0
         self._started = time.perf_counter()
+
+    def _steps_of_epoch(self) -> int:
+        """Steps of the epoch that goes on."""
+        return self.global_step - (self.history[-1].step if self.history else 0)
 
     def wall_s(self) -> float:
         """Seconds of training and validation so far; neither what a kill threw away nor the time until it went on."""
@@ -224,7 +231,7 @@ class LitTwin(lightning.LightningModule):
         self.history.append(
             Epoch(
                 step=self.global_step,
-                train_loss=float(np.mean([losses for losses, _ in of_ranks])),
+                train_loss=float(np.mean(np.concatenate([losses for losses, _ in of_ranks]))),
                 validation_loss=float(metrics["validation/loss"]),
                 validation_score=float(metrics["validation/score"]),
                 learning_rate=float(self.optimizers().param_groups[0]["lr"]),  # type: ignore[union-attr]
@@ -273,9 +280,25 @@ class LitTwin(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Plain values, because a checkpoint is read without running what is pickled in it.
         checkpoint["history"] = [epoch.to_json() for epoch in self.history]
+        checkpoint["unfinished_epoch"] = {
+            "losses": list(gathered(self._losses)),
+            "n_supervised": sum(gathered(self._n_supervised)),
+            "batches_per_step": self.plan.batches_per_step,
+            "wall_s": self.wall_s(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = [Epoch.from_json(epoch) for epoch in checkpoint["history"]]
+        self._resumed_at_s = (self.history[-1].seconds or 0.0) if self.history else 0.0
+        unfinished = checkpoint.get("unfinished_epoch")
+        if unfinished is None:
+            return  # of an earlier version, which saved at the end of epochs alone
+        if any(unfinished["losses"]):
+            self._resumed_at_s = unfinished["wall_s"]
+        rank = self.trainer.global_rank
+        losses = deal_out_anew(checkpoint, self.trainer.world_size, self.plan.batches_per_step)
+        self._losses = losses[rank]
+        self._n_supervised = unfinished["n_supervised"] if rank == 0 else 0
 
     def _predicted(self, part: SessionClips) -> Tensor:
         """Valid bins that the twin predicts. They follow from their position, so that a NaN is never masked."""

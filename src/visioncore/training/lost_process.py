@@ -124,7 +124,7 @@ def _how_to_go_on(folder: RunFolder) -> str:
     step, _ = folder.training_so_far()
     if step is None or not folder.last.exists():
         return f"Nothing is saved in {folder.path} yet: the same command starts the run again."
-    return f"{folder.last} is whole: the same command, for all processes, goes on from there (step {step})."
+    return f"{folder.last} is whole: the same command, for all processes, goes on from there (step {step} or later)."
 
 
 def _first_line(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 import copy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import Progress
 
@@ -27,9 +29,11 @@ def rehearsed(
     plan: RunPlan,
     seconds: float,
     teacher: Teacher | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Pace:
     """How fast the run goes: a copy of it is trained for a while, in a folder that is thrown away."""
-    config = experiment.training
+    # No logger: one that has a server would show it.
+    config = experiment.training.model_copy(update={"loggers": ()})
     endless = plan.model_copy(update={"epochs": 1, "steps_per_epoch": 10**9})
     module = LitTwin(copy.deepcopy(twin), config, endless, store, experiment.data.balance, teacher)
     bar = Progress(console=Console(stderr=True), transient=True)
@@ -38,6 +42,8 @@ def rehearsed(
     with bar, tempfile.TemporaryDirectory() as temporary:
         folder = RunFolder(Path(temporary))
         saving = Saving(experiment, store, folder, initialise_s=0.0, start=Start())
-        trainer = build_trainer(config, endless, folder, [*watching(config, folder), saving, rehearsal])
+        trainer = build_trainer(
+            config, endless, folder, [*watching(config, folder), saving, rehearsal, *callbacks]
+        )
         fit(trainer, module)
         return rehearsal.pace_of(trainer, module)

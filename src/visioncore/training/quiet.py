@@ -13,6 +13,8 @@ ADVICE = (
     ".*number of training batches .* smaller than the logging interval.*",
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",
     ".*Found .* module.*in eval mode at the start of training.*",
+    # The sampler knows where to go on.
+    ".*dataloader is not resumable.*",
     # Ranks put their validations together themselves.
     ".*sync_dist=True.*",
     ".*find_unused_parameters=True.*",

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -69,3 +70,23 @@ def stopped_early(checkpoint: Checkpoint) -> bool:
     """Whether early stopping had ended the run; Lightning itself would train one more epoch."""
     states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
     return any(state["wait_count"] >= state["patience"] for state in states)
+
+
+def deal_out_anew(checkpoint: Checkpoint, world_size: int, batches_per_step: int) -> list[list[float]]:
+    """Let Lightning count the passes of an epoch that goes on as they are dealt out now.
+
+    Returns:
+        The losses of these passes so far, of each rank; of a step's passes their mean, where they were others.
+    """
+    unfinished = checkpoint["unfinished_epoch"]
+    losses, batches_before = unfinished["losses"], unfinished["batches_per_step"]
+    if (len(losses), batches_before) == (world_size, batches_per_step):
+        return losses
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if not progress["is_last_batch"]:
+        current = progress["current"]
+        missing = current["ready"] - current["completed"]
+        ready = current["ready"] // batches_before * batches_per_step
+        current.update(ready=ready, started=ready, processed=ready, completed=ready - missing)
+    of_steps = np.array(losses, np.float64).reshape(len(losses), -1, batches_before).mean((0, 2))
+    return [np.repeat(of_steps, batches_per_step).tolist()] * world_size

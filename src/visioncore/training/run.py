@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from visioncore.data import prepare
 from visioncore.run_folder import RunFolder
@@ -24,6 +24,7 @@ from visioncore.training.enough import stopping
 from visioncore.training.experiment import Experiment
 from visioncore.training.held_out_units import drawn
 from visioncore.training.initialise import initialise
+from visioncore.training.interruption import Interruption, Listens, StopsWhenTold
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.lost_process import naming_lost_processes
@@ -56,9 +57,20 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         CheckpointError: the point to resume from is damaged, or not one that a run wrote.
         TrainingError: the loss is not finite, memory ran out, or another process of the run is gone; the last good
             checkpoint stays.
+        Stopped: SIGTERM or SIGUSR1 came; the run is saved at the step where it stood.
     """
-    config, folder = experiment.training, RunFolder(run_dir)
+    folder = RunFolder(run_dir)
+    with Interruption(folder) as interruption:
+        return _train(experiment, folder, max_minutes, interruption)
+
+
+def _train(
+    experiment: Experiment, folder: RunFolder, max_minutes: float | None, interruption: Interruption
+) -> Path:
+    config = experiment.training
     require_processes_as_set(config.machine)
+    for own in config.loggers:
+        own.require()
     plan = own_plan(folder)
     require_own(folder, experiment)
     start = Start(config.pretrained_core) if config.transfer is None else Transfer(config.transfer)
@@ -80,10 +92,10 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
         plan = plan.model_copy(update={"batches_per_step": config.accumulate_grad_batches})
         if max_minutes is not None:
             logger.info(
-                "%s was planned before: %d steps; --max-minutes changes nothing", run_dir, plan.max_steps
+                "%s was planned before: %d steps; --max-minutes changes nothing", folder.path, plan.max_steps
             )
     if resumed is not None and stopped_early(resumed):
-        logger.info("%s had stopped early; nothing is left to do", run_dir)
+        logger.info("%s had stopped early; nothing is left to do", folder.path)
         return folder.twin
     if resumed is None:
         say_before(model, config, store)
@@ -99,7 +111,8 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
             taught_by = None if teacher is None else teacher.digest
             plan = plan.model_copy(update={"made_from": start.made_from, "taught_by": taught_by})
             if (minutes := max_minutes or config.length.minutes) is not None:
-                pace = rehearsed(twin, experiment, store, plan, rehearsal_s(minutes), teacher)
+                callbacks: list[Callback] = [Listens(interruption)]
+                pace = rehearsed(twin, experiment, store, plan, rehearsal_s(minutes), teacher, callbacks)
                 plan = plan_for_minutes(plan, minutes, pace)
             else:
                 plan = config.length.planned(plan, steps_per_pass(config, store))
@@ -112,7 +125,10 @@ def train(experiment: Experiment, run_dir: Path, max_minutes: float | None = Non
             *watching(config, folder),
             *stopping(config, plan, store),
             Clock(folder.plan),
+            StopsWhenTold(interruption, saving),
             saving,
         ]
-        fit(build_trainer(config, plan, folder, callbacks), module, folder.last if resumed else None)
+        from_step = 0 if resumed is None else resumed["global_step"]
+        trainer = build_trainer(config, plan, folder, callbacks, from_step)
+        fit(trainer, module, folder.last if resumed else None)
     return folder.twin

@@ -94,6 +94,10 @@ class Saving(Checkpoint):
             if is_best:
                 self._save(pl_module, newest.without_nan())
             self._folder.write_history(pl_module.history)
+        self.save_last(trainer)
+
+    def save_last(self, trainer: lightning.Trainer) -> None:
+        """The point to resume from: this step, of all processes."""
         # One name for all processes and all starts, as it is large: a killed start's is written over.
         partial = self._folder.last.with_name(f".{self._folder.last.name}.partial")
         trainer.save_checkpoint(partial)

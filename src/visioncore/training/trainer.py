@@ -10,7 +10,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 
-from visioncore.errors import ConfigError
+from visioncore.errors import ConfigError, Stopped
 from visioncore.run_folder import RunFolder
 from visioncore.training.experiment import TrainingConfig
 from visioncore.training.lit_twin import LitTwin
@@ -22,16 +22,19 @@ from visioncore.training.resumption import TensorsOnly
 
 
 def build_trainer(
-    config: TrainingConfig, plan: RunPlan, folder: RunFolder, callbacks: list[Callback]
+    config: TrainingConfig, plan: RunPlan, folder: RunFolder, callbacks: list[Callback], from_step: int = 0
 ) -> lightning.Trainer:
     """A trainer that follows `plan` and logs into `folder`.
+
+    Args:
+        from_step: the step that the run goes on from.
 
     Raises:
         ConfigError: the devices that the config asks for are not there.
     """
     plugins: list = [TensorsOnly()]
     if SLURMEnvironment.detect():
-        # Lightning would write and read checkpoints of its own, in the middle of epochs; the same command resumes ours.
+        # Lightning would write and read checkpoints of its own; `interruption.py` requeues.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     return lightning.Trainer(
         accelerator=_device(config.machine),
@@ -45,7 +48,7 @@ def build_trainer(
         accumulate_grad_batches=plan.batches_per_step,
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
-        logger=[own.build(folder) for own in config.loggers] or False,
+        logger=[own.build(folder, from_step) for own in config.loggers] or False,
         log_every_n_steps=10,
         num_sanity_val_steps=-1,  # all of it, before the first step: the start is scored too
         use_distributed_sampler=False,
@@ -69,7 +72,7 @@ def fit(trainer: lightning.Trainer, module: LitTwin, resumed: Path | None = None
 
 def watching(config: TrainingConfig, folder: RunFolder) -> list[Callback]:
     """The callbacks that watch a run."""
-    return [Throughput(config.batch_size), FlatFit(), StartedProcesses(folder)]
+    return [Throughput(config.batch_size), FlatFit(), StartedProcesses(folder, fine=(0, Stopped.EXIT_CODE))]
 
 
 def _together(machine: MachineConfig) -> DDPStrategy:

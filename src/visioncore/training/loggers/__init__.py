@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from visioncore.training.loggers.base import BaseLoggerConfig
+from visioncore.training.loggers.table import CsvConfig
 from visioncore.training.loggers.tensorboard import TensorBoardConfig
+from visioncore.training.loggers.wandb import WandbConfig
 
-LoggerConfig = Annotated[TensorBoardConfig, Field(discriminator="type")]
+LoggerConfig = Annotated[TensorBoardConfig | CsvConfig | WandbConfig, Field(discriminator="type")]
 
-__all__ = ["BaseLoggerConfig", "LoggerConfig", "TensorBoardConfig"]
+__all__ = ["BaseLoggerConfig", "CsvConfig", "LoggerConfig", "TensorBoardConfig", "WandbConfig"]

@@ -11,7 +11,8 @@ class TensorBoardConfig(BaseLoggerConfig):
 
     type: Literal["tensorboard"] = "tensorboard"
 
-    def build(self, folder: RunFolder) -> Any:
+    def build(self, folder: RunFolder, from_step: int) -> Any:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(folder.logs, name="", version="tensorboard")
+        # TensorBoard then shows no step twice.
+        return TensorBoardLogger(folder.logs, name="", version="tensorboard", purge_step=from_step)
