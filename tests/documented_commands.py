@@ -11,7 +11,7 @@ import typer
 from pages import ROOT
 from visioncore import cli
 
-PROGRAMS = ("visioncore", "make", "bash", "python", "source", ".venv/bin/pytest", "pytest", "pip")
+PROGRAMS = ("visioncore", "make", "bash", "python", "source", ".venv/bin/pytest", "pytest", "pip", "torchrun")
 _CODE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"^    (\S.*)$", flags=re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
@@ -119,7 +119,13 @@ def _pip(command: Command, arguments: list[str]) -> None:
         assert extra in project["optional-dependencies"], f"{command}: there is no extra {extra}"
 
 
+def _torchrun(command: Command, arguments: list[str]) -> None:
+    assert "visioncore.cli" in arguments, f"{command}: torchrun starts another program"
+    _visioncore(command, arguments[arguments.index("visioncore.cli") + 1 :])
+
+
 _CHECKS = {
+    "torchrun": _torchrun,
     "visioncore": _visioncore,
     "make": _make,
     "bash": _train_script,

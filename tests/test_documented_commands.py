@@ -29,6 +29,8 @@ NOT_EXECUTED = {
     "bash": "hours of training; tests/test_cli.py runs the script with few steps",
     "python": "figures of the documentation: minutes each, and a file of eye traces that is not shipped",
     "pip": "installs",
+    "torchrun": "two machines; tests/training/test_ranks.py starts two",
+    "visioncore train --model model.yaml": "four devices; tests/training/test_ranks.py has two",
     "source": "there is no .venv in an installation of one's own",
     ".venv/bin/pytest": "this is pytest",
     "visioncore inspect": "needs files of a laboratory; tests/test_tutorials.py inspects some",
