@@ -1,6 +1,7 @@
 """Commands that make twins: describe, train, transfer, ensemble, recipes."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -85,6 +86,12 @@ def train(
         list[str] | None, typer.Option("--set", help="dotted.key=YAML value, such as training.batch_size=8.")
     ] = None,
     max_minutes: MaxMinutes = None,
+    slurm: Annotated[
+        bool,
+        typer.Option(
+            "--slurm", help="Print a job for Slurm with this command, to edit and submit; train nothing."
+        ),
+    ] = False,
 ) -> None:
     """Train a twin, or resume the run in --out."""
     from visioncore.training.experiment import read_experiment
@@ -92,6 +99,12 @@ def train(
 
     overrides = [*(override or []), *([f"training.machine.precision={precision}"] if precision else [])]
     experiment = read_experiment(model, data, training, overrides)
+    if slurm:
+        from visioncore.cli.slurm import sbatch_script
+
+        typed = [argument for argument in sys.argv[1:] if argument != "--slurm"]
+        typer.echo(sbatch_script(typed, experiment.training, out, max_minutes), nl=False)
+        return
     with one_voice() as is_first:
         twin = run(experiment, out, max_minutes)
     if is_first:
