@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate",
     "inspect",
     "prepare",
+    "push",
     "recipes",
     "report",
     "suggest",

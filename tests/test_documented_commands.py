@@ -44,6 +44,10 @@ NOT_EXECUTED = {
     "visioncore compare ln=": "runs of several seeds; tests/test_comparison.py compares such",
     "visioncore evaluate runs/held_out --held-out-units": "trains by the recipe; "
     "tests/training/test_held_out_units.py fits some",
+    **{
+        f"visioncore {command}": "from and to a server that tests do not reach; tests/test_hub.py has one of its own"
+        for command in ("push", "evaluate hf:", "transfer hf:", "embed hf:")
+    },
     "visioncore audit runs/benchmark": "a run of hours; the readme's audit is executed",
 }
 # Of a competition's mice: tests/evaluation/test_sensorium_score.py writes and scores some.

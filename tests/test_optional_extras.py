@@ -10,6 +10,7 @@ import pytest
 
 from nwb_files import opened
 from pages import ROOT
+from visioncore import load_twin
 from visioncore.data.sources.video_file import VideoFile
 from visioncore.errors import VisionCoreError
 from visioncore.parquet import require_parquet
@@ -17,6 +18,7 @@ from visioncore.remote import RemotePath
 from visioncore.run_folder import RunFolder
 
 LIBRARIES = {
+    "hub": ("huggingface_hub",),
     "remote": ("fsspec.core",),
     "nwb": ("remfile",),
     "video": ("av",),
@@ -48,7 +50,12 @@ def _remote_store(folder: Path) -> None:
     RemotePath("s3://bucket/stores").exists()
 
 
+def _hub(folder: Path) -> None:
+    load_twin("hf://owner/name")
+
+
 USES: dict[str, Callable[[Path], None]] = {
+    "hub": _hub,
     "remote": _remote_store,
     "nwb": _remote,
     "video": _film,

@@ -18,6 +18,7 @@ from torch import Tensor
 from visioncore.config import AsWritten, apply_overrides, build_config, differing_keys, dump_config
 from visioncore.errors import CheckpointError, ConfigError
 from visioncore.files import write_bytes
+from visioncore.hub import fetch, is_on_hub
 from visioncore.migration import from_format_1
 from visioncore.model import Ensemble, Twin, TwinConfig
 from visioncore.model.renamed import renamed
@@ -74,6 +75,7 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
     """The twin in a `.safetensors` file or in a run folder, in evaluation mode. Needs no other file.
 
     Args:
+        path: or the name of a twin on the hub, `hf://owner/name` or `hf://owner/name@revision`.
         overrides: settings of the model as `--set` spells them, such as "model.convnet.params.flash_attention=false";
             only those that change no rate (`OVERRIDABLE`).
 
@@ -94,7 +96,15 @@ def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: S
 def load_predictor(
     path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()
 ) -> Twin | Ensemble:
-    """What is in a `.safetensors` file or in a run folder: a twin, or an ensemble of twins. See `load_twin`."""
+    """What is in a file, in a run folder or on the hub: a twin, or an ensemble of twins. See `load_twin`."""
+    if is_on_hub(path):
+        found = fetch(path)
+        try:
+            loaded = load_predictor(found.file, device, overrides)
+        except CheckpointError as error:
+            raise CheckpointError(f"{found.name}: {error}") from None
+        loaded.provenance = loaded.provenance.model_copy(update={"hub": found.name})
+        return loaded
     file = twin_path(Path(path))
     if isinstance(overrides, str):
         raise ConfigError(
@@ -184,7 +194,9 @@ def load_pretrained_core(twin: Twin, path: Path) -> None:
 
 
 def twin_path(path: Path) -> Path:
-    """`path` itself, or the twin inside it when it is a run folder."""
+    """`path` itself, the twin inside it when it is a run folder, or the file of a twin on the hub."""
+    if is_on_hub(path):
+        return fetch(path).file
     file = RunFolder(path).twin if path.is_dir() else path
     if not file.is_file():
         what = "the run folder holds no twin yet" if path.is_dir() else "no such file"

@@ -148,6 +148,8 @@ class Provenance(Record):
     """Of that twin, where heads were trained on its trunk."""
     matched_units: tuple[UnitMatch, ...] | None = None
     """Units that started from units of that twin."""
+    hub: str | None = None
+    """Where the twin was loaded from, with the commit: `hf://owner/name@COMMIT`."""
     taught_by: str | None = None
     """The digest of the twin or ensemble that it was distilled from."""
     members: "tuple[Provenance, ...] | None" = None

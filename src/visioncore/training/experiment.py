@@ -10,6 +10,7 @@ from visioncore.checkpoint import load_twin
 from visioncore.config import AsWritten, Config, build_config, dump_config, read_yaml
 from visioncore.data import DataConfig, Mixing, build_data_config
 from visioncore.errors import ConfigError
+from visioncore.hub import pinned
 from visioncore.model import TwinConfig
 from visioncore.provenance import RecordedExperiment
 from visioncore.recipes import recipes_folder
@@ -132,7 +133,7 @@ class Experiment:
         if unknown := sorted(raw.keys() - {"model", "data", "training"}):
             raise ConfigError(f"{where}: unknown key '{unknown[0]}'; valid keys here: model, data, training")
         config = build_config(ExperimentConfig, {k: v for k, v in raw.items() if k != "data"}, where)
-        self.model, self.training = config.model, config.training
+        self.model, self.training = config.model, _pinned(config.training)
         self.data: DataConfig = build_data_config(raw.get("data", {}), where, data_dir)
         self.data_dir = data_dir
 
@@ -145,6 +146,17 @@ class Experiment:
                 "training": dump_config(self.training),
             }
         )
+
+
+def _pinned(training: TrainingConfig) -> TrainingConfig:
+    """The same with the commits of twins on the hub, so that what is recorded is what was used."""
+    changed: dict[str, Any] = {}
+    if training.pretrained_core is not None:
+        changed["pretrained_core"] = pinned(training.pretrained_core)
+    for key in ("distill", "transfer"):
+        if (own := getattr(training, key)) is not None:
+            changed[key] = own.model_copy(update={"twin": pinned(own.twin)})
+    return training.model_copy(update=changed)
 
 
 def read_experiment(
@@ -207,6 +219,7 @@ def _transferred(
     kept: tuple[str, ...] = ("clip_frames",),
 ) -> Experiment:
     """`kept`: settings of the other twin's training that hold unless the training YAML says otherwise."""
+    transfer = transfer.model_copy(update={"twin": pinned(transfer.twin)})
     origin = load_twin(transfer.twin)
     file = training or recipes_folder() / "training_configs" / "transfer.yaml"
     recipe = read_yaml(file)
