@@ -151,6 +151,39 @@ def test_calcium_is_known_in_the_bin_of_its_sample_with_the_shift_of_each_unit(t
     assert inspection.proposal["params"]["responses"] == "units"
 
 
+def test_an_offset_moves_a_device_against_the_screen(tmp_path: Path) -> None:
+    root = write_experiment(tmp_path)
+    names: dict[str, Any] = {"eye_tracker": ["x", "y"]}
+    still = prepared(tmp_path, root, behaviour=names).sessions["m"]
+    n, k = still.n_bins, 3
+    offsets = {"units": k / HZ, "eye_tracker": -k / HZ}
+    moved = prepared(tmp_path, root, behaviour=names, offset_s=offsets).sessions["m"]
+    assert moved.fingerprint != still.fingerprint
+    # At t, what the units did k bins later, and what the eye did k bins before; the screen is as it was.
+    counts, both = moved.responses(0, n), (still.valid(0, n) & moved.valid(0, n)).all(axis=1)
+    at = np.flatnonzero(both[: n - k] & still.valid(0, n)[k:].all(axis=1))
+    np.testing.assert_array_equal(counts[at], np.load(root / "truth/counts.npy")[at + k])
+    eye, before = moved.behaviour(0, n), still.behaviour(0, n)
+    assert eye is not None
+    assert before is not None
+    at = np.flatnonzero(both[k:] & both[:-k]) + k
+    np.testing.assert_allclose(eye[at], before[at - k])
+    np.testing.assert_array_equal(moved.video(0, n), still.video(0, n))
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "said"),
+    [
+        ({"screen": 0.1}, "offset_s names 'screen'.*move the others the other way"),
+        ({"eye": 0.1}, "offset_s names 'eye'; expected one of eye_tracker, responses, treadmill, units"),
+        ({"treadmill": 0.1}, "offset_s of 'treadmill' is 0.1.*seen before it happened"),
+    ],
+)
+def test_an_offset_that_cannot_be_is_refused(offset_s: dict[str, float], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        prepared(tmp_path, write_experiment(tmp_path), offset_s=offset_s)
+
+
 def test_the_cache_of_experanto_is_no_content_and_a_pixel_is(tmp_path: Path) -> None:
     root = write_experiment(tmp_path)
     first = prepared(tmp_path, root)

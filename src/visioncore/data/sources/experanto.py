@@ -9,12 +9,13 @@ import json
 import logging
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float64, Shaped
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from visioncore.config import ComponentConfig, parse_yaml
 from visioncore.data.align import ClockedSession, Events, Signal
@@ -57,6 +58,15 @@ class ExperantoSessionConfig(ClockedSessionConfig):
     behaviour: dict[str, tuple[str, ...] | None] | None = None
     """Devices that tell of the animal, with names for their signals; `{}`: none. When left out, all other sequences but
     those that look like responses too."""
+    offset_s: dict[str, float] = Field(default_factory=dict)
+    """By device, Experanto's `offset`: at time t it is read at t plus so many seconds."""
+
+    @model_validator(mode="after")
+    def _offsets_are_seconds(self) -> Self:
+        for device, offset_s in self.offset_s.items():
+            if not math.isfinite(offset_s):
+                raise ValueError(f"offset_s of {device} is {offset_s}; expected seconds")
+        return self
 
 
 class ExperantoSource(ClockedSource):
@@ -98,10 +108,12 @@ class ExperantoSource(ClockedSource):
                 f"{where}: has no device '{self.config.responses}' for responses; it has {', '.join(sorted(devices))}"
             )
         _say_what_is_not_read(devices, where)
+        self._require_offsets(session, devices, where)
         screen = Screen(tree, devices, where)
         responses, unit_ids, kind = _responses(tree, devices, self.config, where)
+        responses = _moved(responses, session.offset_s.get(self.config.responses, 0.0))
         behaviour = tuple(
-            signal
+            replace(signal, times_s=signal.times_s - session.offset_s.get(device, 0.0))
             for device, names in self._behaviour(session, devices, where).items()
             for signal in _at_own_times(sequence(tree, device, devices[device], where, names))
         )
@@ -125,6 +137,22 @@ class ExperantoSource(ClockedSource):
             missing=session.missing,
             even_bins=True,
         )
+
+    def _require_offsets(
+        self, session: ExperantoSessionConfig, devices: dict[str, dict[str, Any]], where: str
+    ) -> None:
+        movable = sorted(name for name, meta in devices.items() if meta["modality"] in ("sequence", "spikes"))
+        for device, offset_s in session.offset_s.items():
+            if device not in movable:
+                raise DataError(
+                    f"{where}: offset_s names '{device}'; expected one of {', '.join(movable)} (bins follow the "
+                    "screen: to move it, move the others the other way)"
+                )
+            if offset_s > 0 and device != self.config.responses:
+                raise DataError(
+                    f"{where}: offset_s of '{device}' is {offset_s:g}, so that behaviour would be seen before it "
+                    "happened; expected 0 or less for all but the responses"
+                )
 
     def _behaviour(
         self, session: ExperantoSessionConfig, devices: dict[str, dict[str, Any]], where: str
@@ -154,6 +182,13 @@ class ExperantoSource(ClockedSource):
         if session.id not in self._trees:
             self._trees[session.id] = open_tree(self.path(session.path), MARKER)
         return self._trees[session.id]
+
+
+def _moved(responses: Events | tuple[Signal, ...], offset_s: float) -> Events | tuple[Signal, ...]:
+    """Read at t + `offset_s`: what happened then counts at t."""
+    if isinstance(responses, Events):
+        return replace(responses, times_s=responses.times_s - offset_s)
+    return tuple(replace(signal, times_s=signal.times_s - offset_s) for signal in responses)
 
 
 def devices_of(tree: FileTree) -> dict[str, dict[str, Any]]:
