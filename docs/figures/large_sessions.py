@@ -22,9 +22,9 @@ RATE_HZ = 30.0
 AT_ONCE = 1500
 
 
-def write(path: Path, n_bins: int, height: int, width: int, n_units: int) -> None:
+def write(path: Path, n_bins: int, height: int, width: int, n_units: int, seed: int = 0) -> None:
     """Uncompressed noise."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     frames = rng.integers(0, 256, (AT_ONCE, height, width), dtype=np.uint8)
     with h5py.File(path, "w") as file:
         stim = file.create_dataset("stim", (n_bins, height, width), np.uint8, chunks=(50, height, width))
