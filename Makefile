@@ -26,7 +26,7 @@ demo: install
 
 # Every comparison of docs/benchmarks.md, one after the other; many hours. Started again, it goes on where it was.
 benchmark: install
-	for suite in default unseen short short_120hz white_noise supervision linear_path finalists calcium data_efficiency; do \
+	for suite in default unseen short short_120hz white_noise supervision linear_path finalists calcium data_efficiency neuron_efficiency; do \
 		$(BIN)/visioncore benchmark experiments/benchmarks/$$suite.yaml --out runs/benchmark/$$suite || exit 1; \
 	done
 

@@ -10,7 +10,7 @@ import pytest
 from visioncore import metrics
 from visioncore.comparison import ComparedSection, Comparison, ScoredRun, compare
 from visioncore.comparison.records import PairedDifference
-from visioncore.comparison.scored_run import ModelSettings
+from visioncore.comparison.scored_run import ModelSettings, _of_units
 from visioncore.data import DataConfig, build_data_config
 from visioncore.errors import ConfigError, DataError
 from visioncore.evaluation import (
@@ -384,3 +384,17 @@ def test_what_was_measured_of_units_stands_beside_their_scores(tmp_path: Any) ->
     header, *rows = (tmp_path / "units.csv").read_text().splitlines()
     assert header.split(",")[:4] == ["session", "unit_id", "cell_class", "area"]
     assert all(row.split(",")[3] == "V1" for row in rows)
+
+
+def test_models_of_some_of_the_units_are_compared_on_those_that_all_have() -> None:
+    every, some = run("every", lambda rates: rates), run("some", lambda rates: 0.8 * rates)
+    kept = {("b", f"b{i}") for i in range(0, N_UNITS, 2)}
+    fewer = replace(some, result=_of_units(some.result, kept))
+    with pytest.raises(DataError, match="compare twins of the same units"):
+        compare([every, fewer])
+    found = compare([every, fewer], common_units=True)
+    assert found.to_json() == compare([replace(every, result=_of_units(every.result, kept)), fewer]).to_json()
+    assert {(row.session, row.unit_id) for row in found.units} == kept
+    assert compare([every, some], common_units=True).to_json() == compare([every, some]).to_json()
+    with pytest.raises(DataError, match="have no unit in common"):
+        compare([fewer, replace(some, result=_of_units(some.result, {("a", "a1")}))], common_units=True)

@@ -59,8 +59,10 @@ class Benchmark:
         ConfigError: a run that was begun has another entry in the suite now.
     """
 
-    def __init__(self, planned: Sequence[PlannedRun], reference: str | None) -> None:
-        self.planned, self.reference = list(planned), reference
+    def __init__(
+        self, planned: Sequence[PlannedRun], reference: str | None, *, common_units: bool = False
+    ) -> None:
+        self.planned, self.reference, self._common_units = list(planned), reference, common_units
         for run in self.planned:
             _require_same_settings(run)
         self._scored: dict[Path, ScoredRun] = {}
@@ -157,7 +159,8 @@ class Benchmark:
         names = {run.model for run in scored}
         reference = self.reference if self.reference in names else None
         out = runs[0].folder.parents[1]
-        write_comparison(compare(scored, reference), out, title=f"Benchmark on {runs[0].data}")
+        compared = compare(scored, reference, common_units=self._common_units)
+        write_comparison(compared, out, title=f"Benchmark on {runs[0].data}")
 
 
 def last_words(run: PlannedRun) -> str:

@@ -85,6 +85,8 @@ class SuiteConfig(Config):
     """Equal data: passes over the training bins, of the share that is used."""
     split: Literal["validation", "test"] = "test"
     """What the models are scored on: `validation` where the suite is there to choose between them."""
+    common_units: bool = False
+    """Compare on the units alone that all models have, where some hold units out of their training."""
     reference: str | None = None
     """The model that the others are held against; the first when left out."""
 

@@ -233,6 +233,10 @@ def compare(
         Path | None,
         typer.Option("--data", help="Data YAML for NPZ files; the first run's recording when left out."),
     ] = None,
+    common_units: Annotated[
+        bool,
+        typer.Option("--common-units", help="Compare on the units that all runs have; else they must agree."),
+    ] = False,
 ) -> None:
     """Hold models against each other on the same units and bins, with paired intervals."""
     from visioncore import tables
@@ -242,7 +246,7 @@ def compare(
     from visioncore.report import write_comparison
 
     of_files = None if data is None else (load_data_config(data), data.parent)
-    comparison = compare_runs(read_runs(runs, of_files), reference)
+    comparison = compare_runs(read_runs(runs, of_files), reference, common_units=common_units)
     print_rich(tables.comparison(comparison))
     if out is not None:
         typer.echo(str(write_comparison(comparison, out, title=out.resolve().name)))

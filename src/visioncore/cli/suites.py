@@ -47,7 +47,7 @@ def benchmark(
         if name not in config.models:
             raise ConfigError(f"--only {name}: expected a model of the suite: {', '.join(config.models)}")
     planned = planned_runs(config, path.parent, out, _seeds(seeds))
-    work = Benchmark(planned, config.reference_model)
+    work = Benchmark(planned, config.reference_model, common_units=config.common_units)
     chosen = [run for run in planned if not only or run.entry in only]
     if list_only:
         print_rich(display.table(work, chosen))

@@ -25,7 +25,7 @@ from visioncore.comparison.records import (
     PairedDifference,
 )
 from visioncore.comparison.result import Comparison
-from visioncore.comparison.scored_run import ScoredRun, aligned, by_model
+from visioncore.comparison.scored_run import ScoredRun, aligned, by_model, on_common_units
 from visioncore.errors import ConfigError
 from visioncore.evaluation import Metric, SessionSums, UnitRow
 from visioncore.evaluation.population import exclusion_reasons, number
@@ -37,8 +37,13 @@ _CONDITIONS = (
 )
 
 
-def compare(runs: Sequence[ScoredRun], reference: str | None = None) -> Comparison:
+def compare(
+    runs: Sequence[ScoredRun], reference: str | None = None, *, common_units: bool = False
+) -> Comparison:
     """Hold models against each other, and each against `reference` (the first one when left out).
+
+    Args:
+        common_units: compare on the units alone that all runs have; else they must have the same ones.
 
     Raises:
         ConfigError: no run is given, the reference is none of the models, or runs of one name are not its seeds.
@@ -46,7 +51,7 @@ def compare(runs: Sequence[ScoredRun], reference: str | None = None) -> Comparis
     """
     if not runs:
         raise ConfigError("no run to compare; name at least one run folder")
-    models = by_model(runs)
+    models = by_model(on_common_units(runs) if common_units else runs)
     chosen = reference or next(iter(models))
     if chosen not in models:
         raise ConfigError(f"the reference is '{chosen}'; expected one of the models: {', '.join(models)}")

@@ -1,7 +1,7 @@
 """The runs of a comparison: what each brings, and whether they may be held against each other."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -140,6 +140,38 @@ def aligned(runs: Sequence[ScoredRun]) -> list[list[SessionSums]]:
                     f"{run.where}: {name} is {found}, but {first.where} has {expected}: {meaning}"
                 )
     return [_like(run, first) for run in runs]
+
+
+def on_common_units(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """The runs, scored on the units alone that all of them have: models that were trained on some of the units and on
+    more of them are compared on the same ones.
+
+    Raises:
+        DataError: the runs have no unit in common.
+    """
+    every = [{(sums.session, unit) for sums in run.result.sums for unit in sums.unit_ids} for run in runs]
+    common = set.intersection(*every) if every else set()
+    if runs and not common:
+        raise DataError(
+            f"{', '.join(run.where for run in runs)}: have no unit in common, so nothing to compare"
+        )
+    return [replace(run, result=_of_units(run.result, common)) for run in runs]
+
+
+def _of_units(result: EvaluationResult, units: Collection[tuple[str, str]]) -> EvaluationResult:
+    narrowed = []
+    for sums in result.sums:
+        columns = [k for k, unit in enumerate(sums.unit_ids) if (sums.session, unit) in units]
+        model, ceiling = (
+            None if some is None else some.map(lambda a, columns=columns: a[:, columns])  # type: ignore[misc]
+            for some in (sums.model, sums.ceiling)
+        )
+        if columns and model is not None:
+            ids = tuple(sums.unit_ids[k] for k in columns)
+            narrowed.append(replace(sums, unit_ids=ids, model=model, ceiling=ceiling))
+    rows = tuple(row for row in result.units if (row.session, row.unit_id) in units)
+    settings = result.settings.model_copy(update={"n_sessions": len(narrowed)})
+    return result.model_copy(update={"settings": settings, "sums": tuple(narrowed), "units": rows})
 
 
 def _require_same_recording(run: ScoredRun, first: ScoredRun) -> None:
