@@ -9,6 +9,8 @@ from part_contracts import SPEC, build, config_with, inputs
 from visioncore.checkpoint import load_pretrained_core, load_twin, save_twin
 from visioncore.errors import ConfigError, DataError
 from visioncore.model import Twin
+from visioncore.model.cores import NoCoreConfig
+from visioncore.model.linear import LowRankLinearConfig
 from visioncore.model.modulators import FiLMConfig
 from visioncore.predictor import Predictor
 from visioncore.provenance import Provenance
@@ -49,6 +51,14 @@ def test_its_weights_are_its_own(twin: Twin) -> None:
         for parameter in more.parameters():
             parameter.add_(1.0)
     assert torch.equal(rates(twin, "a").nan_to_num(-1.0), before.nan_to_num(-1.0))
+
+
+def test_a_twin_without_a_core_may_lose_all_sessions_and_gain_others() -> None:
+    """What is left between has no weight and no constant."""
+    linear = config_with(convnet=NoCoreConfig(), linear=LowRankLinearConfig(rank=1))
+    grown = build(linear).without_sessions("a", "b").with_sessions(new_session())
+    assert grown.sessions == ("new",)
+    assert rates(grown.eval(), "new").isfinite().all()
 
 
 def test_a_session_that_goes_leaves_the_others(twin: Twin) -> None:

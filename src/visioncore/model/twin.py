@@ -182,8 +182,9 @@ class Twin(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights and constants are."""
-        return next(chain(self.parameters(), self.buffers())).device
+        """Where its weights and constants are; the CPU, where it has none."""
+        first = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def digest(self) -> str:
