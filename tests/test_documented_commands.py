@@ -48,6 +48,7 @@ NOT_EXECUTED = {
         f"visioncore {command}": "from and to a server that tests do not reach; tests/test_hub.py has one of its own"
         for command in ("push", "evaluate hf:", "transfer hf:", "embed hf:")
     },
+    "visioncore evaluate --predictions neuralpredictors.npz": "predictions of another library, which is not installed",
     "visioncore audit runs/benchmark": "a run of hours; the readme's audit is executed",
 }
 # Of a competition's mice: tests/evaluation/test_sensorium_score.py writes and scores some.
