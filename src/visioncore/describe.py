@@ -13,7 +13,7 @@ from visioncore.model import InputClips, Twin, TwinConfig
 from visioncore.model.stage import Stage, count, shape_text
 from visioncore.spec import DataSpec, Normalisation, Sampling, SessionSpec
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.memory import MemoryEstimate, estimate
+from visioncore.training.memory import MemoryEstimate, Recorded, estimate
 
 STALE_MS = 20.0
 GUIDE_UNITS = 100
@@ -92,17 +92,22 @@ def describe(config: TwinConfig, spec: DataSpec, clip_frames: int) -> Descriptio
 
 
 def memory_of(
-    config: TwinConfig, spec: DataSpec, training: TrainingConfig, cache_bytes: int = 0
+    config: TwinConfig,
+    spec: DataSpec,
+    training: TrainingConfig,
+    cache_bytes: int = 0,
+    recorded: Recorded | None = None,
 ) -> MemoryEstimate:
     """What training such a model takes on such data, whose constants need not be known.
 
     Args:
         cache_bytes: of the recording, where it is kept in memory.
+        recorded: what there is to read; as much as the estimates before training read at most when left out.
 
     Raises:
         ConfigError: config and data disagree, or the optimiser has nothing to steer.
     """
-    return estimate(config, training, _with_constants(spec), cache_bytes)
+    return estimate(config, training, _with_constants(spec), cache_bytes, recorded)
 
 
 def _with_constants(spec: DataSpec) -> DataSpec:

@@ -125,7 +125,7 @@ def test_cells_that_no_filter_drives_have_none(store: RecordingStore, begun: Twi
 def test_many_units_are_started_in_groups_as_all_of_them_at_once(
     store: RecordingStore, begun: Twin, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visioncore.training.initialise.UNITS_AT_ONCE", 4)
+    monkeypatch.setattr("visioncore.training.sample.UNITS_AT_ONCE", 4)
     twin = fresh_twin(store, folder).eval()
     initialise(twin, store, InitialiseConfig())
     np.testing.assert_allclose(distances_px(twin, store), distances_px(begun, store), atol=1e-3)

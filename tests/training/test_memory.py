@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from forked import run_in_new_process, weighed_training
 from visioncore.config import load_config
 from visioncore.describe import describe, guide_spec, memory_of
 from visioncore.model import TwinConfig
 from visioncore.training.experiment import TrainingConfig
-from visioncore.training.memory import MemoryEstimate
+from visioncore.training.memory import MemoryEstimate, Recorded, _Live
 from visioncore.training.optimisers import AdamWConfig, MuonConfig
+from visioncore.training.ridge import LagMoments, MomentNumbers, Regression
+from visioncore.training.sample import Grain
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 MODEL, DATA = EXPERIMENTS / "model_configs" / "vivit_tiny.yaml", EXPERIMENTS / "data_configs" / "tiny.yaml"
@@ -46,6 +49,52 @@ def test_choices_cost_what_they_should() -> None:
     assert estimated(batch_size=1, optimiser=AdamWConfig()).optimiser == one.optimiser
 
 
+@pytest.mark.parametrize(
+    ("bins", "rows", "lags", "units", "rank"),
+    [(6000, 10, 10, 40, 2), (3000, 20, 10, 80, 2), (3000, 10, 20, 80, 1), (1000, 15, 12, 200, 2)],
+)
+def test_regressions_hold_what_was_counted(bins: int, rows: int, lags: int, units: int, rank: int) -> None:
+    torch.manual_seed(0)
+    features = rows * 20
+    pixels, responses = torch.randn(bins, features), torch.rand(bins, units)
+    held_out = ((torch.arange(bins) // (bins // 20)) % 5 == 4).float()[:, None]
+    expected = MomentNumbers.of(bins, features, lags, units, rank)
+    with _Live() as made:
+        moments = LagMoments.of(pixels, (1, rows, 20), lags, responses, 1 - held_out, held_out)
+    assert moments is not None
+    with _Live() as solved:
+        regression = Regression.fit(moments, rank)
+    assert regression.score.shape == (units,)
+    for numbers, live in ((expected.made, made.most), (expected.held, made.now)):
+        assert 0.85 < 4 * numbers / live < 1.35, (numbers, live / 4)
+    assert 0.85 < 4 * expected.solved / solved.most < 1.35, (expected.solved, solved.most / 4)
+
+
+def test_the_start_is_counted_by_recording_units_and_window() -> None:
+    config = load_config(TwinConfig, MODEL)
+    spec = guide_spec(config)
+    (session,) = spec.sessions
+    rate = spec.bins_per_s
+
+    def start(minutes: float, **initialise: Any) -> int:
+        recipe = TrainingConfig(clip_frames=24).model_copy(update={"batch_size": 1})
+        recipe = recipe.model_copy(update={"initialise": recipe.initialise.model_copy(update=initialise)})
+        return memory_of(
+            config, spec, recipe, 0, Recorded({session.id: round(60 * minutes * rate)}, 1.0)
+        ).start
+
+    few, more = start(2.0), start(10.0)
+    assert 1.5 < more / few < 5.5
+    assert start(40.0) == start(20.0) > more  # twenty minutes are read at most
+    assert start(40.0, max_minutes_per_session=2.0) == few
+    assert start(2.0, linear=False, positions=False) == 0
+    found = memory_of(config, spec, TrainingConfig(clip_frames=24))
+    assert found.start == start(20.0)
+    assert found.host(on_gpu=False) >= found.start + found.parameters
+    grain = Grain.of(spec, 2.0)
+    assert grain.units_at_once * grain.lags * grain.pixels <= 16_000_000 < 512 * grain.lags * grain.pixels
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stores")
@@ -68,7 +117,9 @@ def test_a_run_takes_what_was_estimated_within_a_quarter(clips: int, stores: Pat
     )
     experiment = read_experiment(MODEL, DATA, None, overrides)
     store = prepare(experiment.data, experiment.data_dir)
-    expected = memory_of(experiment.model, store.spec, experiment.training, store.cached_bytes)
+    expected = memory_of(
+        experiment.model, store.spec, experiment.training, store.cached_bytes, Recorded.of(store)
+    )
     log = tmp_path / "log"
     assert run_in_new_process(weighed_training, MODEL, DATA, tmp_path, overrides, log=log) == 0, (
         log.read_text()

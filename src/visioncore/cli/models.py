@@ -45,6 +45,7 @@ def describe(
     from visioncore.describe import guide_spec, memory_of
     from visioncore.model import TwinConfig
     from visioncore.training.experiment import TrainingConfig
+    from visioncore.training.memory import Recorded
 
     config = load_config(TwinConfig, model)
     store = prepare_store(load_data_config(data), data.parent) if data else None
@@ -52,7 +53,11 @@ def describe(
     found = describe_model(config, spec, clip_frames)
     recipe = load_config(TrainingConfig, training) if training else TrainingConfig()
     recipe = recipe.model_copy(update={"clip_frames": clip_frames})
-    memory = memory_of(config, spec, recipe, 0 if store is None else store.cached_bytes)
+    memory = (
+        memory_of(config, spec, recipe)
+        if store is None
+        else memory_of(config, spec, recipe, store.cached_bytes, Recorded.of(store))
+    )
     if as_json:
         typer.echo(json.dumps({**found.to_json(), "memory": memory.to_json()}, indent=2))
         return

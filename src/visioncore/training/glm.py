@@ -40,6 +40,17 @@ REFINEMENT_RATE = 0.05
 """Of Adam, relative to the size of a unit's filters."""
 
 
+def fit_numbers(bins: int, pixels: int, units: int, rank: int, *, counts: bool, bends: bool) -> int:
+    """The most float32 numbers that the process has for `fit_filters`, beside its arguments: as measured.
+
+    Of all bins and units, drives and losses as backpropagation keeps them: a dozen arrays, and twice as many that the
+    allocator does not give back, since they come in several sizes. Twelve copies of the filters: as they are, moved and
+    best, gradients and Adam's moments among them.
+    """
+    drives = (30 if counts else 26) + (8 if bends else 0)
+    return drives * bins * units + 12 * rank * units * pixels
+
+
 @dataclass
 class FittedFilters:
     """What `fit_filters` does not set itself."""

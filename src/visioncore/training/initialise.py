@@ -18,57 +18,98 @@ from visioncore.data.trace_statistics import TraceStatistics
 from visioncore.model import Twin
 from visioncore.model.linear import SHORTEST_WINDOW_S, LowRankLinear
 from visioncore.model.of_units import of_units
-from visioncore.model.outputs import RateOutput
+from visioncore.model.outputs import CountOutput, RateOutput
 from visioncore.spec import Sampling
 from visioncore.training.experiment import InitialiseConfig
-from visioncore.training.glm import fit_filters
-from visioncore.training.ridge import WINDOWS, Regression, components, peak
-from visioncore.training.sample import Sample, take_sample
-
-UNITS_AT_ONCE = 512
-"""More units are worked on in groups: each takes a filter of all pixels and lags, several times over."""
+from visioncore.training.glm import fit_filters, fit_numbers
+from visioncore.training.ridge import WINDOWS, MomentNumbers, Regression, components, peak
+from visioncore.training.sample import Grain, Sample, take_sample
 
 logger = logging.getLogger(__name__)
 
 
 def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> None:
     """Set rates, filters and positions of `twin`, in place; deterministic."""
-    for id_, session in store.sessions.items():
-        if not session.unit_ids:
-            continue
-        traces = session.trace_statistics() if store.spec.response_kind == "trace" else None
-        _start_at_the_mean(twin.heads[id_].output, session, traces)
-        linear = twin.heads[id_].linear
-        wants_filters = config.linear and isinstance(linear, LowRankLinear)
-        readout = twin.placed_readout(id_) if config.positions else None
-        if not (wants_filters or readout is not None):
-            continue
-        window_s = linear.window_s if isinstance(linear, LowRankLinear) else SHORTEST_WINDOW_S
-        sample = take_sample(twin, session, traces, config.max_minutes_per_session, window_s)
-        if sample is None:
-            logger.warning(
-                "session %s: too short or too broken up to estimate filters from; mean rates only", id_
-            )
-            continue
-        n_cut_off, centres = _fitted(twin, id_, sample, filters=wants_filters, positions=readout is not None)
-        if n_cut_off:
-            logger.warning(
-                "session %s: the filters of %d of %d units are cut off: their oldest lags, %.2g s back, still help to "
-                "predict; a longer model.linear.params.window_s sees more",
-                id_,
-                n_cut_off,
-                len(session.unit_ids),
-                window_s,
-            )
-        if readout is not None and centres is None:
-            logger.warning(
-                "session %s: its frames have no contrast within them, so nothing tells where units look; "
-                "readout positions start in the middle of the field",
-                id_,
-            )
-        elif readout is not None and centres is not None:
-            readout.place(centres)
-        logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
+    for session in store.sessions.values():
+        if session.unit_ids:
+            # What is held of a session ends with it.
+            _initialise_session(twin, session, config)
+
+
+def _initialise_session(twin: Twin, session: SessionStore, config: InitialiseConfig) -> None:
+    id_ = session.id
+    traces = session.trace_statistics() if twin.spec.response_kind == "trace" else None
+    _start_at_the_mean(twin.heads[id_].output, session, traces)
+    linear = twin.heads[id_].linear
+    wants_filters = config.linear and isinstance(linear, LowRankLinear)
+    readout = twin.placed_readout(id_) if config.positions else None
+    if not (wants_filters or readout is not None):
+        return
+    window_s = linear.window_s if isinstance(linear, LowRankLinear) else SHORTEST_WINDOW_S
+    sample = take_sample(twin, session, traces, config.max_minutes_per_session, window_s)
+    if sample is None:
+        logger.warning(
+            "session %s: too short or too broken up to estimate filters from; mean rates only", id_
+        )
+        return
+    n_cut_off, centres = _fitted(twin, id_, sample, filters=wants_filters, positions=readout is not None)
+    if n_cut_off:
+        logger.warning(
+            "session %s: the filters of %d of %d units are cut off: their oldest lags, %.2g s back, still help to "
+            "predict; a longer model.linear.params.window_s sees more",
+            id_,
+            n_cut_off,
+            len(session.unit_ids),
+            window_s,
+        )
+    if readout is not None and centres is None:
+        logger.warning(
+            "session %s: its frames have no contrast within them, so nothing tells where units look; "
+            "readout positions start in the middle of the field",
+            id_,
+        )
+    elif readout is not None and centres is not None:
+        readout.place(centres)
+    logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
+
+
+def start_numbers(twin: Twin, session: str, train_bins: int, config: InitialiseConfig) -> tuple[int, int]:
+    """The most float32 numbers that `initialise` holds for a session: beside the likelihood, and for that.
+
+    Args:
+        train_bins: how much the session has to train on.
+    """
+    head, spec = twin.heads[session], twin.spec
+    linear = head.linear if config.linear and isinstance(head.linear, LowRankLinear) else None
+    positions = config.positions and twin.placed_readout(session) is not None
+    n_units = len(twin.unit_ids(session))
+    if not n_units or not (linear is not None or positions):
+        return 0, 0
+    window_s = head.linear.window_s if isinstance(head.linear, LowRankLinear) else SHORTEST_WINDOW_S
+    grain = Grain.of(spec, window_s)
+    bins, units = (
+        grain.bins(spec, train_bins, config.max_minutes_per_session),
+        min(n_units, grain.units_at_once),
+    )
+    rank = head.linear.rank if isinstance(head.linear, LowRankLinear) else 2
+    sample = grain.numbers(bins, n_units)
+    stimulus = bins * (grain.pixels + grain.cells)
+    pixels = MomentNumbers.of(bins, grain.pixels, grain.lags, units, rank)
+    energy = (
+        MomentNumbers.of(bins, grain.cells, grain.energy_lags, units, grain.energy_lags)
+        if positions
+        else None
+    )
+    held = sample - stimulus + pixels.held + (0 if energy is None else energy.held)
+    most = [sample, sample - stimulus + pixels.made, held + pixels.solved]
+    fit = 0
+    if linear is not None:
+        counts = isinstance(head.output, CountOutput)
+        fit = fit_numbers(bins, grain.pixels, units, rank, counts=counts, bends=linear.bend is not None)
+        most.append(held + pixels.kept + fit)
+    if energy is not None:
+        most += [held + energy.made, held + pixels.kept + energy.solved]
+    return max(most), fit
 
 
 def _fitted(
@@ -78,9 +119,7 @@ def _fitted(
     head, frame, n_units = twin.heads[session], twin.spec.sampling, sample.responses.shape[1]
     rank = head.linear.rank if isinstance(head.linear, LowRankLinear) else 2
     n_cut_off, centres = 0, []
-    for start in range(0, n_units, UNITS_AT_ONCE):
-        units = slice(start, start + UNITS_AT_ONCE)
-        some = sample.of_units(units)
+    for units, some in sample.groups():
         of_pixels, of_energy = some.of_pixels(), some.of_energy() if positions else None
         if of_pixels is None:
             break
@@ -90,7 +129,7 @@ def _fitted(
             n_cut_off += _set_filters(frame, linear, output, some, pixels)
         if of_energy is not None:
             # Energy is positive and its cells are coarse: one place, one wide window, and all the lags there are.
-            energy = Regression.fit(of_energy, sample.lags, WINDOWS[-1:], places=1)
+            energy = Regression.fit(of_energy, sample.grain.lags, WINDOWS[-1:], places=1)
             centres.append(_centres(frame, sample, pixels, energy))
     return n_cut_off, torch.cat(centres) if centres else None
 
@@ -117,7 +156,7 @@ def _set_filters(
         responses=sample.responses,
         fitted=sample.fitted,
         tested=sample.tested,
-        step=sample.step,
+        step=sample.grain.step,
     )
     spatial = found.spatial
     channels, rows, columns = sample.pixel_grid

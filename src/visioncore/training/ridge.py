@@ -115,6 +115,41 @@ class LagMoments:
         return _correlation(prediction, self.responses, self.weight)
 
 
+@dataclass(frozen=True)
+class MomentNumbers:
+    """How many float32 numbers regressions hold, a fifth of the bins being tested."""
+
+    made: int
+    """The most while `LagMoments.of` is at work."""
+    held: int
+    """Of `LagMoments`."""
+    solved: int
+    """The most while `Regression.fit` is at work, beside these."""
+    kept: int
+    """Of a `Regression`."""
+
+    @classmethod
+    def of(cls, bins: int, features: int, lags: int, units: int, rank: int) -> "MomentNumbers":
+        """Of so many bins and features, and of filters with so many lags."""
+        filters, moved, square = units * lags * features, bins * units, features**2
+        tested = bins // 5
+        return cls(
+            # Centred features and responses, with either the products of a stretch or the list that is stacked.
+            made=bins * features
+            + max(
+                2 * moved + filters + min(bins, COVARIANCE_FRAMES // 2) * features + square,
+                3 * moved + 2 * filters,
+                tested * (features + 8 * lags) + moved + filters + 4 * square,
+            ),
+            held=filters + square + tested * (features + units + 2 * lags),
+            # Rotated, solved, cut out, the best so far and what is chosen; windows; predictions of the tested bins.
+            solved=5 * filters
+            + (2 * rank + 5) * units * features
+            + round((3.4 * rank + 2.7) * tested * units),
+            kept=filters + units * features,
+        )
+
+
 @dataclass
 class Regression:
     """Per unit the best ridge filter (lags, features), and its correlation on held-out bins."""

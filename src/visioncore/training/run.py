@@ -98,7 +98,7 @@ def _train(
         logger.info("%s had stopped early; nothing is left to do", folder.path)
         return folder.twin
     if resumed is None:
-        say_before(model, config, store)
+        say_before(model, config, store, window_was_found=model != experiment.model)
     started = time.perf_counter()
     if resumed is None:
         initialise(twin, store, config.initialise)

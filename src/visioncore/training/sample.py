@@ -16,6 +16,7 @@ from visioncore.data import SessionStore
 from visioncore.data.trace_statistics import TraceStatistics
 from visioncore.model import Twin
 from visioncore.model.linear import SHORTEST_WINDOW_S
+from visioncore.spec import DataSpec
 from visioncore.training.ridge import LagMoments
 
 ESTIMATE_RATE_HZ = 60.0
@@ -24,8 +25,56 @@ MAX_PIXELS = 2500
 """Larger frames are averaged down to about this many pixels for the filters."""
 ENERGY_CELLS = 160
 """About how many places contrast energy is measured at."""
+UNITS_AT_ONCE, WEIGHTS_AT_ONCE = 512, 16_000_000
+"""More units are worked on in groups: each takes a filter of all pixels and lags, several times over."""
 FEWEST_PIECES = 5
 """One in five stretches of recording is held out; with fewer there is none."""
+
+
+@dataclass(frozen=True)
+class Grain:
+    """How coarsely the estimates see a recording, and how far back."""
+
+    step: int
+    """Bins of the twin in one of the sample."""
+    lags: int
+    shrink: int
+    """Pixels of a frame along one of the sample's."""
+    cell: int
+    """The same for places of contrast energy."""
+    pixels: int
+    cells: int
+
+    @classmethod
+    def of(cls, spec: DataSpec, window_s: float) -> "Grain":
+        """Of filters that see `window_s` of a recording."""
+        frame = spec.sampling
+        step = max(round(spec.bins_per_s / ESTIMATE_RATE_HZ), 1)
+        # An image has no past.
+        lags = 1 if frame.rate_hz is None else max(round(window_s * spec.bins_per_s / step), 1)
+        shrink = max(round((frame.channels * frame.height * frame.width / MAX_PIXELS) ** 0.5), 1)
+        cell = max(round((frame.height * frame.width / ENERGY_CELLS) ** 0.5), 1)
+        pixels, cells = (-(-frame.height // side) * -(-frame.width // side) for side in (shrink, cell))
+        return cls(step, lags, shrink, cell, frame.channels * pixels, cells)
+
+    @property
+    def energy_lags(self) -> int:
+        """What telling where units look takes."""
+        return min(self.lags, round(SHORTEST_WINDOW_S * ESTIMATE_RATE_HZ))
+
+    @property
+    def units_at_once(self) -> int:
+        """Of a group of units."""
+        return max(min(UNITS_AT_ONCE, WEIGHTS_AT_ONCE // (self.lags * self.pixels)), 1)
+
+    def bins(self, spec: DataSpec, train_bins: int, max_minutes: float) -> int:
+        """What `take_sample` keeps of so many training bins; images have no minutes."""
+        most = train_bins if spec.sampling.rate_hz is None else round(max_minutes * 60 * spec.bins_per_s)
+        return min(train_bins, most) // self.step
+
+    def numbers(self, bins: int, n_units: int) -> int:
+        """What a `Sample` holds, where its units share their masks; and once more its stimulus, while it is joined."""
+        return bins * (2 * (self.pixels + self.cells) + n_units + 2)
 
 
 @dataclass
@@ -41,9 +90,15 @@ class Sample:
     """1 for bins that estimates are fitted on; one column where it is the same for all units, else one for each."""
     tested: Float[Tensor, "time some"]
     """1 for bins that they are judged by."""
-    step: int
-    lags: int
+    grain: Grain
     minutes: float
+
+    def groups(self) -> Iterator[tuple[slice, "Sample"]]:
+        """The sample of some units after the other."""
+        n_units, at_once = self.responses.shape[1], self.grain.units_at_once
+        for start in range(0, n_units, at_once):
+            units = slice(start, start + at_once)
+            yield units, self.of_units(units)
 
     def of_units(self, units: slice) -> "Sample":
         """The sample of some units."""
@@ -55,13 +110,12 @@ class Sample:
     def of_pixels(self) -> LagMoments | None:
         """What regressions of the responses on the pixels need of the data."""
         return LagMoments.of(
-            self.pixels, self.pixel_grid, self.lags, self.responses, self.fitted, self.tested
+            self.pixels, self.pixel_grid, self.grain.lags, self.responses, self.fitted, self.tested
         )
 
     def of_energy(self) -> LagMoments | None:
         """The same for contrast energy, which tells where units look, and for no more lags than that takes."""
-        lags = min(self.lags, round(SHORTEST_WINDOW_S * ESTIMATE_RATE_HZ))
-        grid = (1, *self.energy_grid)
+        grid, lags = (1, *self.energy_grid), self.grain.energy_lags
         return LagMoments.of(self.energy, grid, lags, self.responses, self.fitted, self.tested)
 
 
@@ -70,15 +124,10 @@ def take_sample(
 ) -> Sample | None:
     """The session as `twin` sees it, with what each bin needs of the past; None if it is too short or broken up."""
     spec = twin.spec
-    step = max(round(spec.bins_per_s / ESTIMATE_RATE_HZ), 1)
-    # An image has no past; of a video, bins at the start of a piece lack theirs.
-    static = spec.sampling.rate_hz is None
-    lags = 1 if static else max(round(window_s * spec.bins_per_s / step), 1)
-    without_past = 0 if static else lags
-    shrink = max(
-        round((spec.sampling.channels * spec.sampling.height * spec.sampling.width / MAX_PIXELS) ** 0.5), 1
-    )
-    cell = max(round((spec.sampling.height * spec.sampling.width / ENERGY_CELLS) ** 0.5), 1)
+    grain = Grain.of(spec, window_s)
+    step, shrink, cell = grain.step, grain.shrink, grain.cell
+    # Bins at the start of a piece of video lack their past.
+    without_past = 0 if spec.sampling.rate_hz is None else grain.lags
     pixels, energies, usable = [], [], []
     held_out: list[Tensor] = []
     stretches = _stretches(twin, session, max_minutes)
@@ -114,8 +163,7 @@ def take_sample(
         responses=responses[: bins // step],
         fitted=good * (1 - held),
         tested=good * held,
-        step=step,
-        lags=lags,
+        grain=grain,
         minutes=bins / spec.bins_per_s / 60,
     )
 
