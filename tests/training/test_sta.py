@@ -1,5 +1,6 @@
 """The linear-nonlinear model is never weaker than what a student writes in thirty lines (`sta_model.py`)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from visioncore.data import RecordingStore, build_data_config, prepare
 from visioncore.evaluation import evaluate
 from visioncore.model import Twin, TwinConfig
 from visioncore.model.linear import LowRankLinearConfig
+from visioncore.training import window
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.initialise import initialise
+from visioncore.training.sample import Sample
 from visioncore.training.window import with_window_from_data
 
 LN = Path(__file__).parents[2] / "experiments" / "model_configs" / "ln.yaml"
@@ -101,6 +104,26 @@ def test_no_unit_is_predicted_worse_than_by_its_spike_triggered_average(
     scores = found.bits_per_spike
     assert (scores > reference - 0.01).all()
     assert scores.mean() > reference.mean() + 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, 5, 6])
+def test_the_window_is_that_of_all_units_however_many_are_looked_at_at_once(
+    at_once: int, slow: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visioncore.training.sample.UNITS_AT_ONCE", at_once)
+    seen: list[int] = []
+
+    def scores(sample: Sample, windows_s: Sequence[float], *unused: Any) -> Iterator[torch.Tensor]:
+        """The first unit gains by every window, the others by none."""
+        units = len(seen) + torch.arange(sample.responses.shape[1])
+        seen.extend(units.tolist())
+        for k, _ in enumerate(windows_s):
+            yield torch.where(units == 0, 0.2 * (k + 1), 0.2)
+
+    monkeypatch.setattr(window, "_scores", scores)
+    assert window_s(windowed(slow.store)) == window.windows_of(slow.store)[-1] > 0.2
+    assert seen == list(range(6))
 
 
 @pytest.mark.slow
