@@ -19,6 +19,7 @@ _SPAN = re.compile(r"`([^`]+)`")
 PLACEHOLDERS = {
     "DATA.yaml": "my_data.yaml",
     "SUITE.yaml": "experiments/benchmarks/quick.yaml",
+    "SPACE.yaml": "experiments/search/guide.yaml",
     "DIR": "copied",
     "RUN": "runs/mine",
 }

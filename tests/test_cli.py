@@ -37,6 +37,7 @@ COMMANDS = {
     "push",
     "recipes",
     "report",
+    "search",
     "suggest",
     "train",
     "transfer",

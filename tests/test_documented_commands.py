@@ -36,6 +36,7 @@ NOT_EXECUTED = {
     "visioncore inspect": "needs files of a laboratory; tests/test_tutorials.py inspects some",
     "visioncore suggest": "trains for a moment to find the pace; tests/test_tutorials.py suggests",
     "visioncore download": "from servers that tests do not reach; tests/data/test_download.py has one of its own",
+    "visioncore search": "hours of training; tests/test_search.py searches",
     "visioncore benchmark": "hours of training; only --list is quick",
     "visioncore train --model my_model.yaml --data my_data.yaml --out runs/mine --set": "trains as the line of the "
     "readme does; tests/test_docs.py reads what it sets",

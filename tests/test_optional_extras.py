@@ -16,6 +16,7 @@ from visioncore.errors import VisionCoreError
 from visioncore.parquet import require_parquet
 from visioncore.remote import RemotePath
 from visioncore.run_folder import RunFolder
+from visioncore.search.optuna_extra import require_optuna
 
 LIBRARIES = {
     "hub": ("huggingface_hub",),
@@ -23,6 +24,7 @@ LIBRARIES = {
     "nwb": ("remfile",),
     "video": ("av",),
     "parquet": ("pyarrow", "pyarrow.parquet"),
+    "search": ("optuna",),
     "wandb": ("wandb",),
 }
 
@@ -38,6 +40,10 @@ def _film(folder: Path) -> None:
 
 def _parquet(folder: Path) -> None:
     require_parquet("this")
+
+
+def _search(folder: Path) -> None:
+    require_optuna()
 
 
 def _wandb(folder: Path) -> None:
@@ -60,6 +66,7 @@ USES: dict[str, Callable[[Path], None]] = {
     "nwb": _remote,
     "video": _film,
     "parquet": _parquet,
+    "search": _search,
     "wandb": _wandb,
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from visioncore.errors import ConfigError
 
 _HERE = Path(__file__).parent
-KINDS = ("model_configs", "data_configs", "training_configs", "benchmarks")
+KINDS = ("model_configs", "data_configs", "training_configs", "benchmarks", "search")
 
 
 def recipes_folder() -> Path:

@@ -127,3 +127,33 @@ def _ended_as_if_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@app.command()
+def search(
+    space: Annotated[Path, typer.Argument(metavar="SPACE", help="Search YAML, as in experiments/search.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Where trials and the page go; the same command goes on there, or helps."),
+    ],
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of a database for workers on several machines; a journal in --out when left out."
+        ),
+    ] = None,
+    page_only: Annotated[bool, typer.Option("--page", help="Train nothing: write the page anew.")] = False,
+) -> None:
+    """Search settings of an experiment with Optuna. Started several times, its workers share the trials."""
+    from visioncore.search import Search, Study, read_space, write_page
+    from visioncore.search import work as carry_on
+    from visioncore.search.display import bars
+
+    config = read_space(space)
+    what = Search(config, space.parent, out, storage)
+    if page_only:
+        study = Study(config, out, storage)
+    else:
+        with _ended_as_if_interrupted(), bars(config) as watch:
+            study = carry_on(what, watch)
+    typer.echo(str(write_page(study, what)))
