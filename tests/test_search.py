@@ -16,8 +16,10 @@ from pages import ROOT
 from searches import SPACE, nothing, planted, quick_trials, start, written
 from visioncore.errors import ConfigError
 from visioncore.search import Search, Study, read_space, work, write_page
+from visioncore.search import training as training_module
 from visioncore.search.space import departures, names, start_values
 from visioncore.search.study import Trial
+from visioncore.search.training import carry_out
 from visioncore.search.worker import put_back
 
 # --- The space ----------------------------------------------------------------------------------------------------
@@ -171,6 +173,34 @@ time.sleep(60)
     assert mine is not None
     assert (old.state, mine.folder, mine.chosen) == ("abandoned", number, old.chosen)
     mine.finish(1.0)
+
+
+def test_what_a_killed_worker_left_running_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its training has the trial's log; the trial does not fail for that."""
+    config = read_space(written(tmp_path))
+    study = Study(config, tmp_path / "out", None)
+    mine = study.begin()
+    assert mine is not None
+    log = tmp_path / "out" / "trials" / "0000.log"
+    log.parent.mkdir(parents=True)
+    code = f"""
+import fcntl, time
+with open({str(log)!r}, "ab") as log:
+    fcntl.flock(log, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    time.sleep(1.5)
+"""
+    monkeypatch.setattr(training_module, "command", lambda *_: True)
+    monkeypatch.setattr(training_module, "_objective", lambda *_: 1.0)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as left:
+        assert left.stdout is not None
+        assert left.stdout.readline() == "locked\n"
+        carry_out(mine, config, tmp_path, tmp_path / "out", lambda told: None, early=True)
+        assert left.poll() is not None or left.wait(5) == 0
+    (trial,) = study.trials()
+    assert (trial.state, trial.value) == ("finished", 1.0)
 
 
 def test_two_workers_never_have_the_same_trial(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Study:
     """One worker's view of a search, under OUT or at a database.
 
     Args:
-        entropy: what tells this start of this worker from others, beside the search's seed.
+        entropy: what tells this worker from others, beside the search's seed.
 
     Raises:
         ConfigError: Optuna is not installed, or the database cannot be reached.
@@ -87,13 +87,13 @@ class Study:
                     study_name=f"{name}{suffix}",
                     direction="maximize",
                     load_if_exists=True,
-                    sampler=self._sampler(entropy),
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
                     if config.stop_early and not suffix
                     else optuna.pruners.NopPruner(),
                 )
                 for suffix in ("", "-confirmed")
             )
+            self._searched.sampler = self._sampler([*entropy, len(self._searched.get_trials(deepcopy=False))])
         except (OSError, ImportError, optuna.exceptions.OptunaError, *_database_errors()) as error:
             where = out / "journal.log" if storage is None else _without_password(storage)
             raise ConfigError(
@@ -102,7 +102,7 @@ class Study:
             ) from None
 
     def _sampler(self, entropy: Sequence[int]) -> Any:
-        # Workers that began with one seed would draw the same random trials.
+        # Workers that began with one seed would draw the same random trials, and so would one that begins again.
         seed = int(np.random.SeedSequence([self.config.seed, *entropy]).generate_state(1)[0])
         return self._optuna.samplers.TPESampler(
             n_startup_trials=10, multivariate=True, group=True, constant_liar=True, seed=seed

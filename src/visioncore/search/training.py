@@ -1,13 +1,15 @@
 """One trial carried out: trained in a process of its own, watched, stopped early, judged on the validation split."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from visioncore.benchmark.commands import command, only_here
-from visioncore.errors import DataError, VisionCoreError
+from visioncore.benchmark.commands import POLL_S, command, only_here
+from visioncore.errors import ConfigError, DataError, VisionCoreError
 from visioncore.evaluation import EvaluationResult
 from visioncore.run_folder import RunFolder
 from visioncore.search.space import SearchConfig, files_of, overrides_of
@@ -47,7 +49,7 @@ def carry_out(
     folder = trial_folder(out, work)
     log = folder.with_name(f"{folder.name}.log")
     try:
-        with only_here(log, f"trial {work.number}") as opened:
+        with _when_free(log, work) as opened:
             _train(work, config, base, folder, opened, watch, early=early)
             if config.objective == "held_out_units":
                 _judge(work, config, folder, opened)
@@ -61,6 +63,20 @@ def carry_out(
     except BaseException:
         work.abandon()
         raise
+
+
+@contextlib.contextmanager
+def _when_free(log: Path, work: Work) -> Iterator[IO[bytes]]:
+    """The log, once the training that a killed worker may have left is at its end: it is then gone on with."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                opened = stack.enter_context(only_here(log, f"trial {work.number}"))
+                break
+            except ConfigError:
+                work.still_alive()
+                time.sleep(POLL_S)
+        yield opened
 
 
 def _train(

@@ -60,8 +60,7 @@ def work(search: Search, watch: Callable[[Study, Watched | None], None]) -> Stud
     begin(search)
     with _place_among_workers(search.out) as place:
         entropy = [place] + ([zlib.crc32(socket.gethostname().encode())] if search.storage else [])
-        study = Study(search.config, search.out, search.storage)
-        study = Study(search.config, search.out, search.storage, [*entropy, len(study.trials())])
+        study = Study(search.config, search.out, search.storage, entropy)
         point = start_values(search.config, search.base)
         if point is not None:
             study.enqueue(point)
