@@ -164,6 +164,9 @@ def prepare_and_interrupt(yaml: Path) -> None:
     """Prepare with two workers; when the first session begins, Ctrl-C comes as from a terminal: to all."""
     from visioncore.data import load_data_config, prepare
 
+    # A suite that runs in the background hands on that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def interrupt(bar: Any, n_bins: int) -> None:
         os.killpg(0, signal.SIGINT)
 

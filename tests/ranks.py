@@ -128,8 +128,12 @@ class Trained:
         for process in processes:
             end_process(process)
         self.said = [log.read_text(encoding="utf-8") for log in logs]
-        self.drawn = [[int(line) for line in path.read_text().splitlines()] for path in noted]
-        """The numbers of the clips that each has drawn, in their order."""
+        self.drawn = [
+            [int(line) for line in path.read_text().splitlines()] if path.exists() else [] for path in noted
+        ]
+        """The numbers of the clips that each has drawn, in their order; those that DataLoader's workers draw are not
+        among them.
+        """
 
     def well(self) -> "Trained":
         assert self.codes == [0, 0], "\n".join(self.said)

@@ -155,7 +155,7 @@ def test_the_length_may_be_set_in_either_spelling(
             "my.yaml: 'optimiser.params.learning_rate': input should be a valid number (got 'fast')",
         ),
         ({"learning_rat": 1e-3}, "my.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'?"),
-        ({"loggers": [{"type": "lines"}]}, "my.yaml: 'loggers.0.type' is 'lines'; expected tensorboard, csv or wandb"),
+        ({"loggers": [{"type": "lines"}]}, "my.yaml: 'loggers.0.type' is 'lines'; expected tensorboard | csv | wandb"),
         ({"length": {"type": "passes"}}, "my.yaml: missing key 'length.number'"),
     ],
 )  # fmt: skip
