@@ -1,6 +1,7 @@
 """Loggers go on where the run goes on, with no step twice, and say which extra is missing."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def test_tensorboard_shows_no_step_twice(tmp_path: Path) -> None:
     own = config("tensorboard")
     for steps in ((0, 3), (0, 8), (5, 7), (7, 10)):
         log(own, tmp_path, *steps)
+        # TensorBoard reads files in the order of their names, which tell the second in which each was begun.
+        time.sleep(1.1)
     events = EventAccumulator(str(tmp_path / "logs" / "tensorboard")).Reload()
     assert [e.step for e in events.Scalars("train/loss")] == list(range(10))
 
