@@ -1,7 +1,9 @@
 """A search whose trials stand in a database, for workers of several machines."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ def test_a_database_holds_the_trials_too(tmp_path: Path, monkeypatch: pytest.Mon
     server = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
     pytest.importorskip("psycopg")
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    home = Path(f"/tmp/visioncore-pg-{os.getpid()}")
-    home.mkdir()
+    # Not in tmp_path: the server's user may not look into it, and its socket's path must be short.
+    home = Path(tempfile.mkdtemp(prefix="visioncore-"))
     if as_user:
         subprocess.run(["chown", "postgres", str(home)], check=True)
     folder = home / "data"
@@ -44,4 +46,4 @@ def test_a_database_holds_the_trials_too(tmp_path: Path, monkeypatch: pytest.Mon
             cwd="/",
             check=False,
         )
-        subprocess.run(["rm", "-rf", str(home)], check=True)
+        shutil.rmtree(home)
