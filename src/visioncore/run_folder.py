@@ -10,6 +10,7 @@ RUN/matched_units.csv       scores of units that were recorded before, beside th
 RUN/audit.json              what the audit found
 RUN/test_evaluations.json   how often the test split was looked at
 RUN/report.html             the page
+RUN/analysis/               what `look` and `tune` found
 RUN/held_out_units/         a run folder: heads for units that were held out from the training
 """
 
@@ -98,6 +99,11 @@ class RunFolder:
     def report(self) -> Path:
         """The page about the twin."""
         return self.path / "report.html"
+
+    @property
+    def analysis(self) -> Path:
+        """The folder of what `look` and `tune` found."""
+        return self.path / "analysis"
 
     @property
     def model_name(self) -> str:

@@ -378,7 +378,7 @@ class Twin(nn.Module):
         signals = checked_behaviour(behaviour, len(frames), own) if self.uses_behaviour else None
         scale = PixelScale(own.normalisation)
         parts = [np.zeros((0, n_units), np.float32)]
-        with torch.no_grad(), _evaluating(self):
+        with torch.no_grad(), evaluating(self):
             for rates in self.walk(chunks_of(frames, signals, scale, self.device), session=session):
                 parts.append(rates[0].float().cpu().numpy() * np.float32(per))
         scale.warn(stacklevel=2)
@@ -386,7 +386,7 @@ class Twin(nn.Module):
 
 
 @contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """The module in evaluation mode. Afterwards, and after an error, each part has the mode that it had before."""
     modes = {part: part.training for part in module.modules()}
     module.eval()

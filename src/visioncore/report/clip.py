@@ -10,12 +10,12 @@ from PIL import Image
 from visioncore.config import Config
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.drawing import as_image, png_uri
 from visioncore.evaluation import BlockPrediction, BlockPredictor
 from visioncore.evaluation.prediction import scale_was_said
 from visioncore.model import Ensemble
 from visioncore.predictor import Predictor
 from visioncore.report.fields import Gaussians, gaussians_of
-from visioncore.report.figures import as_image, png_uri
 
 CLIP_S = 6.0
 FRAMES_PER_S = 30.0

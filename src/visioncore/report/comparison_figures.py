@@ -11,8 +11,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from visioncore.comparison import ComparedSection, Comparison
 from visioncore.comparison.records import ModelScore, PairedDifference
+from visioncore.drawing import MARKERS, PALETTE, PREDICTED, STYLE, TRUE
 from visioncore.evaluation import Metric
-from visioncore.report.figures import MARKERS, PALETTE, PREDICTED, STYLE, TRUE
 
 SCORE_LABELS = {"bits_per_spike": "bits/spike", "correlation": "correlation"}
 PAIRS_SHOWN = 6

@@ -6,10 +6,10 @@ from pathlib import Path
 from matplotlib import rc_context
 
 from visioncore.comparison import Comparison
+from visioncore.drawing import as_png, png_uri
 from visioncore.files import write_bytes, write_text
 from visioncore.report.comparison_figures import SCORE_LABELS, all_figures
 from visioncore.report.environment import page_environment
-from visioncore.report.figures import as_png, png_uri
 
 
 def write_comparison(comparison: Comparison, out: Path, title: str) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.drawing import as_image
 from visioncore.model import Twin
 from visioncore.predictor import Predictor
 from visioncore.recording import Split
@@ -51,7 +52,7 @@ def field_figure(twin: Predictor, store: RecordingStore, split: Split) -> str | 
             Fields(
                 session=session.id,
                 geometry=session.spec.geometry,
-                frame=figures.as_image(session.video(middle, middle + 1)[0]),
+                frame=as_image(session.video(middle, middle + 1)[0]),
                 centres_px=found.centres_px,
                 widths_px=found.widths_px,
                 angles=found.angles,

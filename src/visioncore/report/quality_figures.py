@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from visioncore.data.inspection.inspection import Picture
 from visioncore.data.splits import SPLITS
+from visioncore.drawing import PALETTE, STYLE, as_image, as_png, png_uri
 from visioncore.recording import ClockResiduals
-from visioncore.report.figures import PALETTE, STYLE, as_image, as_png, png_uri
 from visioncore.report.quality import Gaze, RatesOverTime, Reliability, TriggeredAverages
 
 MOST_UNITS_DRAWN = 2000

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from visioncore.drawing import PALETTE, STYLE, as_png, png_uri
 from visioncore.files import write_text
 from visioncore.report.environment import page_environment
-from visioncore.report.figures import PALETTE, STYLE, as_png, png_uri
 from visioncore.search.findings import Found, short, write_found
 from visioncore.search.space import Choice, SearchConfig, as_flow
 from visioncore.search.study import Study, Trial
