@@ -41,6 +41,7 @@ COMMANDS = {
     "suggest",
     "train",
     "transfer",
+    "tune",
 }
 
 TINY_DATA: dict[str, Any] = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from visioncore.comparison.matched import MatchedUnit
     from visioncore.evaluation import EvaluationResult
     from visioncore.evaluation.sensorium import ChallengeScore
+    from visioncore.lab import Tuning
 
 
 LONGEST_NAME = 14
@@ -247,3 +248,18 @@ def audit(result: "AuditResult") -> RenderableType:
     if counts:
         conditions += "; recalibrated: rate' = a + b rate fitted on the scored counts"
     return Group(findings, scores, conditions)
+
+
+def tuning(result: "Tuning") -> RenderableType:
+    """Every index of a battery over the units, and how many units lack it, and why."""
+    told = table("", "median", "quartiles", "units", "undefined")
+    for name, index in result.indices.items():
+        why = "; ".join(f"{n}: {reason}" for reason, n in index.undefined.items())
+        told.add_row(
+            Text(name.replace("_", " ")),
+            _number(index.median, "{:.3g}"),
+            _interval(index.quartiles, "{:.3g}"),
+            str(int(index.defined.sum())),
+            Text(why),
+        )
+    return Group(told, *map(Text, result.sentences()))

@@ -9,11 +9,11 @@ from typing import Any
 
 import typer
 
-from visioncore.cli import data, hub, models, scores, suites
+from visioncore.cli import data, hub, lab, models, scores, suites
 from visioncore.cli.app import app
 from visioncore.errors import VisionCoreError
 
-__all__ = ["app", "data", "hub", "main", "models", "scores", "suites"]
+__all__ = ["app", "data", "hub", "lab", "main", "models", "scores", "suites"]
 
 
 class _Stderr(logging.Handler):

@@ -5,5 +5,17 @@ was assumed.
 from visioncore.lab.analysis import Analysis, Drawn, KeptAnalysis
 from visioncore.lab.display import Display
 from visioncore.lab.rig import Rig, UnitName, units_of
+from visioncore.lab.tuning import Battery, Tuning, tune
 
-__all__ = ["Analysis", "Display", "Drawn", "KeptAnalysis", "Rig", "UnitName", "units_of"]
+__all__ = [
+    "Analysis",
+    "Battery",
+    "Display",
+    "Drawn",
+    "KeptAnalysis",
+    "Rig",
+    "Tuning",
+    "UnitName",
+    "tune",
+    "units_of",
+]

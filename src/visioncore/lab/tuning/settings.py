@@ -1,0 +1,18 @@
+"""What the battery shows, and for how long."""
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from visioncore.config import Config
+
+
+class Battery(Config):
+    """Settings of `tune`. Sizes and frequencies follow from the display: whatever its frames and its rate can show."""
+
+    contrast: PositiveFloat = Field(default=0.5, le=1)
+    """Of gratings, plaids and Gabors; less where the display has less between grey and white."""
+    directions: PositiveInt = Field(default=16, multiple_of=4)
+    """Of gratings and bars, evenly around the circle: so that each has its opposite and its orthogonals."""
+    onset_s: NonNegativeFloat = 0.25
+    """Before a grating is measured."""
+    seconds: PositiveFloat = 0.5
+    """A grating is measured over whole cycles that last so long at least."""

@@ -1,0 +1,84 @@
+"""Stimuli are drawn and shown some at a time, and what is measured of the rates is kept of each."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from visioncore.lab.rig import FRAMES_AT_ONCE, Rig
+from visioncore.lab.tuning.stimuli import Stimulus
+
+Told = Callable[[str, int, int], None]
+"""What is being shown, and how many of how many frames have been."""
+
+
+def untold(what: str, done: int, of: int) -> None:
+    """For those who do not want to know."""
+
+
+class Window(NamedTuple):
+    """Frames that are measured: whole cycles, after the onset has passed."""
+
+    skipped: int
+    n_frames: int
+    cycles: int
+
+    @classmethod
+    def of(cls, rate_hz: float, frequency_hz: float, skipped_s: float, seconds: float) -> "Window":
+        """As many whole cycles as last at least so long; where they have no whole number of frames, the nearest."""
+        cycles = max(int(np.ceil(seconds * frequency_hz - 1e-6)), 1)
+        return cls(round(skipped_s * rate_hz), max(round(cycles * rate_hz / frequency_hz), 1), cycles)
+
+    @property
+    def shown(self) -> int:
+        """Frames, those of the onset with them."""
+        return self.skipped + self.n_frames
+
+    def frequency_hz(self, rate_hz: float) -> float:
+        """At which there is this number of cycles in this number of frames."""
+        return self.cycles * rate_hz / self.n_frames
+
+    def mean_and_modulation(
+        self, rates: Float32[np.ndarray, "stimuli time units"]
+    ) -> Float64[np.ndarray, "stimuli 2 units"]:
+        """F0 and F1: the mean rate, and the amplitude with which it follows the stimulus's frequency."""
+        kept = rates[:, self.skipped : self.shown].astype(np.float64)
+        phase = 2 * np.pi * self.cycles * np.arange(self.n_frames) / self.n_frames
+        wave = np.einsum("stu,t->su", kept, np.exp(-1j * phase))
+        return np.stack([kept.mean(1), 2 * np.abs(wave) / self.n_frames], axis=1)
+
+
+def show(
+    rig: Rig,
+    stimuli: Sequence[Stimulus],
+    n_frames: int,
+    measure: Callable[[Float32[np.ndarray, "stimuli time units"]], np.ndarray],
+    told: Callable[[int], None],
+) -> np.ndarray:
+    """What is measured of the rates, one row per stimulus, in their order.
+
+    Args:
+        told: how many more frames have been shown.
+    """
+    at_once = max(FRAMES_AT_ONCE // n_frames, 1)
+    found = []
+    for start in range(0, len(stimuli), at_once):
+        some = stimuli[start : start + at_once]
+        rates = rig.rates(np.stack([stimulus.frames(rig.display, n_frames) for stimulus in some]))
+        found.append(measure(rates))
+        told(len(some) * n_frames)
+    return np.concatenate(found)
+
+
+def counting(told: Told, what: str, of: int) -> Callable[[int], None]:
+    """Adds up frames for `told`."""
+    done = 0
+
+    def more(n: int) -> None:
+        nonlocal done
+        done += n
+        told(what, done, of)
+
+    told(what, 0, of)
+    return more
