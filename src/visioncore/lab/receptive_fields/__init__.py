@@ -1,0 +1,7 @@
+"""Receptive fields: of the recording, and of the twin beside it."""
+
+from visioncore.lab.receptive_fields.find import receptive_fields
+from visioncore.lab.receptive_fields.kernels import Fields, Kernels, measure
+from visioncore.lab.receptive_fields.result import ReceptiveFields
+
+__all__ = ["Fields", "Kernels", "ReceptiveFields", "measure", "receptive_fields"]

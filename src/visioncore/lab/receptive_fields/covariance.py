@@ -1,0 +1,119 @@
+"""Spike-triggered covariance: the axes along which a unit's stimuli vary more, or less, than all stimuli do.
+
+Sources: Schwartz, Pillow, Rust & Simoncelli 2006 (eigenvalues against shuffled spikes); the stimulus is first brought to
+its principal components around the unit's field and whitened there, since natural frames are correlated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from visioncore.lab.receptive_fields.watched import Watched
+
+SPACE_COMPONENTS, TIME_COMPONENTS = 16, 6
+"""Principal components of the patch, and of time, whose products are the axes of the covariance."""
+SHUFFLES = 20
+MAX_BINS = 40_000
+PATCH_SIGMAS = 2.5
+"""The patch reaches so many of the field's deviations to each side."""
+WIDEST_PX = 24
+"""Of the grid, from one side of a patch to the other."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A unit's spike-triggered covariance."""
+
+    eigenvalues: Float64[np.ndarray, " axes"]
+    """In descending order; 1 is the variance of all stimuli."""
+    null: tuple[float, float]
+    """Smallest and largest eigenvalue of any shuffle."""
+    kernels: Float32[np.ndarray, "axes lags rows columns"]
+    """Of the two largest and the two smallest eigenvalues, on the patch."""
+    corner: tuple[int, int]
+    """Where the patch begins on the grid."""
+
+    @property
+    def excitatory(self) -> int:
+        """Axes with more variance than any shuffle."""
+        return int((self.eigenvalues > self.null[1]).sum())
+
+    @property
+    def suppressive(self) -> int:
+        """Axes with less variance than any shuffle."""
+        return int((self.eigenvalues < self.null[0]).sum())
+
+
+def triggered_covariance(
+    watched: Watched,
+    unit: int,
+    centre_px: Float64[np.ndarray, " 2"],
+    sigma_px: float,
+    generator: np.random.Generator,
+    shuffles: int = SHUFFLES,
+) -> Axes | None:
+    """The axes of one unit, around a place of the display; None where it has too few responses there.
+
+    Args:
+        sigma_px: deviation of the unit's field.
+    """
+    (top, bottom), (left, right) = (
+        _span(centre_px[axis] / watched.px, sigma_px / watched.px, watched.grid[axis]) for axis in (0, 1)
+    )
+    patch = watched.frames.reshape(-1, *watched.grid)[:, top:bottom, left:right]
+    pixels = patch.reshape(len(patch), -1)
+    space = _principal(pixels.T @ pixels / len(pixels), SPACE_COMPONENTS)
+    projected = pixels @ space
+    lags = watched.lags
+    strongest = np.lib.stride_tricks.sliding_window_view(projected[:, 0], lags)[:, ::-1]
+    time = _principal(strongest.T @ strongest / len(strongest), TIME_COMPONENTS)
+    history = np.lib.stride_tricks.sliding_window_view(projected, lags, axis=0)[..., ::-1]
+    used = np.flatnonzero(watched.weight[lags - 1 :, unit])
+    used = used[:: max(-(-len(used) // MAX_BINS), 1)]
+    responses = np.maximum(watched.responses[used + lags - 1, unit].astype(np.float64), 0)
+    stimuli = np.einsum("nsl,lt->nst", history[used], time).reshape(len(used), -1)
+    if responses.sum() <= 0 or len(used) < 10 * stimuli.shape[1]:
+        return None
+    whiten = _whitening(stimuli)
+    white = (stimuli - stimuli.mean(0)) @ whiten
+    values, vectors = np.linalg.eigh(_weighted_covariance(white, responses))
+    null = []
+    for shift in generator.integers(len(used) // 10, len(used) - len(used) // 10, shuffles):
+        null.append(np.linalg.eigvalsh(_weighted_covariance(white, np.roll(responses, int(shift)))))
+    order = np.argsort(values)[::-1]
+    shown = [*order[:2], *order[-2:][::-1]]
+    # An axis in the whitened space stands for the stimulus that moves along it.
+    back = np.linalg.pinv(whiten).T
+    axes = (back @ vectors[:, shown]).T.reshape(len(shown), space.shape[1], time.shape[1])
+    kernels = np.einsum("ast,ps,lt->alp", axes, space, time).reshape(len(shown), lags, *patch.shape[1:])
+    return Axes(
+        eigenvalues=values[order],
+        null=(float(np.min(null)), float(np.max(null))),
+        kernels=kernels.astype(np.float32),
+        corner=(top, left),
+    )
+
+
+def _span(centre: float, sigma: float, size: int) -> tuple[int, int]:
+    half = min(PATCH_SIGMAS * sigma, WIDEST_PX / 2)
+    start = int(np.clip(np.floor(centre - half), 0, max(size - 2, 0)))
+    return start, int(np.clip(np.ceil(centre + half), start + 2, size))
+
+
+def _principal(covariance: np.ndarray, count: int) -> np.ndarray:
+    vectors = np.linalg.eigh(covariance.astype(np.float64))[1][:, ::-1]
+    return vectors[:, : min(count, len(vectors))]
+
+
+def _whitening(stimuli: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(np.cov(stimuli.T))
+    kept = values > 1e-4 * values.max()
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
+
+
+def _weighted_covariance(white: np.ndarray, responses: np.ndarray) -> np.ndarray:
+    """Around the triggered average, so that a linear unit alone has no axis."""
+    weight = responses / responses.sum()
+    mean = weight @ white
+    return np.asarray((white * weight[:, None]).T @ white - np.outer(mean, mean))

@@ -1,0 +1,217 @@
+"""Receptive fields of a predictor's units: of the recording, and of the twin beside it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.evaluation.prediction import BlockPredictor
+from visioncore.lab.receptive_fields.covariance import Axes, triggered_covariance
+from visioncore.lab.receptive_fields.gradient import MOMENTS, mean_gradients
+from visioncore.lab.receptive_fields.kernels import Fields, Kernels, measure
+from visioncore.lab.receptive_fields.result import OneKind, ReceptiveFields, Truth
+from visioncore.lab.receptive_fields.triggered import decorrelated, significance, triggered_average
+from visioncore.lab.receptive_fields.watched import Watched, spread_blocks
+from visioncore.lab.receptive_fields.white_noise import effective_average
+from visioncore.lab.rig import Rig
+from visioncore.model import Ensemble, Twin
+
+MAX_MINUTES = 8.0
+"""Of each session's training blocks, spread over it, for what is averaged over the recording."""
+Say = Callable[[str, float], None]
+"""Told what is being done, and which share of it is done."""
+
+
+def receptive_fields(
+    rig: Rig,
+    store: RecordingStore | None = None,
+    seed: int = 0,
+    say: Say = lambda what, share: None,
+) -> ReceptiveFields:
+    """All kernels of the rig's units, and what is measured of them.
+
+    Args:
+        store: the recording; without one, there are the twin's kernels under white noise alone.
+    """
+    generator = np.random.default_rng(seed)
+    kinds: dict[str, OneKind] = {}
+    noise = effective_average(rig, generator, progress=lambda done, of: say("white noise", done / of))
+    kinds["white_noise"] = OneKind(noise.denoised(), measure(noise))
+    significances = np.full(len(rig.units), np.nan)
+    axes: dict[str, list[Axes | None]] = {}
+    if store is not None:
+        parts = [
+            _of_session(rig, store, session, generator, say)
+            for session in store.sessions.values()
+            if session.id in rig.sessions
+        ]
+        places = np.concatenate([part.places for part in parts])
+        for name in parts[0].kernels:
+            if all(name in part.kernels for part in parts):
+                kinds[name] = OneKind.of(_joined([part.kernels[name] for part in parts], places))
+        significances[places] = np.concatenate([part.p for part in parts])
+        for name in ("recorded", "twin"):
+            if name in kinds:
+                # The twin's kernels of the same frames stand beside the recorded ones, and are of the same units.
+                kinds[name] = kinds[name].where(significances < 0.05)
+        axes = _covariances(rig, parts, _places_of_fields(kinds), generator, say)
+    return ReceptiveFields(
+        twin_digest=rig.predictor.digest,
+        behaviour=rig.assumed,
+        rig_units=rig.units,
+        display=rig.display,
+        rate_unit=rig.rate_unit,
+        kinds=kinds,
+        p=significances,
+        axes=axes,
+        readout_px=_readouts(rig),
+        truth=Truth.of(rig, store),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one session gives."""
+
+    places: np.ndarray
+    """Of its units among the rig's."""
+    kernels: Mapping[str, Kernels]
+    p: Float64[np.ndarray, " units"]
+    recorded: Watched | None
+    predicted: Watched | None
+
+
+def _of_session(
+    rig: Rig, store: RecordingStore, session: SessionStore, generator: np.random.Generator, say: Say
+) -> _Part:
+    ids = [unit.unit_id for unit in rig.units if unit.session == session.id]
+    places = np.array([k for k, unit in enumerate(rig.units) if unit.session == session.id])
+    session = session.with_units(ids)
+    blocks = spread_blocks(session.blocks_in("train"), rig.display.rate_hz, MAX_MINUTES)
+    what = f"session {session.id}: recorded"
+    say(what, 0.0)
+    recorded = Watched.of(
+        session,
+        blocks,
+        rig.display.rate_hz,
+        lambda block: session.responses(block.start, block.stop),
+        store.burn_in_bins,
+    )
+    kernels: dict[str, Kernels] = {}
+    p = np.ones(len(ids))
+    predicted = None
+    if recorded is not None:
+        kernels["recorded_sta"] = triggered_average(recorded)
+        p = significance(recorded, generator)
+        say(what, 0.5)
+        cleared = decorrelated(recorded)
+        predictor = BlockPredictor(rig.predictor, session, scale_was_said=True)
+        done = iter(range(1, len(blocks) + 1))
+
+        def respond(block: object) -> np.ndarray:
+            say(f"session {session.id}: predicted", next(done) / len(blocks))
+            return predictor.rates(block)  # type: ignore[arg-type]
+
+        predicted = Watched.of(session, blocks, rig.display.rate_hz, respond, store.burn_in_bins)
+        assert predicted is not None
+        kernels["twin_sta"] = triggered_average(predicted)
+        if cleared is not None:
+            kernels["recorded"], how = cleared
+            both = decorrelated(predicted, how)
+            assert both is not None
+            kernels["twin"] = both[0]
+    gradients = _gradients(rig, session, ids, generator, say)
+    if gradients is not None:
+        kernels["gradient"] = gradients
+    return _Part(places, kernels, p, recorded, predicted)
+
+
+def _gradients(
+    rig: Rig, session: SessionStore, ids: Sequence[str], generator: np.random.Generator, say: Say
+) -> Kernels | None:
+    """Of a twin; of an ensemble, the mean of its members'. None for what is neither: it has no gradient."""
+    predictor = rig.predictor
+    twins = predictor.members if isinstance(predictor, Ensemble) else (predictor,)
+    if not all(isinstance(twin, Twin) for twin in twins):
+        return None
+    blocks = session.blocks_in("validation") or session.blocks_in("train")
+    of_all, done = len(twins) * len(ids) * MOMENTS, [0]
+
+    def advance(more: int) -> None:
+        done[0] += more
+        say(f"session {session.id}: gradients", done[0] / of_all)
+
+    each = []
+    for twin in twins:
+        assert isinstance(twin, Twin)
+        found = mean_gradients(
+            twin,
+            session,
+            blocks,
+            rig.display,
+            twin.columns(session.id, ids),
+            np.random.default_rng(generator.integers(2**32)),
+            advance=advance,
+        )
+        if found is None:
+            return None
+        each.append(found)
+    power = np.mean([np.asarray(found.power) for found in each], axis=0)
+    return Kernels(np.mean([found.values for found in each], axis=0), each[0].lag_s, each[0].px, power)
+
+
+def _joined(parts: Sequence[Kernels], places: np.ndarray) -> Kernels:
+    """Kernels of all sessions, units in the rig's order."""
+
+    def together(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        joined = np.empty((len(places), *arrays[0].shape[1:]), np.float32)
+        joined[places] = np.concatenate(arrays)
+        return joined
+
+    powers = [part.power for part in parts if part.power is not None]
+    return Kernels(
+        together([part.values for part in parts]),
+        parts[0].lag_s,
+        parts[0].px,
+        together(powers) if powers else None,
+    )
+
+
+def _places_of_fields(kinds: Mapping[str, OneKind]) -> Fields:
+    """Where units look, by the best that there is."""
+    name = next(name for name in ("gradient", "twin", "white_noise") if name in kinds)
+    return kinds[name].fields
+
+
+def _covariances(
+    rig: Rig, parts: Sequence[_Part], fields: Fields, generator: np.random.Generator, say: Say
+) -> dict[str, list[Axes | None]]:
+    axes: dict[str, list[Axes | None]] = {name: [None] * len(rig.units) for name in ("recorded", "twin")}
+    done = 0
+    for part in parts:
+        for own, place in enumerate(part.places):
+            done += 1
+            say("covariance", done / len(rig.units))
+            if not fields.found[place]:
+                continue
+            for name, watched in (("recorded", part.recorded), ("twin", part.predicted)):
+                if watched is not None:
+                    axes[name][place] = triggered_covariance(
+                        watched, own, fields.centre_px[place], float(fields.sigma_px[place]), generator
+                    )
+    return axes
+
+
+def _readouts(rig: Rig) -> Float64[np.ndarray, "units 2"]:
+    """Where readouts are placed; NaN where a predictor has none that is."""
+    found = np.full((len(rig.units), 2), np.nan)
+    if isinstance(rig.predictor, Twin):
+        for session in rig.sessions:
+            readout = rig.predictor.placed_readout(session)
+            if readout is not None:
+                places = [k for k, unit in enumerate(rig.units) if unit.session == session]
+                columns = rig.predictor.columns(session, [rig.units[k].unit_id for k in places])
+                found[places] = readout.centres_px().detach().double().cpu().numpy()[columns]
+    return found
