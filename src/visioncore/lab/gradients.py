@@ -1,6 +1,6 @@
 """How a rate depends on each pixel of the video before it: gradients, and attributions made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -61,11 +61,10 @@ def draw_moments(
     window: int,
     generator: np.random.Generator,
 ) -> Moments | None:
-    """Moments of these blocks, spread evenly but for a random place in each stretch; None where no block is long enough.
+    """Moments of these blocks, one at a random place of each of `count` stretches; None where blocks are too short.
 
     Every phase of a token is as likely as any other.
     """
-    context = round(CONTEXT_S * twin.spec.rate_hz)
     first = max(window, twin.stride)
     usable = [(block.start, block.stop) for block in blocks if block.n_bins > first]
     total = sum(stop - start - first for start, stop in usable)
@@ -80,12 +79,21 @@ def draw_moments(
                 ends.append((start, start + first + int(place)))
                 break
             place -= stop - start - first
-    video = [_before(session.video, begin, end, window + context) for begin, end in ends]
+    return moments_at(twin, session, ends, window)
+
+
+def moments_at(twin: Twin, session: SessionStore, ends: Sequence[tuple[int, int]], window: int) -> Moments:
+    """Moments at these bins.
+
+    Args:
+        ends: of each moment the first bin of its block, and its own.
+        window: frames that can be differentiated.
+    """
+    n = window + round(CONTEXT_S * twin.spec.rate_hz)
+    video = [_before(session.video, begin, end, n) for begin, end in ends]
     behaviour = None
     if twin.uses_behaviour and session.spec.behaviour_names:
-        behaviour = np.stack(
-            [_before(session.behaviour, begin, end, window + context) for begin, end in ends]
-        )
+        behaviour = np.stack([_before(session.behaviour, begin, end, n) for begin, end in ends])
     return Moments(session.id, np.stack(video), behaviour, window, tuple(end for _, end in ends))
 
 

@@ -2,6 +2,6 @@
 
 from visioncore.lab.receptive_fields.find import receptive_fields
 from visioncore.lab.receptive_fields.kernels import Fields, Kernels, measure
-from visioncore.lab.receptive_fields.result import ReceptiveFields
+from visioncore.lab.receptive_fields.result import ReceptiveFields, Truth
 
-__all__ = ["Fields", "Kernels", "ReceptiveFields", "measure", "receptive_fields"]
+__all__ = ["Fields", "Kernels", "ReceptiveFields", "Truth", "measure", "receptive_fields"]

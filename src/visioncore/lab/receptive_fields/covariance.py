@@ -1,7 +1,7 @@
 """Spike-triggered covariance: the axes along which a unit's stimuli vary more, or less, than all stimuli do.
 
-Sources: Schwartz, Pillow, Rust & Simoncelli 2006 (eigenvalues against shuffled spikes); the stimulus is first brought to
-its principal components around the unit's field and whitened there, since natural frames are correlated.
+Source: Schwartz, Pillow, Rust & Simoncelli 2006 (eigenvalues against shuffled spikes). The stimulus is first brought
+to its principal components around the unit's field and whitened there, since natural frames are correlated.
 """
 
 from dataclasses import dataclass

@@ -68,7 +68,7 @@ class Watched:
             answered = respond(block)[: n * step]
             usable = session.valid(block.start, stop) & np.isfinite(answered)
             usable[: max(burn_in_bins, 0)] = False
-            weight = usable.reshape(n, step, -1).all(1)
+            weight = np.array(usable.reshape(n, step, -1).all(1))
             weight[: lags - 1] = False
             responses.append(np.nan_to_num(answered).reshape(n, step, -1).sum(1))
             weights.append(weight)

@@ -3,6 +3,7 @@
 from visioncore.report.sections.audit import audit
 from visioncore.report.sections.base import MakeSection, Section, Shown, rendered
 from visioncore.report.sections.headline import headline
+from visioncore.report.sections.inside import analyses, attention
 from visioncore.report.sections.members import members
 from visioncore.report.sections.provenance import provenance
 from visioncore.report.sections.receptive_fields import receptive_fields
@@ -17,6 +18,8 @@ SECTIONS: tuple[MakeSection, ...] = (
     repeats,
     every_unit,
     receptive_fields,
+    attention,
+    analyses,
     views,
     training,
     members,
