@@ -1,7 +1,8 @@
 """Spike-triggered covariance: the axes along which a unit's stimuli vary more, or less, than all stimuli do.
 
-Source: Schwartz, Pillow, Rust & Simoncelli 2006 (eigenvalues against shuffled spikes). The stimulus is first brought
-to its principal components around the unit's field and whitened there, since natural frames are correlated.
+Source: Schwartz, Pillow, Rust & Simoncelli 2006 (eigenvalues against shuffled spikes). The stimulus around the unit's
+field is first brought to a few smooth waves over space and time, and whitened there, since natural frames are
+correlated.
 """
 
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from jaxtyping import Float32, Float64
 
 from visioncore.lab.receptive_fields.watched import Watched
 
-SPACE_COMPONENTS, TIME_COMPONENTS = 16, 6
-"""Principal components of the patch, and of time, whose products are the axes of the covariance."""
-SHUFFLES = 20
-MAX_BINS = 40_000
-PATCH_SIGMAS = 2.5
+CYCLES, TIME_WAVES = 2.5, 6
+"""Cosines over the patch have at most so many cycles, in any direction; and so many are there over time."""
+SHUFFLES = 10
+MAX_BINS = 20_000
+PATCH_SIGMAS = 2.0
 """The patch reaches so many of the field's deviations to each side."""
 WIDEST_PX = 24
 """Of the grid, from one side of a patch to the other."""
@@ -63,11 +64,8 @@ def triggered_covariance(
     )
     patch = watched.frames.reshape(-1, *watched.grid)[:, top:bottom, left:right]
     pixels = patch.reshape(len(patch), -1)
-    space = _principal(pixels.T @ pixels / len(pixels), SPACE_COMPONENTS)
-    projected = pixels @ space
-    lags = watched.lags
-    strongest = np.lib.stride_tricks.sliding_window_view(projected[:, 0], lags)[:, ::-1]
-    time = _principal(strongest.T @ strongest / len(strongest), TIME_COMPONENTS)
+    space, time = _waves(*patch.shape[1:]), _cosines(watched.lags, TIME_WAVES)
+    projected, lags = pixels @ space, watched.lags
     history = np.lib.stride_tricks.sliding_window_view(projected, lags, axis=0)[..., ::-1]
     used = np.flatnonzero(watched.weight[lags - 1 :, unit])
     used = used[:: max(-(-len(used) // MAX_BINS), 1)]
@@ -101,9 +99,23 @@ def _span(centre: float, sigma: float, size: int) -> tuple[int, int]:
     return start, int(np.clip(np.ceil(centre + half), start + 2, size))
 
 
-def _principal(covariance: np.ndarray, count: int) -> np.ndarray:
-    vectors = np.linalg.eigh(covariance.astype(np.float64))[1][:, ::-1]
-    return vectors[:, : min(count, len(vectors))]
+def _cosines(size: int, count: int) -> np.ndarray:
+    """The slowest cosines over so many samples (DCT-II), of unit length: (size, count)."""
+    waves = np.cos(np.pi * (np.arange(size)[:, None] + 0.5) * np.arange(min(count, size)) / size)
+    return np.asarray(waves / np.linalg.norm(waves, axis=0))
+
+
+def _waves(rows: int, columns: int) -> np.ndarray:
+    """Products of cosines over rows and columns, none with more than `CYCLES` over the patch: (pixels, waves)."""
+    most = round(2 * CYCLES)
+    down, across = _cosines(rows, most + 1), _cosines(columns, most + 1)
+    each = [
+        np.outer(down[:, i], across[:, j]).ravel()
+        for i in range(down.shape[1])
+        for j in range(across.shape[1])
+        if i * i + j * j <= most * most
+    ]
+    return np.stack(each, axis=1)
 
 
 def _whitening(stimuli: np.ndarray) -> np.ndarray:

@@ -122,14 +122,19 @@ def _of_session(
             both = decorrelated(predicted, how)
             assert both is not None
             kernels["twin"] = both[0]
-    gradients = _gradients(rig, session, ids, generator, say)
+    gradients = gradients_of(rig, session, ids, generator, say)
     if gradients is not None:
         kernels["gradient"] = gradients
     return _Part(places, kernels, p, recorded, predicted)
 
 
-def _gradients(
-    rig: Rig, session: SessionStore, ids: Sequence[str], generator: np.random.Generator, say: Say
+def gradients_of(
+    rig: Rig,
+    session: SessionStore,
+    ids: Sequence[str],
+    generator: np.random.Generator,
+    say: Say = lambda what, share: None,
+    moments: int = MOMENTS,
 ) -> Kernels | None:
     """Of a twin; of an ensemble, the mean of its members'. None for what is neither: it has no gradient."""
     predictor = rig.predictor
@@ -137,7 +142,7 @@ def _gradients(
     if not all(isinstance(twin, Twin) for twin in twins):
         return None
     blocks = session.blocks_in("validation") or session.blocks_in("train")
-    of_all, done = len(twins) * len(ids) * MOMENTS, [0]
+    of_all, done = len(twins) * len(ids) * moments, [0]
 
     def advance(more: int) -> None:
         done[0] += more
@@ -152,8 +157,9 @@ def _gradients(
             blocks,
             rig.display,
             twin.columns(session.id, ids),
-            np.random.default_rng(generator.integers(2**32)),
-            advance=advance,
+            generator,
+            moments,
+            advance,
         )
         if found is None:
             return None

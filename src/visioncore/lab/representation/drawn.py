@@ -19,10 +19,10 @@ def figures(found: Representation) -> Iterator[Drawn]:
         yield Drawn(
             "populations",
             _figure(found),
-            "What can be read linearly from the population: R² of light, and of the logarithms of edges and of change (each "
-            "dot a cell of the frame). Variance along principal "
-            "components (recorded: without what Poisson spiking adds), and which units are alike (first session; "
-            "correlation over time, units in the order of the twin's first component).",
+            "What can be read linearly from the population: R² of light, and of the logarithms of edges and of change "
+            "(a dot is a cell of the frame). Variance along principal components (recorded: without what Poisson "
+            "spiking adds). Which units are alike (first session; correlation over time, units in the order of the "
+            "twin's first component).",
         )
 
 

@@ -90,6 +90,7 @@ class _Responses:
         blocks: Sequence[Block],
         burn_in: int,
         step: int,
+        level: float,
     ) -> "_Responses":
         """Bins in which every unit counts."""
         predicted: dict[str, list[np.ndarray]] = {name: [] for name in predictors}
@@ -105,7 +106,7 @@ class _Responses:
             recorded.append(found["twin"].recorded[valid])
             for name, own in found.items():
                 predicted[name].append(own.prediction[valid])
-            pictures.append(_picture(session, block, burn_in, step)[valid])
+            pictures.append(_picture(session, block, burn_in, step, level)[valid])
             # Where bins in between do not count, another stretch begins.
             breaks = np.cumsum(~valid)[valid]
             stretches.append(number + breaks)
@@ -142,8 +143,11 @@ def _of_session(
     if not train or not validation or len(session.unit_ids) < 2:
         return None
     train = spread_blocks(train, rig.display.rate_hz, FITTED_MINUTES)
+    # A grey level of a byte, or as small a part of other pixels' range.
+    level = (np.mean(rig.display.white) - np.mean(rig.display.black)) / 255
     fitted, seen = (
-        _Responses.of(predictors, session, blocks, store.burn_in_bins, step) for blocks in (train, validation)
+        _Responses.of(predictors, session, blocks, store.burn_in_bins, step, float(level))
+        for blocks in (train, validation)
     )
     if min(len(fitted.recorded), len(seen.recorded)) < 10 * LAGS:
         return None
@@ -175,9 +179,13 @@ def _of_session(
 
 
 def _picture(
-    session: SessionStore, block: Block, burn_in_bins: int, step: int
+    session: SessionStore, block: Block, burn_in_bins: int, step: int, level: float
 ) -> Float32[np.ndarray, "time targets"]:
-    """In each cell of the frame, bin by bin after the burn-in: light, and the logarithms of edges and of change."""
+    """In each cell of the frame, bin by bin after the burn-in: light, and the logarithms of edges and of change.
+
+    Args:
+        level: the smallest difference that counts.
+    """
     n = (block.n_bins - burn_in_bins) // step
     start = block.start + burn_in_bins
     video = torch.from_numpy(session.video(start, start + n * step)).float().mean(1)
@@ -188,6 +196,4 @@ def _picture(
     light, edges, change = (
         functional.adaptive_avg_pool2d(values[:, None], CELLS).flatten(1) for values in (slow, edges, change)
     )
-    # One grey level of a byte, or as small a part of other pixels' range.
-    least = sum(session.spec.normalisation.video_std) / len(session.spec.normalisation.video_std) / 50
-    return torch.cat((light, (edges + least).log(), (change + least).log()), dim=1).numpy()
+    return torch.cat((light, (edges + level).log(), (change + level).log()), dim=1).numpy()
