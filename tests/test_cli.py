@@ -33,6 +33,7 @@ COMMANDS = {
     "ensemble",
     "evaluate",
     "inspect",
+    "look",
     "prepare",
     "push",
     "recipes",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.cells import Cells, linear_twin, record, vivit_twin
+from known_cells import Cells, linear_twin, record, vivit_twin
 from visioncore.lab.gradients import Differentiated, Moments, draw_moments, integrated_gradients, smooth_grad
 from visioncore.model import Twin
 

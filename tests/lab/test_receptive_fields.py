@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.cells import (
+from known_cells import (
     CENTRES,
     LAGS,
     RATE_HZ,

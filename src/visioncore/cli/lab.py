@@ -1,4 +1,4 @@
-"""Commands that look inside a twin: tune."""
+"""Commands that look inside a twin: look, tune."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +33,56 @@ OutFolder = Annotated[
 
 
 @app.command()
+def look(
+    run: RunOrTwin,
+    units: Units = None,
+    behaviour: Behaviours = None,
+    data: DataOfTwin = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="receptive_fields, attention or representation; may be repeated. All when left out."
+        ),
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--with", help="A second run or twin of the same units, to hold the representation against."
+        ),
+    ] = None,
+    out: OutFolder = None,
+) -> None:
+    """Find how a twin sees: receptive fields, attention maps with checks, and what its population represents."""
+    from visioncore.checkpoint import load_predictor
+    from visioncore.evaluation import check_fit
+    from visioncore.lab import PARTS, Rig
+    from visioncore.lab import look as look_at
+
+    assumed = _behaviour(behaviour or ())
+    folder = _folder(run, out)
+    predictor = load_predictor(run)
+    store = _recording(run, data, predictor)
+    if store is not None:
+        store = check_fit(predictor, store)
+    rig = Rig.of(predictor, store, units or (), assumed)
+    notes: list[str] = []
+    with _bars("") as told:
+        for analysis in look_at(
+            rig,
+            store,
+            only or PARTS,
+            other=None if other is None else load_predictor(other),
+            say=lambda what, share: told(what, round(100 * share), 100),
+            note=notes.append,
+        ):
+            typer.echo(f"{analysis.title}: {analysis.write(folder)}")
+            for sentence in analysis.sentences():
+                typer.echo(f"  {sentence}")
+    for note in notes:
+        typer.echo(note)
+
+
+@app.command()
 def tune(
     run: RunOrTwin,
     units: Units = None,
@@ -56,7 +106,7 @@ def tune(
     predictor = load_predictor(run)
     store = _recording(run, data, predictor)
     rig = Rig.of(predictor, store, units or (), assumed)
-    with _bars() as told:
+    with _bars("Showing ") as told:
         found = battery(rig, store, told=told)
     path = found.write(folder)
     if json_file:
@@ -109,8 +159,8 @@ def _recording(run: Path, data: Path | None, predictor: "Predictor") -> "Recordi
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A line for each thing that is shown, while it is."""
+def _bars(doing: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A line for each thing that is done, while it is."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -119,7 +169,7 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
 
         def told(what: str, done: int, of: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(f"Showing {what}", total=of)
+                tasks[what] = bar.add_task(f"{doing}{what}", total=of)
             bar.update(tasks[what], completed=done, total=of)
 
         yield told

@@ -4,10 +4,12 @@ was assumed.
 
 from visioncore.lab.analysis import Analysis, Drawn, KeptAnalysis
 from visioncore.lab.display import Display
+from visioncore.lab.look import PARTS, look
 from visioncore.lab.rig import Rig, UnitName, units_of
 from visioncore.lab.tuning import Battery, Tuning, tune
 
 __all__ = [
+    "PARTS",
     "Analysis",
     "Battery",
     "Display",
@@ -16,6 +18,7 @@ __all__ = [
     "Rig",
     "Tuning",
     "UnitName",
+    "look",
     "tune",
     "units_of",
 ]

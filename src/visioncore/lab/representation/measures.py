@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Relative to the mean variance of a response."""
+THINNINGS = 10
 FIRST_RANK = 3
 """Slopes of spectra are fitted from this rank on: the first ones follow no law."""
 
@@ -141,22 +142,20 @@ def spectrum(responses: Float[np.ndarray, "time units"]) -> Spectrum:
 def thinned_spectrum(counts: Float[np.ndarray, "time units"], generator: np.random.Generator) -> Spectrum:
     """Of spike counts, without the variance that Poisson spiking adds.
 
-    Each spike goes to one of two halves by a coin; halves of Poisson counts are independent given the rate, so their
-    covariance is that of the rates (thinning; Neufeld et al. 2024). Components come from one half, and their variances
-    are covariances of the two, as in cross-validated PCA (Stringer et al. 2019).
+    Each spike goes to one of two halves by a coin. Halves of Poisson counts are independent given the rate (thinning;
+    Neufeld et al. 2024), so what the two have in common is the covariance of the rates. What is left of noise makes the
+    smallest variances negative as often as positive.
     """
-    one = generator.binomial(np.rint(counts).astype(np.int64), 0.5).astype(np.float64)
-    other = counts - one
-    # Equal variance of the rates, as far as that can be told.
-    signal = np.maximum(_covariance(one, other), 0)
-    scale = np.sqrt(np.where(signal > 0, signal, np.inf))
-    a, b = ((half - half.mean(0)) / scale for half in (one, other))
-    _, vectors = np.linalg.eigh(a.T @ a / len(a))
-    return Spectrum(np.sort(((a @ vectors) * (b @ vectors)).mean(0))[::-1])
-
-
-def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(((a - a.mean(0)) * (b - b.mean(0))).mean(0))
+    together = np.zeros((counts.shape[1], counts.shape[1]))
+    for _ in range(THINNINGS):
+        one = generator.binomial(np.rint(counts).astype(np.int64), 0.5).astype(np.float64)
+        a, b = (half - half.mean(0) for half in (one, counts - one))
+        shared = a.T @ b / len(a)
+        together += (shared + shared.T) / 2 / THINNINGS
+    # Equal variance of the rates. A unit whose rate never varies has none to be scaled.
+    variance = together.diagonal()
+    scale = np.where(variance > 0, 1 / np.sqrt(np.where(variance > 0, variance, 1)), 0)
+    return Spectrum(np.sort(np.linalg.eigvalsh(together * scale * scale[:, None]))[::-1])
 
 
 def similarity(responses: Float[np.ndarray, "time units"]) -> Float64[np.ndarray, "units units"]:
@@ -190,4 +189,5 @@ def unit_by_unit(
     """Correlation of each unit in one with the same unit in the other; NaN where either never varies."""
     a, b = one - one.mean(0), other - other.mean(0)
     size = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
-    return np.asarray(np.where(size > 0, (a * b).sum(0) / np.where(size > 0, size, 1), np.nan), np.float64)
+    varies = (np.ptp(one, axis=0) > 0) & (np.ptp(other, axis=0) > 0) & (size > 0)
+    return np.asarray(np.where(varies, (a * b).sum(0) / np.where(varies, size, 1), np.nan), np.float64)
