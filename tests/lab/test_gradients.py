@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 from known_cells import Cells, linear_twin, record, vivit_twin
 from visioncore.lab.gradients import Differentiated, Moments, draw_moments, integrated_gradients, smooth_grad
@@ -50,7 +51,6 @@ def test_a_gradient_is_the_change_of_the_rate(cells: Cells) -> None:
 
 
 def test_integrated_gradients_sum_up_to_the_rate_above_grey_and_are_captums(cells: Cells) -> None:
-    captum = pytest.importorskip("captum.attr")
     twin = vivit_twin(cells.store)
     moments = moments_of(twin, cells)
     found = integrated_gradients(twin, moments, 1, GREY, steps=64)
@@ -60,14 +60,13 @@ def test_integrated_gradients_sum_up_to_the_rate_above_grey_and_are_captums(cell
     with torch.no_grad():
         above = (function.rates(shown) - function.rates(grey))[:, 1].numpy()
     np.testing.assert_allclose(found.sum((1, 2, 3, 4)), above, atol=0.02 * float(np.abs(above).max()))
-    theirs = captum.IntegratedGradients(lambda x: function.rates(x)[:, 1], multiply_by_inputs=True).attribute(
+    theirs = IntegratedGradients(lambda x: function.rates(x)[:, 1], multiply_by_inputs=True).attribute(
         shown, baselines=grey, n_steps=64, method="riemann_middle", internal_batch_size=3
     )
     np.testing.assert_allclose(found, theirs.detach().transpose(1, 2).numpy(), rtol=1e-3, atol=1e-7)
 
 
 def test_smooth_grad_is_captums(cells: Cells) -> None:
-    captum = pytest.importorskip("captum.attr")
     twin = vivit_twin(cells.store)
     moments = moments_of(twin, cells).take(slice(0, 1))
     function = Differentiated(twin, moments)
@@ -75,7 +74,7 @@ def test_smooth_grad_is_captums(cells: Cells) -> None:
     found = smooth_grad(twin, moments, 0, np.random.default_rng(0), samples=60)
     spread = float(0.1 * (shown.max() - shown.min()))
     torch.manual_seed(0)
-    tunnel = captum.NoiseTunnel(captum.Saliency(lambda x: function.rates(x)[:, 0]))
+    tunnel = NoiseTunnel(Saliency(lambda x: function.rates(x)[:, 0]))
     repeated = [
         tunnel.attribute(shown, nt_type="smoothgrad", nt_samples=1, stdevs=spread, abs=False)
         for _ in range(60)
