@@ -53,10 +53,11 @@ def test_weights_are_those_that_the_plain_path_forms(cells: Cells) -> None:
     plain_config = core.config.model_copy(update={"flash_attention": False})
     plain = TwinConfig(sampling_rate=60.0, convnet=plain_config).build(cells.store.spec)
     plain.load_state_dict(twin.state_dict())
-    assert isinstance(plain.trunk.core, ViViT)
+    plain_core = plain.eval().trunk.core
+    assert isinstance(plain_core, ViViT)
     video = torch.from_numpy(moments.video).transpose(1, 2)
     with torch.no_grad():
-        space, time = plain.eval().trunk.core.attention_weights(plain.trunk.look(video, None, "one").video)
+        space, time = plain_core.attention_weights(plain.trunk.look(video, None, "one").video)
     assert [block.over for block in found] == ["space", "time", "time"]
     assert [block.registers for block in found] == [2, 0, 0]
     for own, theirs in zip(found, (*space, *time), strict=True):

@@ -19,7 +19,7 @@ WINDOW_S = 0.25
 def effective_average(
     rig: Rig,
     generator: np.random.Generator,
-    minutes: float = MINUTES,
+    minutes: float | None = None,
     contrast: float = CONTRAST,
     progress: Progress | None = None,
 ) -> Kernels:
@@ -36,7 +36,7 @@ def effective_average(
     refreshes = max(round(STIMULUS_S * display.rate_hz / hold), 2)
     lags = max(round(WINDOW_S * display.rate_hz / hold), 1)
     skip = max(round(SKIP_S * display.rate_hz / hold), lags)
-    count = max(round(minutes * 60 / STIMULUS_S), 1)
+    count = max(round((minutes or MINUTES) * 60 / STIMULUS_S), 1)
     at_once = 8
     cross = np.zeros((len(rig.units), lags, grid[0] * grid[1]))
     n = 0
