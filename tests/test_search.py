@@ -135,6 +135,27 @@ def test_it_finds_the_planted_optimum_though_trials_fail_and_are_stopped(
     assert len(work(more, nothing).trials()) == 62
 
 
+def test_a_bad_trial_is_stopped_early_and_a_late_bloomer_is_not(tmp_path: Path) -> None:
+    study = Study(read_space(written(tmp_path, trials=9)), tmp_path / "out", None)
+
+    def stopped_at(curve: list[float]) -> int | None:
+        mine = study.begin()
+        assert mine is not None
+        for tenth, score in enumerate(curve, 1):
+            if mine.report(tenth, score):
+                mine.stop()
+                return tenth
+        mine.finish(curve[-1])
+        return None
+
+    usual = [0.40, 0.43, 0.48, 0.53, 0.58, 0.62, 0.65, 0.67, 0.68, 0.69]
+    bad = [0.44, 0.45, *[0.46] * 8]
+    # With few to compare it with, nothing is stopped.
+    assert [stopped_at(curve) for curve in ([bad] + [usual] * 4)] == [None] * 5
+    assert stopped_at([0.30, 0.35, *usual[2:]]) is None
+    assert stopped_at(bad) == 3
+
+
 def test_another_search_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick_trials(monkeypatch)
     work(Search(read_space(written(tmp_path)), tmp_path, tmp_path / "out", None), nothing)
