@@ -151,7 +151,7 @@ def test_a_bad_trial_is_stopped_early_and_a_late_bloomer_is_not(tmp_path: Path) 
     usual = [0.40, 0.43, 0.48, 0.53, 0.58, 0.62, 0.65, 0.67, 0.68, 0.69]
     bad = [0.44, 0.45, *[0.46] * 8]
     # With few to compare it with, nothing is stopped.
-    assert [stopped_at(curve) for curve in ([bad] + [usual] * 4)] == [None] * 5
+    assert [stopped_at(curve) for curve in ([usual] * 4 + [bad])] == [None] * 5
     assert stopped_at([0.30, 0.35, *usual[2:]]) is None
     assert stopped_at(bad) == 3
 
