@@ -257,7 +257,7 @@ def tuning(result: "Tuning") -> RenderableType:
         why = "; ".join(f"{n}: {reason}" for reason, n in index.undefined.items())
         told.add_row(
             Text(name.replace("_", " ")),
-            _number(index.median, "{:.3g}"),
+            _number(index.median, "{:.3g}", "" if index.circle else "not defined"),
             _interval(index.quartiles, "{:.3g}"),
             str(int(index.defined.sum())),
             Text(why),

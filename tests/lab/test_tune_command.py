@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,14 @@ from specs import data_spec
 from twins import COMBINATIONS, NORMALISATION, make_twin
 from visioncore import cli
 from visioncore.checkpoint import save_ensemble, save_twin
-from visioncore.lab.analysis import KeptAnalysis
+from visioncore.lab import Drawn, KeptAnalysis, Tuning
 from visioncore.model import Ensemble, Twin
 from visioncore.provenance import Provenance
 from visioncore.spec import SessionSpec
 
 SPEC = data_spec(
-    height=14,
-    width=22,
+    height=12,
+    width=18,
     sampling_rate_hz=30.0,
     behaviour_names=("x", "y", "speed"),
     sessions=(
@@ -53,10 +54,17 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def without_figures(tuning: Tuning) -> Iterator[Drawn]:
+    """They take longer than all the rest, and do not depend on the kind of twin."""
+    return iter(())
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "ensemble"])
 def test_every_kind_of_twin_is_tuned_and_leaves_its_files(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if kind != "vivit":
+        monkeypatch.setattr(Tuning, "figures", without_figures)
     file = tmp_path / "twin.safetensors"
     if kind == "ensemble":
         other = twin_of("vivit")
@@ -69,6 +77,7 @@ def test_every_kind_of_twin_is_tuned_and_leaves_its_files(
     folder = tmp_path / "analysis"
     kept = KeptAnalysis.from_json(json.loads((folder / "tuning.json").read_text()))
     assert "training mean" in kept.behaviour or "no behaviour" in kept.behaviour
+    assert len(kept.figures) == (3 if kind == "vivit" else 0)
     for figure in kept.figures:
         assert (folder / figure.file).read_bytes().startswith(b"\x89PNG")
     rows = rows_of(folder / "tuning.csv")
@@ -84,6 +93,7 @@ def test_every_kind_of_twin_is_tuned_and_leaves_its_files(
 def test_units_behaviour_and_place_are_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(Tuning, "figures", without_figures)
     file, out = tmp_path / "twin.safetensors", tmp_path / "out"
     save_twin(twin_of("vivit"), file, Provenance())
     words = (str(file), "--units", "d", "--units", "one:b", "--behaviour", "speed=3", "--out", str(out))

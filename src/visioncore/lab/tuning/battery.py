@@ -2,11 +2,19 @@
 
 from visioncore.data.store import RecordingStore
 from visioncore.lab.rig import Rig
+from visioncore.lab.tuning.bars import show_bars
+from visioncore.lab.tuning.centres import Centres
+from visioncore.lab.tuning.contrasts import show_contrasts
+from visioncore.lab.tuning.flashes import show_flashes
+from visioncore.lab.tuning.gabors import show_gabors
 from visioncore.lab.tuning.gratings import show_gratings
 from visioncore.lab.tuning.measured import Rest
+from visioncore.lab.tuning.plaids import show_plaids
 from visioncore.lab.tuning.result import Tuning
 from visioncore.lab.tuning.settings import Battery
 from visioncore.lab.tuning.showing import Told, untold
+from visioncore.lab.tuning.sizes import show_sizes
+from visioncore.lab.tuning.spots import show_spots
 from visioncore.lab.tuning.truth import Truth
 
 
@@ -24,6 +32,10 @@ def tune(
     """
     battery = battery or Battery()
     rest = Rest.of(rig)
+    gratings = show_gratings(rig, battery, rest, told)
+    spots = show_spots(rig, rest, told)
+    gabors = show_gabors(rig, battery, gratings.contrast, told)
+    centres = Centres.of(rig, spots, gabors)
     return Tuning(
         twin_digest=rig.predictor.digest,
         behaviour=rig.assumed,
@@ -31,6 +43,13 @@ def tune(
         display=rig.display,
         battery=battery,
         rest=rest,
-        gratings=show_gratings(rig, battery, rest, told),
+        gratings=gratings,
+        spots=spots,
+        gabors=gabors,
+        sizes=show_sizes(rig, battery, gratings, centres, told),
+        contrasts=show_contrasts(rig, battery, gratings, told),
+        plaids=show_plaids(rig, battery, gratings, told),
+        bars=show_bars(rig, rest, gratings, told),
+        flashes=show_flashes(rig, rest, told),
         truth=None if store is None else Truth.of(store, rig.units),
     )

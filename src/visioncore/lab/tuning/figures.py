@@ -1,40 +1,46 @@
 """Figures of a battery."""
 
+from collections.abc import Sequence
+from textwrap import wrap
+
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from visioncore.drawing import PREDICTED, STYLE, TRUE
 from visioncore.lab.analysis import Drawn
+from visioncore.lab.tuning.measured import Measured
 from visioncore.lab.tuning.result import Tuning
 from visioncore.lab.tuning.truth import Truth
 
 EXAMPLES = 6
-SMALL = STYLE | {"font.size": 7.5, "axes.titlesize": 8.5}
-HISTOGRAMS_PER_ROW = 5
+# Laid out by hand: to find out what fits takes seconds for so many axes.
+SMALL = STYLE | {"font.size": 7.5, "axes.titlesize": 8.5, "figure.constrained_layout.use": False}
+HISTOGRAMS_PER_ROW = 6
 
 
-def examples(tuning: Tuning) -> Drawn:
-    """Every curve of some units, from the least to the most orientation-selective."""
+def examples(tuning: Tuning, name: str, parts: Sequence[Measured], what: str) -> Drawn:
+    """Every curve that some parts have of some units, from the least to the most orientation-selective."""
     units = _spread(tuning.indices["osi_vector"].values, EXAMPLES)
-    panels = {title: panel for part in tuning.parts for title, panel in part.panels.items()}
+    panels = {title: panel for part in parts for title, panel in part.panels.items()}
     with rc_context(SMALL):
-        figure = Figure(figsize=(1.9 * len(panels) + 0.5, 1.4 * len(units) + 0.5))
-        for row, own in enumerate(figure.subplots(len(units), len(panels), squeeze=False)):
+        figure, grid = _grid(len(units), len(panels), 1.95, 1.4)
+        for row, own in enumerate(grid):
             unit = units[row]
             for axes, (title, panel) in zip(own, panels.items(), strict=True):
                 panel(axes, unit)
+                axes.margins(x=0.06)
                 if row == 0:
                     axes.set_title(title)
+                elif axes.get_legend() is not None:
+                    axes.get_legend().remove()
                 if row < len(units) - 1:
                     axes.set_xlabel("")
             own[0].set_ylabel(tuning.units[unit].unit_id)
     return Drawn(
-        "units",
-        figure,
-        f"Tuning curves of {len(units)} units, from the least to the most orientation-selective. Dots are responses "
-        f"({tuning.rest.unit}: F0 above rest, or F1), lines the fits; where dots are joined, no fit describes them.",
+        name, figure, f"{len(units)} units, from the least to the most orientation-selective: {what}."
     )
 
 
@@ -43,18 +49,21 @@ def population(tuning: Tuning) -> Drawn:
     shown = {n: i for n, i in tuning.indices.items() if i.defined.any() and not n.endswith("_r2")}
     n_rows = -(-len(shown) // HISTOGRAMS_PER_ROW)
     with rc_context(SMALL):
-        figure = Figure(figsize=(10, 1.5 * n_rows))
-        every = figure.subplots(n_rows, HISTOGRAMS_PER_ROW, squeeze=False).ravel()
+        figure, grid = _grid(n_rows, HISTOGRAMS_PER_ROW, 1.85, 1.45, between=0.62)
+        every = grid.ravel()
         for axes, (name, index) in zip(every, shown.items(), strict=False):
             values = index.values[index.defined]
             axes.hist(values, bins=16, color=PREDICTED)
-            axes.axvline(float(np.median(values)), color="#333333", linewidth=1)
-            axes.set_title(name.replace("_", " "))
-            if lacking := len(index.values) - len(values):
-                axes.set_xlabel(f"{lacking} undefined", loc="right", fontsize=6.5, color="#777777")
+            axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            if index.median is not None:
+                axes.axvline(index.median, color="#333333", linewidth=1)
+            lacking = len(index.values) - len(values)
+            told = name.replace("_", " ") + (f" ({lacking} undefined)" if lacking else "")
+            axes.set_title("\n".join(wrap(told, 28)), fontsize=7)
         for axes in every[len(shown) :]:
             axes.set_visible(False)
-    return Drawn("population", figure, "Every index over the units that have it; the line is the median.")
+    return Drawn("population", figure, "Every index over the units that have it; lines are medians.")
 
 
 def against_truth(tuning: Tuning, truth: Truth) -> Drawn:
@@ -62,28 +71,47 @@ def against_truth(tuning: Tuning, truth: Truth) -> Drawn:
     unit, found = tuning.display.unit, tuning.indices
     spatial = f"cycles_per_{unit}"
     pairs = [
-        ("orientation (deg)", truth.orientation_deg % 180, found["preferred_orientation_deg"].values),
-        ("direction (deg)", truth.direction_deg % 360, found["preferred_direction_deg"].values),
+        ("orientation (deg)", truth.orientation_deg, found["preferred_orientation_deg"]),
+        ("direction (deg)", truth.direction_deg, found["preferred_direction_deg"]),
         (
             f"spatial frequency (cycles/{unit})",
             1 / (truth.period_px * tuning.display.unit_per_px),
-            found[f"preferred_spatial_frequency_{spatial}"].values,
+            found[f"preferred_spatial_frequency_{spatial}"],
         ),
     ]
     with rc_context(STYLE):
         figure = Figure(figsize=(3 * len(pairs), 3))
-        for axes, (name, true, own) in zip(figure.subplots(1, len(pairs)), pairs, strict=True):
-            _scatter(axes, true, own)
+        for axes, (name, true, index) in zip(figure.subplots(1, len(pairs)), pairs, strict=True):
+            scatter(axes, true, index.values, index.circle)
             axes.set(xlabel="true", ylabel="of the twin", title=name)
     return Drawn("truth", figure, "Preferences of the twin's units against those of the simulated cells.")
 
 
-def _scatter(axes: Axes, true: np.ndarray, found: np.ndarray) -> None:
-    axes.plot(true, found, "o", color=PREDICTED, markersize=3, alpha=0.7)
-    both = np.concatenate([true, found])
-    if np.isfinite(both).any():
-        ends = [np.nanmin(both), np.nanmax(both)]
+def scatter(axes: Axes, x: np.ndarray, y: np.ndarray, circle: float | None = None) -> None:
+    """One against the other, with the line on which both agree; angles are drawn where they are nearest to it."""
+    if circle is not None:
+        x = x % circle
+        y = x + (y - x + circle / 2) % circle - circle / 2
+    known = np.isfinite(x + y)
+    axes.plot(x[known], y[known], "o", color=PREDICTED, markersize=3, alpha=0.7)
+    if known.any():
+        ends = [min(x[known].min(), y[known].min()), max(x[known].max(), y[known].max())]
         axes.plot(ends, ends, color=TRUE, linewidth=0.8)
+    axes.set_aspect("equal", adjustable="datalim")
+
+
+def _grid(
+    n_rows: int, n_columns: int, width: float, height: float, between: float = 0.4
+) -> tuple[Figure, np.ndarray]:
+    """Axes with room for their ticks, and for what is written at the figure's edges; lengths in inches."""
+    left, bottom, top = 0.55, 0.4, 0.35
+    size = left + n_columns * width, bottom + top + n_rows * height
+    figure = Figure(figsize=size)
+    figure.subplots_adjust(
+        left=left / size[0], right=1 - 0.1 / size[0], bottom=bottom / size[1], top=1 - top / size[1]
+    )
+    figure.subplots_adjust(wspace=0.32, hspace=between)
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 
 def _spread(values: np.ndarray, n: int) -> list[int]:

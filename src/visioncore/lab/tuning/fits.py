@@ -34,7 +34,7 @@ class Fits:
     def __getitem__(self, k: int) -> Float64[np.ndarray, " units"]:
         return self.parameters[:, k]
 
-    def at(self, unit: int, x: Float[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
+    def at(self, unit: int, x: Float[np.ndarray, "points ..."]) -> Float64[np.ndarray, " points"]:
         """The curve of a unit, in its responses."""
         return np.asarray(self.scale[unit] * self.curve(x, self.parameters[unit]))
 
@@ -46,7 +46,7 @@ class Fits:
 
 def fit(
     curve: Curve,
-    x: Float[np.ndarray, " points"],
+    x: Float[np.ndarray, "points ..."],
     responses: Float[np.ndarray, "units points"],
     starts: Callable[[np.ndarray], Iterable[Sequence[float]]],
     n_parameters: int,
@@ -163,28 +163,92 @@ def _slope(skew: Any) -> Any:
     return 0.8 * np.tanh(skew)
 
 
-# --- Contrast and size --------------------------------------------------------------------------------------------
+# --- Contrast -----------------------------------------------------------------------------------------------------
 
 
 def naka_rushton(contrast: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Rest, and a rise that saturates. Source: Albrecht & Hamilton 1982."""
-    rise, log_c50, log_exponent, rest = p
-    exponent = np.exp(np.clip(log_exponent, -2, 3))
+    """What is there without contrast, and a rise that saturates. Source: Albrecht & Hamilton 1982."""
+    rise, log_c50, log_exponent, floor = p
     c50 = np.exp(np.clip(log_c50, -12, 6))
-    return np.asarray(rest + _positive(rise) / (1 + (c50 / np.maximum(contrast, 1e-9)) ** exponent))
+    share = 1 / (1 + (c50 / np.maximum(contrast, 1e-9)) ** exponent_of(log_exponent))
+    return np.asarray(floor + _positive(rise) * share)
+
+
+def exponent_of(log_exponent: Any) -> Any:
+    """Of `naka_rushton`."""
+    return np.exp(np.clip(log_exponent, -2, 2.5))
+
+
+def fit_contrast(
+    contrasts: Float[np.ndarray, " points"], responses: Float[np.ndarray, "units points"]
+) -> Fits:
+    """`naka_rushton`: how far it rises (as a logarithm), of c50 and exponent the logarithms, and the floor."""
+
+    def starts(target: np.ndarray) -> Iterable[Sequence[float]]:
+        floor = float(target[0])
+        half = contrasts[int(np.argmax(target >= (floor + target.max()) / 2))]
+        for exponent in (1.5, 3.0):
+            yield (np.log(max(target.max() - floor, 0.05)), np.log(max(half, 0.01)), np.log(exponent), floor)
+
+    return fit(naka_rushton, contrasts, responses, starts, 4)
+
+
+# --- Size and place -----------------------------------------------------------------------------------------------
 
 
 def ratio_of_gaussians(diameter: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Excitation divided by suppression, each the square of the integral of a Gaussian under the grating.
+    """Excitation over 1 + suppression, each the square of a Gaussian's integral under the grating.
 
     Source: Cavanaugh, Bair & Movshon 2002, "Nature and interaction of signals from the receptive field center and
     surround in macaque V1 neurons".
     """
     excitation, suppression, log_centre, log_more = p
     centre = np.exp(np.clip(log_centre, -6, 12))
+    # The surround is the larger.
     surround = centre * (1 + np.exp(np.clip(log_more, -6, 6)))
-    under = [erf(diameter / 2 / width) ** 2 for width in (centre, surround)]
-    return np.asarray(_positive(excitation) * under[0] / (1 + _positive(suppression) * under[1]))
+    in_centre, in_surround = (erf(diameter / 2 / width) ** 2 for width in (centre, surround))
+    return np.asarray(_positive(excitation) * in_centre / (1 + _positive(suppression) * in_surround))
+
+
+def fit_size(diameters: Float[np.ndarray, " points"], responses: Float[np.ndarray, "units points"]) -> Fits:
+    """`ratio_of_gaussians`, all parameters as logarithms."""
+
+    def starts(target: np.ndarray) -> Iterable[Sequence[float]]:
+        best = diameters[int(target.argmax())]
+        for suppression in (-2.0, 1.0):
+            yield (np.log(1 + np.exp(suppression)), suppression, np.log(best / 2.5), 0.0)
+
+    return fit(ratio_of_gaussians, diameters, responses, starts, 4)
+
+
+def bump(places: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """An elliptic Gaussian over places, (points, 2)."""
+    height, row, column, log_down, log_right, lean = p
+    down, right = (places[:, 0] - row) / _width(log_down), (places[:, 1] - column) / _width(log_right)
+    shared = np.tanh(lean)
+    distance = (down**2 - 2 * shared * down * right + right**2) / (1 - shared**2)
+    return np.asarray(_positive(height) * np.exp(-distance / 2))
+
+
+def fit_bump(
+    places: Float[np.ndarray, "points 2"], responses: Float[np.ndarray, "units points"], width: float
+) -> Fits:
+    """`bump`, from the place of the largest response and this width."""
+
+    def starts(target: np.ndarray) -> Iterable[Sequence[float]]:
+        row, column = places[int(target.argmax())]
+        yield (0.0, row, column, np.log(width), np.log(width), 0.0)
+
+    return fit(bump, places, responses, starts, 6)
+
+
+def bump_sd(fits: Fits) -> Float64[np.ndarray, " units"]:
+    """Standard deviation of a circle of the same area as the ellipse at one standard deviation."""
+    return np.asarray(np.sqrt(_width(fits[3]) * _width(fits[4]) * np.sqrt(1 - np.tanh(fits[5]) ** 2)))
+
+
+def _width(log: Any) -> Any:
+    return np.exp(np.clip(log, -4, 8))
 
 
 def _positive(log: float) -> float:

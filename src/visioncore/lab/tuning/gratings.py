@@ -118,6 +118,11 @@ class GratingTuning(Measured):
             contrast=self.contrast,
         )
 
+    def response_of(self, unit: int, measured: tuple[float, float]) -> float:
+        """Of F0 and F1 of another stimulus: the one that is the unit's response to gratings."""
+        mean, modulation = measured
+        return max(modulation if self.modulated[unit] else mean - float(self.rest.rates[unit]), 0.0)
+
     # --- Curves through the best grating ----------------------------------------------------------------------------
 
     @cached_property
@@ -147,11 +152,7 @@ class GratingTuning(Measured):
 
     @property
     def _by_vectors(self) -> Float64[np.ndarray, " units"]:
-        """The orientation of the vector sum, and of its two directions the one with the larger response."""
-        curves, degrees = self.by_direction, self.directions_deg
-        half = np.nan_to_num(np.rad2deg(np.angle(indices.vector_orientation(curves, degrees))) / 2)
-        one, opposite = (indices.at_angle(curves, degrees, half + turn) for turn in (0, 180))
-        return np.where(one >= opposite, half, half + 180)
+        return indices.along_orientation(self.by_direction, self.directions_deg)
 
     # --- Indices ----------------------------------------------------------------------------------------------------
 
@@ -161,9 +162,8 @@ class GratingTuning(Measured):
         fits = self.direction_fits
         fitted = np.rad2deg(fits[4]) + np.where(fits[1] >= fits[2], 0, 180)
         flat = np.ptp(self.by_direction, axis=1) < FLAT * self.by_direction.max(1)
-        return Index.of(
-            np.where(fits.poor, self._by_vectors, fitted) % 360, (self.silent, SILENT), (flat, UNTUNED)
-        )
+        degrees = np.where(fits.poor, self._by_vectors, fitted)
+        return Index.of(degrees, (self.silent, SILENT), (flat, UNTUNED), circle=360)
 
     @cached_property
     def indices(self) -> Mapping[str, Index]:
@@ -183,7 +183,7 @@ class GratingTuning(Measured):
                 (mean <= 0, "its mean rate does not rise above rest"),
             ),
             "preferred_direction_deg": direction,
-            "preferred_orientation_deg": Index(direction.values % 180, direction.why),
+            "preferred_orientation_deg": Index(direction.values % 180, direction.why, 180),
             "osi_vector": Index.of(np.abs(indices.vector_orientation(curves, degrees)), silent),
             "osi": Index.of(indices.orientation_selectivity(curves, degrees), silent),
             "dsi_vector": Index.of(np.abs(indices.vector_direction(curves, degrees)), silent),

@@ -19,10 +19,15 @@ class Index:
     values: Float64[np.ndarray, " units"]
     why: tuple[str, ...]
     """Per unit; empty where it is defined."""
+    circle: float | None = None
+    """For angles: after so many degrees they begin anew, so they have no median."""
 
     @classmethod
     def of(
-        cls, values: Shaped[np.ndarray, " units"], *undefined: tuple[Bool[np.ndarray, " units"] | bool, str]
+        cls,
+        values: Shaped[np.ndarray, " units"],
+        *undefined: tuple[Bool[np.ndarray, " units"], str],
+        circle: float | None = None,
     ) -> Self:
         """Values as they were computed, and where they mean nothing.
 
@@ -32,9 +37,9 @@ class Index:
         found = np.array(values, np.float64)
         why = np.full(len(found), "", object)
         for where, reason in (*undefined, (~np.isfinite(found), "it is not a finite number")):
-            why[np.broadcast_to(where, found.shape) & (why == "")] = reason
+            why[where & (why == "")] = reason
         found[why != ""] = np.nan
-        return cls(found, tuple(why.tolist()))
+        return cls(found if circle is None else found % circle, tuple(why.tolist()), circle)
 
     @property
     def defined(self) -> Bool[np.ndarray, " units"]:
@@ -43,13 +48,13 @@ class Index:
 
     @property
     def median(self) -> float | None:
-        """Over the units that have it; None where none has."""
-        return float(np.nanmedian(self.values)) if self.defined.any() else None
+        """Over the units that have it; None where none has, and for angles."""
+        return float(np.nanmedian(self.values)) if self.defined.any() and not self.circle else None
 
     @property
     def quartiles(self) -> tuple[float, float] | None:
-        """Over the units that have it; None where none has."""
-        if not self.defined.any():
+        """Over the units that have it; None where none has, and for angles."""
+        if not self.defined.any() or self.circle:
             return None
         low, high = np.nanquantile(self.values, (0.25, 0.75))
         return float(low), float(high)

@@ -28,6 +28,15 @@ def _vector(responses: Responses, radians: np.ndarray) -> np.ndarray:
         return np.asarray(responses @ np.exp(1j * radians) / responses.sum(1))
 
 
+def along_orientation(
+    responses: Responses, degrees: Float[np.ndarray, " directions"]
+) -> Float64[np.ndarray, " units"]:
+    """The direction along the orientation of the vector sum, in which the response is the larger of both."""
+    half = np.nan_to_num(np.rad2deg(np.angle(vector_orientation(responses, degrees))) / 2)
+    one, opposite = (at_angle(responses, degrees, half + turn) for turn in (0, 180))
+    return np.where(one >= opposite, half, half + 180)
+
+
 def at_angle(
     responses: Responses, degrees: Float[np.ndarray, " directions"], wanted_deg: Float64[np.ndarray, " units"]
 ) -> Float64[np.ndarray, " units"]:

@@ -12,10 +12,17 @@ from visioncore.lab.analysis import Analysis, Drawn
 from visioncore.lab.display import Display
 from visioncore.lab.rig import UnitName
 from visioncore.lab.tuning import words
+from visioncore.lab.tuning.bars import BarTuning
+from visioncore.lab.tuning.contrasts import ContrastTuning
+from visioncore.lab.tuning.flashes import FlashResponses
+from visioncore.lab.tuning.gabors import GaborTuning
 from visioncore.lab.tuning.gratings import GratingTuning
 from visioncore.lab.tuning.index import Index
 from visioncore.lab.tuning.measured import Measured, Rest
+from visioncore.lab.tuning.plaids import PlaidTuning
 from visioncore.lab.tuning.settings import Battery
+from visioncore.lab.tuning.sizes import SizeTuning
+from visioncore.lab.tuning.spots import SpotMap
 from visioncore.lab.tuning.truth import Truth
 
 
@@ -33,13 +40,29 @@ class Tuning(Analysis):
     battery: Battery
     rest: Rest
     gratings: GratingTuning
+    spots: SpotMap
+    gabors: GaborTuning
+    sizes: SizeTuning
+    contrasts: ContrastTuning
+    plaids: PlaidTuning
+    bars: BarTuning
+    flashes: FlashResponses
     truth: Truth | None
     """Where the units are simulated cells."""
 
     @property
     def parts(self) -> tuple[Measured, ...]:
         """All that was measured."""
-        return (self.gratings,)
+        return (
+            self.gratings,
+            self.sizes,
+            self.contrasts,
+            self.plaids,
+            self.bars,
+            self.flashes,
+            self.spots,
+            self.gabors,
+        )
 
     @cached_property
     def indices(self) -> Mapping[str, Index]:
@@ -67,8 +90,29 @@ class Tuning(Analysis):
             "display": self.display.to_json(),
             "rate_unit": self.rest.unit,
             "units": len(self.units),
+            "shown": self._shown(),
             "indices": {name: index.to_json() for name, index in self.indices.items()},
             **({} if self.truth is None else {"truth": self.truth.to_json(self)}),
+        }
+
+    def _shown(self) -> AsWritten:
+        """What the display made of the settings."""
+        scale, unit = self.display.unit_per_px, self.display.unit
+        return {
+            "grating_contrast": self.gratings.contrast,
+            "largest_contrast": self.display.max_contrast,
+            f"spatial_frequencies_cycles_per_{unit}": self.gratings.spatial_frequencies.tolist(),
+            "temporal_frequencies_hz": self.gratings.temporal_frequencies_hz.tolist(),
+            f"diameters_{unit}": (self.sizes.diameters_px * scale).tolist(),
+            f"holes_{unit}": (self.sizes.holes_px * scale).tolist(),
+            "contrasts": self.contrasts.contrasts.tolist(),
+            f"spot_spacing_{unit}": self.spots.spacing_px * scale,
+            f"bar_width_{unit}": self.bars.width_px * scale,
+            f"bar_speed_{unit}_s": self.bars.speed_px_s * scale,
+            "centres_told_by": self.sizes.centres.counts,
+            "plaid_kinds": {
+                kind or "undefined": self.plaids.kinds.count(kind) for kind in set(self.plaids.kinds)
+            },
         }
 
     def to_json(self) -> AsWritten:
@@ -95,6 +139,8 @@ class Tuning(Analysis):
                     "session": unit.session,
                     "unit_id": unit.unit_id,
                     **{name: index.written(k) for name, index in self.indices.items()},
+                    "plaid_kind": self.plaids.kinds[k],
+                    "centre_told_by": self.sizes.centres.told_by[k] or None,
                     "undefined": "; ".join(why),
                 }
             )
@@ -104,7 +150,17 @@ class Tuning(Analysis):
         """Some units, the population, and the truth where it is known."""
         from visioncore.lab.tuning import figures
 
-        yield figures.examples(self)
+        told = f"dots are responses ({self.rest.unit}: F0 above rest, or F1), lines the fits; dots are joined where no "
+        told += "fit describes them"
+        yield figures.examples(self, "curves", (self.gratings, self.sizes, self.contrasts), told)
+        others = (self.plaids, self.bars, self.flashes, self.spots, self.gabors)
+        yield figures.examples(
+            self,
+            "others",
+            others,
+            f"responses to plaids and bars, rates during flashes ({self.rest.unit}), and maps: mean responses to spots "
+            "(the cross is the fit's middle), and how far Gabors' places and orientations tell responses",
+        )
         yield figures.population(self)
         if self.truth is not None:
             yield figures.against_truth(self, self.truth)

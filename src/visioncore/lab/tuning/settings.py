@@ -1,6 +1,6 @@
 """What the battery shows, and for how long."""
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from visioncore.config import Config
 
@@ -16,3 +16,14 @@ class Battery(Config):
     """Before a grating is measured."""
     seconds: PositiveFloat = 0.5
     """A grating is measured over whole cycles that last so long at least."""
+    seconds_for_one: PositiveFloat = 0.25
+    """The same for gratings that are shown for some units alone: in discs and rings, of other contrasts, and plaids."""
+    diameters: PositiveInt = Field(default=8, ge=6)
+    """Of discs, in equal ratios up to the whole field."""
+    holes: PositiveInt = 4
+    """Diameters of rings' holes, in equal ratios."""
+    contrasts: PositiveInt = Field(default=7, ge=6)
+    """From the largest down, in octaves and half octaves."""
+    gabor_flashes: PositiveInt = 1000
+    seed: NonNegativeInt = 0
+    """Of the Gabor noise."""

@@ -1,14 +1,17 @@
 """Stimuli are drawn and shown some at a time, and what is measured of the rates is kept of each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from visioncore.lab.rig import FRAMES_AT_ONCE, Rig
-from visioncore.lab.tuning.stimuli import Stimulus
+from visioncore.lab.tuning.stimuli import Grating, Plaid, Stimulus
 
+Cycling = Grating | Plaid
+WHOLE = 1e-3
+"""Of its frames: what a window may be longer or shorter than whole cycles."""
 Told = Callable[[str, int, int], None]
 """What is being shown, and how many of how many frames have been."""
 
@@ -26,9 +29,15 @@ class Window(NamedTuple):
 
     @classmethod
     def of(cls, rate_hz: float, frequency_hz: float, skipped_s: float, seconds: float) -> "Window":
-        """As many whole cycles as last at least so long; where they have no whole number of frames, the nearest."""
-        cycles = max(int(np.ceil(seconds * frequency_hz - 1e-6)), 1)
-        return cls(round(skipped_s * rate_hz), max(round(cycles * rate_hz / frequency_hz), 1), cycles)
+        """Whole cycles that last so long at least and fill whole frames; where some up to four times as long do not,
+        those that fill them best.
+        """
+        fewest = max(int(np.ceil(seconds * frequency_hz - 1e-6)), 1)
+        frames = np.arange(fewest, 4 * fewest + 1) * rate_hz / frequency_hz
+        amiss = np.abs(frames - np.rint(frames)) / frames
+        fits = np.flatnonzero(amiss < WHOLE)
+        chosen = int(fits[0] if len(fits) else amiss.argmin())
+        return cls(round(skipped_s * rate_hz), max(round(frames[chosen]), 1), fewest + chosen)
 
     @property
     def shown(self) -> int:
@@ -69,6 +78,38 @@ def show(
         found.append(measure(rates))
         told(len(some) * n_frames)
     return np.concatenate(found)
+
+
+def show_cycles(
+    rig: Rig,
+    wanted: Mapping[Cycling, Sequence[int]],
+    onset_s: float,
+    seconds: float,
+    told: Told,
+    what: str,
+) -> dict[tuple[Cycling, int], tuple[float, float]]:
+    """F0 and F1 of each stimulus and each unit that it is shown for.
+
+    Args:
+        wanted: stimuli, and the units that they are for.
+    """
+    rate_hz = rig.display.rate_hz
+    groups: dict[Window, list[Cycling]] = {}
+    for stimulus in wanted:
+        groups.setdefault(Window.of(rate_hz, stimulus.temporal_frequency_hz, onset_s, seconds), []).append(
+            stimulus
+        )
+    more = counting(told, what, sum(window.shown * len(some) for window, some in groups.items()))
+    found: dict[tuple[Cycling, int], tuple[float, float]] = {}
+    at_once = 64
+    for window, stimuli in groups.items():
+        # Of the rates of all units, those that are wanted are kept before the next are shown.
+        for start in range(0, len(stimuli), at_once):
+            some = stimuli[start : start + at_once]
+            shown = show(rig, some, window.shown, window.mean_and_modulation, more)
+            for stimulus, (mean, modulation) in zip(some, shown, strict=True):
+                found |= {(stimulus, u): (float(mean[u]), float(modulation[u])) for u in wanted[stimulus]}
+    return found
 
 
 def counting(told: Told, what: str, of: int) -> Callable[[int], None]:

@@ -80,6 +80,78 @@ class Grating:
         """The same, through an aperture."""
         return replace(self, aperture=aperture)
 
+    def at_contrast(self, contrast: float) -> "Grating":
+        """The same, of another contrast."""
+        return replace(self, contrast=contrast)
+
+
+@dataclass(frozen=True)
+class Plaid:
+    """Two gratings, 60 degrees to either side of its direction, each with half its contrast."""
+
+    direction_deg: float
+    period_px: float
+    """Of the gratings."""
+    temporal_frequency_hz: float
+    """Of the gratings."""
+    contrast: float
+
+    def frames(self, display: Display, n_frames: int) -> Float32[np.ndarray, "time height width"]:
+        """Its first frames, in contrast."""
+        one, other = (
+            Grating(
+                self.direction_deg + turn, self.period_px, self.temporal_frequency_hz, self.contrast / 2
+            ).frames(display, n_frames)
+            for turn in (-PLAID_HALF_ANGLE_DEG, PLAID_HALF_ANGLE_DEG)
+        )
+        return one + other
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar across the whole field that moves over it once, along its own short side."""
+
+    direction_deg: float
+    width_px: float
+    speed_px_s: float
+    contrast: float
+    """Negative for a dark one."""
+
+    def frames(self, display: Display, n_frames: int) -> Float32[np.ndarray, "time height width"]:
+        """Its first frames, in contrast; in the first one the bar is about to enter."""
+        angle = np.deg2rad(self.direction_deg)
+        down, right = _offsets(display, display.height / 2, display.width / 2)
+        along = right * np.cos(angle) - down * np.sin(angle)
+        middle = self.speed_px_s * np.arange(n_frames) / display.rate_hz - self.reach_px(display)
+        distance = np.abs(along - middle[:, None, None])
+        # A pixel that is covered in part is as bright as its covered part.
+        covered = np.clip(self.width_px / 2 + 0.5 - distance, 0, 1)
+        return (self.contrast * covered).astype(np.float32)
+
+    def reach_px(self, display: Display) -> float:
+        """From the middle of the field to where the bar is out of sight."""
+        return float(np.hypot(display.height, display.width) / 2 + self.width_px / 2)
+
+    def n_frames(self, display: Display) -> int:
+        """Until it has left."""
+        return display.frames(2 * self.reach_px(display) / self.speed_px_s)
+
+
+@dataclass(frozen=True)
+class Flash:
+    """A change of light for a while: of the whole field, or of a spot."""
+
+    contrast: float
+    """Negative for a dark one."""
+    seconds: float
+    spot: Aperture | None = None
+
+    def frames(self, display: Display, n_frames: int) -> Float32[np.ndarray, "time height width"]:
+        """Its first frames, in contrast; it begins with the first."""
+        shape = np.ones((display.height, display.width)) if self.spot is None else self.spot.mask(display)
+        on = np.arange(n_frames) < display.frames(self.seconds)
+        return (self.contrast * on[:, None, None] * shape).astype(np.float32)
+
 
 def _offsets(
     display: Display, row_px: float, column_px: float

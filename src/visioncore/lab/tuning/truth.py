@@ -50,6 +50,10 @@ class Truth:
         found = tuning.indices[f"preferred_spatial_frequency_cycles_per_{unit}"].values
         return np.log2(found * tuning.display.unit_per_px * self.period_px)
 
+    def distances_px(self, tuning: "Tuning") -> Float64[np.ndarray, " units"]:
+        """How far the places where units look are from the true ones."""
+        return np.asarray(np.linalg.norm(tuning.sizes.centres.centre_px - self.centre_px, axis=1))
+
     def to_json(self, tuning: "Tuning") -> AsWritten:
         """Medians over units, and of how many."""
         directions = self.direction_errors(tuning)
@@ -58,6 +62,7 @@ class Truth:
             "orientation_error_deg": _median(self.orientation_errors(tuning)),
             "direction_right": float(right.mean()) if len(right) else None,
             "spatial_frequency_error_octaves": _median(np.abs(self.octaves(tuning))),
+            "centre_error_px": _median(self.distances_px(tuning)),
         }
         return told
 

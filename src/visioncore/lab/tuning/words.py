@@ -4,13 +4,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visioncore.lab.tuning.sizes import SizeTuning
+
 if TYPE_CHECKING:
     from visioncore.lab.tuning.result import Tuning
+
+SELECTIVE = 1 / 3
+"""Of an index (a - b) / (a + b): a is twice b."""
 
 
 def sentences(tuning: "Tuning") -> list[str]:
     """What was shown, what was found, and how many units lack what."""
-    found = [_shown(tuning), *_of_gratings(tuning)]
+    found = [_shown(tuning), *_of_gratings(tuning), *_of_sizes(tuning.sizes), *_of_plaids(tuning)]
     if tuning.truth is not None:
         found += _of_truth(tuning)
     return found
@@ -20,25 +25,50 @@ def _shown(tuning: "Tuning") -> str:
     gratings, unit = tuning.gratings, tuning.display.unit
     spatial, temporal = gratings.spatial_frequencies, gratings.temporal_frequencies_hz
     return (
-        f"{len(tuning.units)} units saw gratings of contrast {gratings.contrast:.2g} in "
+        f"{_units(len(tuning.units))} saw gratings of contrast {gratings.contrast:.2g} in "
         f"{len(gratings.directions_deg)} directions, {spatial[0]:.2g} to {spatial[-1]:.2g} cycles/{unit} and "
-        f"{temporal[0]:.3g} to {temporal[-1]:.3g} Hz, at {tuning.display.rate_hz:g} frames per second after a second "
-        f"of grey; {tuning.behaviour}. Direction 0 drifts to the right, 90 up; the resting rate is subtracted from "
-        "mean rates."
+        f"{temporal[0]:.3g} to {temporal[-1]:.3g} Hz, at {tuning.display.rate_hz:g} frames per second, always after "
+        f"grey; {tuning.behaviour}. Direction 0 drifts to the right, 90 up; the resting rate is subtracted from mean "
+        "rates."
     )
 
 
 def _of_gratings(tuning: "Tuning") -> list[str]:
-    silent = int(tuning.gratings.silent.sum())
     found = []
-    if silent:
-        found.append(f"{silent} units do not answer gratings above rest: they have no preference.")
-    selective = tuning.indices["dsi"].values
+    if silent := int(tuning.gratings.silent.sum()):
+        found.append(f"{_units(silent)} do not answer gratings above rest: no preference of theirs is told.")
+    modulated = int(np.sum(tuning.gratings.modulated & ~tuning.gratings.silent))
+    directional = int(np.sum(tuning.indices["dsi"].values > SELECTIVE))
     found.append(
-        f"{int(np.sum(tuning.gratings.modulated & ~tuning.gratings.silent))} units follow gratings (F1 over F0, as "
-        f"simple cells do), and {int(np.sum(selective > 1 / 3))} prefer a direction (DSI over 1/3)."
+        f"{_units(modulated)} follow gratings as simple cells do (F1 over F0), and {directional} prefer a direction "
+        "(DSI over 1/3)."
     )
     return found
+
+
+def _of_sizes(sizes: SizeTuning) -> list[str]:
+    counts = sizes.centres.counts
+    names = {
+        "spots": "flashed spots",
+        "gabors": "Gabor noise, since their spot map is flat",
+        "readout": "the twin's readout, since both maps are flat",
+        "nothing": "nothing, so that they saw no discs",
+    }
+    told = "; ".join(f"{_units(counts[key])} by {words}" for key, words in names.items() if key in counts)
+    found = [f"Where units look was told to {told}."]
+    if over := sizes.over_the_edge:
+        found.append(f"The summation field of {_units(over)} reaches over the frame's edge.")
+    return found
+
+
+def _of_plaids(tuning: "Tuning") -> list[str]:
+    kinds = tuning.plaids.kinds
+    counts = [f"{kinds.count(kind)} {kind}" for kind in ("pattern", "component", "neither") if kind in kinds]
+    return [f"Plaids: {', '.join(counts)} (cells; Z over 1.28)."] if counts else []
+
+
+def _units(n: int) -> str:
+    return f"{n} unit{'' if n == 1 else 's'}"
 
 
 def _of_truth(tuning: "Tuning") -> list[str]:
@@ -51,6 +81,8 @@ def _of_truth(tuning: "Tuning") -> list[str]:
         parts.append(f"{told['direction_right']:.0%} of direction-selective cells have the right direction")
     if told["spatial_frequency_error_octaves"] is not None:
         parts.append(f"spatial frequencies are {told['spatial_frequency_error_octaves']:.2f} octaves off")
+    if told["centre_error_px"] is not None:
+        parts.append(f"places {told['centre_error_px']:.2f} px")
     return (
         [f"Of these simulated cells the truth is known: in the median, {'; '.join(parts)}."] if parts else []
     )
