@@ -97,6 +97,7 @@ def tune(
     """Show a twin what a lab shows to find tuning: gratings of every direction and frequency, and more."""
     from visioncore import tables
     from visioncore.checkpoint import load_predictor
+    from visioncore.evaluation import count_test_evaluation
     from visioncore.files import write_csv, write_record
     from visioncore.lab import Rig
     from visioncore.lab import tune as battery
@@ -114,6 +115,10 @@ def tune(
     if table:
         write_csv(table, found.rows())
     print_rich(tables.tuning(found))
+    if store is not None and found.recorded is not None and "test" in found.recorded.splits:
+        counted = count_test_evaluation(run, predictor.digest, store.fingerprint, None, "tune")
+        if counted is not None:
+            typer.echo(str(counted))
     typer.echo(str(path))
 
 

@@ -21,7 +21,7 @@ from visioncore.errors import DataError
 from visioncore.files import write_text
 from visioncore.run_folder import RunFolder
 
-Purpose = Literal["evaluate", "report", "audit"]
+Purpose = Literal["evaluate", "report", "audit", "tune"]
 
 
 class TestEvaluation(Record):

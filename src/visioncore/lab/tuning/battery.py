@@ -10,6 +10,7 @@ from visioncore.lab.tuning.gabors import show_gabors
 from visioncore.lab.tuning.gratings import show_gratings
 from visioncore.lab.tuning.measured import Rest
 from visioncore.lab.tuning.plaids import show_plaids
+from visioncore.lab.tuning.recorded import recorded_tuning
 from visioncore.lab.tuning.result import Tuning
 from visioncore.lab.tuning.settings import Battery
 from visioncore.lab.tuning.showing import Told, untold
@@ -24,11 +25,12 @@ def tune(
     """Show the battery to the rig's units.
 
     Args:
-        store: the recording, for what it knows of the units; nothing of it is shown.
+        store: the recording, for what it knows of the units, and for the gratings that it showed, in all splits.
         told: hears what is being shown, and how many of how many frames have been.
 
     Raises:
         ConfigError: the display's frames are too small for gratings.
+        DataError, CheckpointError: the recording showed gratings, and is not one that the predictor was made for.
     """
     battery = battery or Battery()
     rest = Rest.of(rig)
@@ -51,5 +53,6 @@ def tune(
         plaids=show_plaids(rig, battery, gratings, told),
         bars=show_bars(rig, rest, gratings, told),
         flashes=show_flashes(rig, rest, told),
+        recorded=None if store is None else recorded_tuning(rig, store, told),
         truth=None if store is None else Truth.of(store, rig.units),
     )

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from visioncore.drawing import PREDICTED, STYLE, TRUE
 from visioncore.lab.analysis import Drawn
 from visioncore.lab.tuning.measured import Measured
+from visioncore.lab.tuning.recorded import RecordedTuning
 from visioncore.lab.tuning.result import Tuning
 from visioncore.lab.tuning.truth import Truth
 
@@ -64,6 +65,37 @@ def population(tuning: Tuning) -> Drawn:
         for axes in every[len(shown) :]:
             axes.set_visible(False)
     return Drawn("population", figure, "Every index over the units that have it; lines are medians.")
+
+
+def beside_recorded(tuning: Tuning, recorded: RecordedTuning) -> Drawn:
+    """Some units' trials, and both preferences and selectivities against each other."""
+    found = recorded.indices
+    units = _spread(found["recorded_correlation"].values, 4)
+    with rc_context(STYLE | {"font.size": 8}):
+        figure = Figure(figsize=(11, 5.2))
+        top, bottom = figure.subplots(2, 4)
+        for axes, unit in zip(top, units, strict=False):
+            recorded.plot(axes, unit)
+            axes.set_title(
+                f"{tuning.units[unit].unit_id}, r = {found['recorded_correlation'].values[unit]:.2f}"
+            )
+        for axes in top[len(units) :]:
+            axes.set_visible(False)
+        top[0].set_ylabel(tuning.rest.unit)
+        top[0].legend(fontsize=7, handlelength=1)
+        for axes, name in zip(bottom, ("orientation_deg", "direction_deg", "osi_vector"), strict=False):
+            index = found[f"recorded_{name}"]
+            scatter(axes, index.values, found[f"predicted_{name}"].values, index.circle)
+            axes.set(xlabel="recorded", ylabel="predicted", title=name.replace("_", " "))
+        correlations = found["recorded_correlation"]
+        bottom[3].hist(correlations.values[correlations.defined], bins=16, color=PREDICTED)
+        bottom[3].set(xlabel="correlation", title="recorded and predicted, over conditions")
+    return Drawn(
+        "recorded",
+        figure,
+        "Gratings that the recording showed: mean responses to each condition and what is predicted of these trials, "
+        "with the same curve fitted to both. Preferences are drawn for units whose recorded responses depend on them.",
+    )
 
 
 def against_truth(tuning: Tuning, truth: Truth) -> Drawn:

@@ -20,6 +20,7 @@ from visioncore.lab.tuning.gratings import GratingTuning
 from visioncore.lab.tuning.index import Index
 from visioncore.lab.tuning.measured import Measured, Rest
 from visioncore.lab.tuning.plaids import PlaidTuning
+from visioncore.lab.tuning.recorded import RecordedTuning
 from visioncore.lab.tuning.settings import Battery
 from visioncore.lab.tuning.sizes import SizeTuning
 from visioncore.lab.tuning.spots import SpotMap
@@ -47,6 +48,8 @@ class Tuning(Analysis):
     plaids: PlaidTuning
     bars: BarTuning
     flashes: FlashResponses
+    recorded: RecordedTuning | None
+    """Where the recording showed gratings."""
     truth: Truth | None
     """Where the units are simulated cells."""
 
@@ -62,6 +65,7 @@ class Tuning(Analysis):
             self.flashes,
             self.spots,
             self.gabors,
+            *(() if self.recorded is None else (self.recorded,)),
         )
 
     @cached_property
@@ -92,6 +96,7 @@ class Tuning(Analysis):
             "units": len(self.units),
             "shown": self._shown(),
             "indices": {name: index.to_json() for name, index in self.indices.items()},
+            **({} if self.recorded is None else {"recorded_trials": self.recorded.splits}),
             **({} if self.truth is None else {"truth": self.truth.to_json(self)}),
         }
 
@@ -162,5 +167,7 @@ class Tuning(Analysis):
             "(the cross is the fit's middle), and how far Gabors' places and orientations tell responses",
         )
         yield figures.population(self)
+        if self.recorded is not None:
+            yield figures.beside_recorded(self, self.recorded)
         if self.truth is not None:
             yield figures.against_truth(self, self.truth)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visioncore.lab.tuning.recorded import RecordedTuning
 from visioncore.lab.tuning.sizes import SizeTuning
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ SELECTIVE = 1 / 3
 def sentences(tuning: "Tuning") -> list[str]:
     """What was shown, what was found, and how many units lack what."""
     found = [_shown(tuning), *_of_gratings(tuning), *_of_sizes(tuning.sizes), *_of_plaids(tuning)]
+    if tuning.recorded is not None:
+        found += _of_recorded(tuning.recorded)
     if tuning.truth is not None:
         found += _of_truth(tuning)
     return found
@@ -65,6 +68,25 @@ def _of_plaids(tuning: "Tuning") -> list[str]:
     kinds = tuning.plaids.kinds
     counts = [f"{kinds.count(kind)} {kind}" for kind in ("pattern", "component", "neither") if kind in kinds]
     return [f"Plaids: {', '.join(counts)} (cells; Z over 1.28)."] if counts else []
+
+
+def _of_recorded(recorded: RecordedTuning) -> list[str]:
+    trials = ", ".join(f"{n} of {split}" for split, n in sorted(recorded.splits.items()))
+    found = [
+        f"The recording showed gratings in {trials}: recorded and predicted responses to them are held against each "
+        "other, those of training trials with them; the resting rate is not subtracted there."
+    ]
+    for name, words, form in (
+        ("orientation_difference_deg", "preferred orientations are {} deg apart", "{:.1f}"),
+        ("direction_difference_deg", "preferred directions are {} deg apart", "{:.1f}"),
+        ("recorded_correlation", "responses to conditions correlate with {}", "{:.2f}"),
+        ("recorded_correlation_unseen", "those outside the training split with {}", "{:.2f}"),
+    ):
+        index = recorded.indices[name]
+        if index.median is not None:
+            told = words.format(form.format(index.median))
+            found.append(f"Of {_units(int(index.defined.sum()))}, in the median: {told}.")
+    return found
 
 
 def _units(n: int) -> str:
