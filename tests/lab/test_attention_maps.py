@@ -8,6 +8,7 @@ import torch
 
 from known_cells import CENTRES, SIGMA, Cells, linear_twin, record, vivit_twin
 from twins import LAYERED
+from visioncore.errors import ConfigError
 from visioncore.lab import Rig
 from visioncore.lab.attention import (
     AttentionMaps,
@@ -199,3 +200,20 @@ def test_examples_are_at_the_highest_rates_of_validation(found: AttentionMaps, c
     session = cells.store.sessions["one"]
     blocks = session.blocks_in("validation")
     assert all(any(block.start <= one.bin < block.stop for block in blocks) for one in found.examples)
+
+
+def test_a_chosen_moment_is_drawn_and_the_test_split_is_not(cells: Cells) -> None:
+    rig, session = Rig.of(vivit_twin(cells.store), cells.store), cells.store.sessions["one"]
+    train, test = session.blocks_in("train")[0], session.blocks_in("test")[0]
+    at = train.start + 200
+    maps = attention_maps(rig, cells.store, KNOWN, moments=2, attributions=False, at=("one", at))
+    assert maps is not None
+    assert [one.bin for one in maps.examples] == [at] * 3
+    np.testing.assert_array_equal(maps.examples[0].frames[-1], session.video(at, at + 1)[0])
+    for bad, message in (
+        (("two", 5), "no session 'two' is looked at"),
+        (("one", test.start + 100), "the test split is not looked at"),
+        (("one", train.start), "has no past"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            attention_maps(rig, cells.store, KNOWN, moments=2, at=bad)

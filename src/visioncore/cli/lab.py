@@ -50,6 +50,12 @@ def look(
             "--with", help="A second run or twin of the same units, to hold the representation against."
         ),
     ] = None,
+    moment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SESSION:BIN", help="Draw attention at this bin, not at those of the highest rates."
+        ),
+    ] = None,
     out: OutFolder = None,
 ) -> None:
     """Find how a twin sees: receptive fields, attention maps with checks, and what its population represents."""
@@ -72,6 +78,7 @@ def look(
             store,
             only or PARTS,
             other=None if other is None else load_predictor(other),
+            at=None if moment is None else _moment(moment),
             say=lambda what, share: told(what, round(100 * share), 100),
             note=notes.append,
         ):
@@ -138,6 +145,18 @@ def _behaviour(given: Sequence[str]) -> dict[str, float]:
         if not name or not equals or found[name] - found[name] != 0:
             raise ConfigError(f"--behaviour {text}: expected NAME=VALUE with a number, such as speed=0")
     return found
+
+
+def _moment(given: str) -> tuple[str, int]:
+    """A session and one of its bins.
+
+    Raises:
+        ConfigError: it is not spelt SESSION:BIN.
+    """
+    session, colon, at = given.rpartition(":")
+    if not session or not colon or not at.isdecimal():
+        raise ConfigError(f"--moment {given}: expected SESSION:BIN, such as A1:20500")
+    return session, int(at)
 
 
 def _folder(run: Path, out: Path | None) -> Path:

@@ -25,6 +25,7 @@ def look(
     parts: Collection[str] = PARTS,
     *,
     other: Predictor | None = None,
+    at: tuple[str, int] | None = None,
     seed: int = 0,
     say: Say = lambda what, share: None,
     note: Callable[[str], None] = lambda text: None,
@@ -34,6 +35,7 @@ def look(
     Args:
         store: the recording; without one there are receptive fields under white noise alone.
         other: a second predictor of the same units, that the representation is held against.
+        at: session and bin of the moment at which attention is drawn.
         note: told what is left out, and why.
 
     Raises:
@@ -53,7 +55,7 @@ def look(
         elif store is None:
             note("no attention maps: they are of the recording's video; name it with --data")
         else:
-            maps = attention_maps(rig, store, known_fields(rig, store, fields), seed, say)
+            maps = attention_maps(rig, store, known_fields(rig, store, fields), seed, say, at=at)
             if maps is None:
                 note(
                     "no attention maps: no unit's rate varies in the validation blocks, or these are too short"

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64
 
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import ConfigError
 from visioncore.evaluation.prediction import BlockPredictor
 from visioncore.lab.attention import checks
 from visioncore.lab.attention.checks import KnownFields
@@ -40,6 +41,7 @@ def attention_maps(
     units: int = UNITS,
     moments: int = MOMENTS,
     attributions: bool = True,
+    at: tuple[str, int] | None = None,
 ) -> AttentionMaps | None:
     """Maps of the rig's units, at even distances among them; None for a predictor without attention.
 
@@ -47,6 +49,11 @@ def attention_maps(
         known: where units look, from something else than the twin; of the rig's units.
         units, moments: how many at most.
         attributions: whether integrated gradients and SmoothGrad are made for the examples.
+        at: session and bin of the moment at which examples are drawn, of any split but test; the moment of each
+            example's highest rate when left out.
+
+    Raises:
+        ConfigError: there is no such session or bin among the rig's, or it is of the test split.
     """
     twin = rig.predictor
     if not has_attention(twin) or not isinstance(twin, Twin):
@@ -58,7 +65,8 @@ def attention_maps(
     looked: list[_Looked] = []
     examples: list[Example] = []
     chosen = _spread(rig.units, units)
-    of_examples = set(_spread(chosen, EXAMPLES))
+    of_examples = set(_spread([unit for unit in chosen if at is None or unit.session == at[0]], EXAMPLES))
+    moment = None if at is None else _asked_for(rig, twin, store, *at)
     for session in (store.sessions[name] for name in rig.sessions if name in store.sessions):
         mine = [unit for unit in chosen if unit.session == session.id]
         session = session.with_units([unit.unit_id for unit in mine])
@@ -71,7 +79,8 @@ def attention_maps(
             one = _look(twin, other, unit, own, column, core.out_shape, rig, generator)
             looked.append(one)
             if unit in of_examples:
-                examples.append(_example(twin, one, own, column, rig, generator, attributions))
+                shown = moment or own.take(slice(0, 1))
+                examples.append(_example(twin, one.unit, shown, column, rig, generator, attributions))
     if not looked:
         return None
     place = {unit: k for k, unit in enumerate(rig.units)}
@@ -123,8 +132,6 @@ class _Looked:
 
     unit: UnitName
     kinds: dict[str, _Map]
-    first: Float32[np.ndarray, "tokens places"]
-    """Rollout at the first moment."""
 
 
 def _look(
@@ -141,16 +148,14 @@ def _look(
     blocks, random_blocks = attention_of(twin, moments), attention_of(other, moments)
     per = rig.display.rate_hz if rig.predictor.spec.response_kind == "counts" else 1.0
     grey = np.array(rig.display.grey, np.float32)
-    kinds, first = {}, None
+    kinds = {}
     for kind, residual in MAPS.items():
         maps = torch.stack([rollout(own, mask, residual)[0] for own in blocks])
-        first = maps[0] if first is None else first
         random = torch.stack([rollout(own, mask, residual)[0].sum(0) for own in random_blocks]).mean(0)
         chosen = checks.masks_of(maps.sum(1).double().cpu().numpy())
         drops = checks.drop_where_covered(twin, moments, column, chosen, grid, grey, generator)
         kinds[kind] = _Map(maps.mean(0).cpu().numpy(), random.double().cpu().numpy(), per * np.array(drops))
-    assert first is not None
-    return _Looked(unit, kinds, first.cpu().numpy())
+    return _Looked(unit, kinds)
 
 
 def _checks(
@@ -169,34 +174,51 @@ def _checks(
     ]
 
 
+def _asked_for(rig: Rig, twin: Twin, store: RecordingStore, session: str, at: int) -> Moments:
+    """The moment of one bin."""
+    if session not in rig.sessions or session not in store.sessions:
+        raise ConfigError(f"no session {session!r} is looked at; expected one of {', '.join(rig.sessions)}")
+    own = store.sessions[session]
+    for block in own.blocks:
+        if block.start <= at < block.stop and block.split != "test":
+            if at < block.start + twin.stride:
+                raise ConfigError(
+                    f"session {session!r}: bin {at} has no past, its block begins at bin {block.start}; choose a later one"
+                )
+            return moments_at(twin, own, [(block.start, at)], rig.display.frames(WINDOW_S))
+    raise ConfigError(
+        f"session {session!r}: bin {at} is in no block of training or validation (bins 0 to {own.n_bins - 1}); "
+        "the test split is not looked at"
+    )
+
+
 def _example(
     twin: Twin,
-    one: _Looked,
-    moments: Moments,
+    unit: UnitName,
+    moment: Moments,
     column: int,
     rig: Rig,
     generator: np.random.Generator,
     attributions: bool,
 ) -> Example:
-    """The first moment, which has the highest rate."""
-    first = moments.take(slice(0, 1))
-    mask = _mask(twin, moments.session, column)
-    grey = np.array(rig.display.grey, np.float32)
+    """One moment."""
+    mask, grey = _mask(twin, moment.session, column), np.array(rig.display.grey, np.float32)
+    (blocks,) = attention_of(twin, moment)
     heads = {}
-    for number, block in enumerate(attention_of(twin, first)[0]):
+    for number, block in enumerate(blocks):
         for head, values in enumerate(head_maps(block, mask)[0].cpu().numpy()):
             heads[f"{block.over}, block {number + 1}, head {head + 1}"] = values
     found: dict[str, np.ndarray] = {}
     if attributions:
         found = {
-            "integrated gradients": integrated_gradients(twin, first, column, grey)[0],
-            "SmoothGrad": smooth_grad(twin, first, column, generator)[0],
+            "integrated gradients": integrated_gradients(twin, moment, column, grey)[0],
+            "SmoothGrad": smooth_grad(twin, moment, column, generator)[0],
         }
     return Example(
-        unit=one.unit,
-        bin=first.bins[0],
-        frames=first.shown[0],
-        rollout=one.first,
+        unit=unit,
+        bin=moment.bins[0],
+        frames=moment.shown[0],
+        rollout=rollout(blocks, mask)[0].cpu().numpy(),
         heads=heads,
         attributions=found,
     )

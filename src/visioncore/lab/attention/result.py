@@ -17,7 +17,7 @@ from visioncore.shapes import FeatureShape
 
 @dataclass(frozen=True)
 class Example:
-    """One unit at the moment of its highest rate."""
+    """One unit at one moment."""
 
     unit: UnitName
     bin: int
