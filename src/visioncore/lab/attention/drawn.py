@@ -25,8 +25,9 @@ def figures(found: "AttentionMaps") -> Iterator[Drawn]:
                 "examples",
                 _examples(found),
                 "Units at one moment: that of their highest rate in the validation split, unless another was asked "
-                "for. Rollout: how much of each place reaches the unit through all blocks, over the newest frame. Then single heads, as seen from where the "
-                "unit reads. Last, gradient attribution, summed over the last frames (red: raises the rate).",
+                "for. Rollout: how much of each place reaches the unit through all blocks, over the newest frame. Then "
+                "single heads, as seen from where the unit reads. Last, gradient attribution, summed over the last "
+                "frames (red: raises the rate).",
             )
         yield Drawn(
             "units",

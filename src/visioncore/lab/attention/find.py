@@ -183,7 +183,8 @@ def _asked_for(rig: Rig, twin: Twin, store: RecordingStore, session: str, at: in
         if block.start <= at < block.stop and block.split != "test":
             if at < block.start + twin.stride:
                 raise ConfigError(
-                    f"session {session!r}: bin {at} has no past, its block begins at bin {block.start}; choose a later one"
+                    f"session {session!r}: bin {at} has no past, since its block begins at bin {block.start}; choose a "
+                    "later one"
                 )
             return moments_at(twin, own, [(block.start, at)], rig.display.frames(WINDOW_S))
     raise ConfigError(
