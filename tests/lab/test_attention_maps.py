@@ -197,9 +197,13 @@ def test_what_has_no_attention_has_no_maps(cells: Cells) -> None:
 
 
 def test_examples_are_at_the_highest_rates_of_validation(found: AttentionMaps, cells: Cells) -> None:
-    session = cells.store.sessions["one"]
+    session, twin = cells.store.sessions["one"], vivit_twin(cells.store)
     blocks = session.blocks_in("validation")
-    assert all(any(block.start <= one.bin < block.stop for block in blocks) for one in found.examples)
+    rates = {block: twin.predict(session.video(block.start, block.stop), session="one") for block in blocks}
+    for unit, one in enumerate(found.examples):
+        (own,) = [block for block in blocks if block.start <= one.bin < block.stop]
+        everywhere = np.concatenate([each[60:, unit] for each in rates.values()])
+        assert rates[own][one.bin - own.start, unit] >= np.quantile(everywhere, 0.99)
 
 
 def test_a_chosen_moment_is_drawn_and_the_test_split_is_not(cells: Cells) -> None:

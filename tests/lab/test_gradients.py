@@ -8,8 +8,11 @@ import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 
 from known_cells import Cells, linear_twin, record, vivit_twin
+from visioncore.data import RecordingStore
 from visioncore.lab.gradients import Differentiated, Moments, draw_moments, integrated_gradients, smooth_grad
-from visioncore.model import Twin
+from visioncore.model import Twin, TwinConfig
+from visioncore.model.cores import ViViTConfig
+from visioncore.model.modulators import ConvGRUConfig
 
 GREY = np.array([127.0], np.float32)
 
@@ -36,6 +39,23 @@ def test_a_moments_rate_is_that_of_its_bin(cells: Cells) -> None:
     for own, at in zip(found, moments.bins, strict=True):
         video = session.video(at + 1 - moments.video.shape[1], at + 1)
         np.testing.assert_allclose(own, twin.predict(video, session="one")[-1], rtol=1e-4)
+
+
+def test_a_moments_behaviour_is_that_of_its_bins(tiny_store: RecordingStore) -> None:
+    torch.manual_seed(0)
+    config = TwinConfig(sampling_rate=60.0, convnet=ViViTConfig.tiny(), modulator=ConvGRUConfig.tiny())
+    twin = config.build(tiny_store.spec)
+    session = tiny_store.sessions["a"]
+    moments = draw_moments(twin, session, session.blocks_in("train"), 3, 10, np.random.default_rng(0))
+    assert moments is not None
+    function = Differentiated(twin, moments)
+    with torch.no_grad():
+        found = function.rates(function.pixels()).numpy()
+    n = moments.video.shape[1]
+    for k, own in enumerate(found):
+        assert moments.behaviour is not None
+        together = twin.predict(moments.video[k], moments.behaviour[k], session="a")
+        np.testing.assert_allclose(own, together[n - 1], rtol=1e-4)
 
 
 def test_a_gradient_is_the_change_of_the_rate(cells: Cells) -> None:

@@ -111,6 +111,14 @@ def test_covariance_finds_the_two_axes_of_an_energy_cell(frames: str, request: p
         assert np.linalg.norm(basis.T @ strongest) / np.linalg.norm(strongest) > 0.75
 
 
+def test_a_linear_cell_has_its_average_and_no_axis_beside_it(white: Cells) -> None:
+    found = triggered_covariance(
+        watched_of(white), LINEAR, np.array(CENTRES[LINEAR]), SIGMA, np.random.default_rng(0)
+    )
+    assert found is not None
+    assert (found.excitatory, found.suppressive) == (0, 0)
+
+
 def test_bins_that_do_not_count_change_nothing(white: Cells) -> None:
     watched = watched_of(white)
     spoilt = watched.responses.copy()
@@ -163,7 +171,7 @@ def test_it_is_kept_with_its_figures_and_says_what_was_assumed(
     everything: ReceptiveFields, tmp_path: Path
 ) -> None:
     path = everything.write(tmp_path)
-    assert '"behaviour": "no behaviour' in path.read_text()
+    assert "under white noise, no behaviour: this twin does not use any" in path.read_text()
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".npz", ".csv", ".png"}
     with np.load(tmp_path / "receptive_fields.npz") as kept:
         np.testing.assert_array_equal(kept["gradient"], everything.kinds["gradient"].kernels.values)

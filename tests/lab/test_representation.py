@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from known_cells import Cells, linear_twin, record, vivit_twin
+from visioncore.errors import DataError
 from visioncore.lab import Rig, look
+from visioncore.lab.receptive_fields import receptive_fields
 from visioncore.lab.representation import representation
 from visioncore.lab.representation.measures import (
     Reading,
@@ -120,3 +122,14 @@ def test_look_says_what_it_leaves_out(cells: Cells) -> None:
     assert notes == ["no attention maps: a none core has no attention"]
     assert list(look(rig, None, ("attention", "representation"), note=notes.append)) == []
     assert "name it with --data" in notes[-1]
+
+
+def test_look_leaves_out_units_that_the_recording_lacks(cells: Cells) -> None:
+    notes: list[str] = []
+    twin = linear_twin(cells.store)
+    more = twin.with_sessions(twin.spec.sessions[0].model_copy(update={"id": "two"}))
+    (found,) = look(Rig.of(more, cells.store), cells.store, ("representation",), note=notes.append)
+    assert len(found.rows()) == 3
+    assert "has no session two: their units are left out" in notes[0]
+    with pytest.raises(DataError, match="has no session two"):
+        receptive_fields(Rig.of(more, cells.store), cells.store)

@@ -87,6 +87,9 @@ def test_units_are_named_by_id_or_by_session_and_id() -> None:
         units_of(twin, ["a"])
     with pytest.raises(ConfigError, match="no unit 'z'"):
         units_of(twin, ["z"])
+    assert [str(unit) for unit in rig_of(twin).only(["two/β"]).units] == ["two/β:a", "two/β:d"]
+    with pytest.raises(ConfigError, match="none of the units is of session three"):
+        rig_of(twin).only(["three"])
     some = rig_of(twin, units=units_of(twin, ["d", "one:b"])).rates(STIMULI)
     np.testing.assert_allclose(some, rig_of(twin).rates(STIMULI)[:, :, [4, 1]], rtol=1e-5)
 

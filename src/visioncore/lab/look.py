@@ -17,6 +17,8 @@ Part = Literal["receptive_fields", "attention", "representation"]
 PARTS: tuple[Part, ...] = get_args(Part)
 Say = Callable[[str, float], None]
 """Told what is being done, and which share of it is done."""
+Note = Callable[[str], None]
+"""Told what is left out, and why."""
 
 
 def look(
@@ -28,7 +30,7 @@ def look(
     at: tuple[str, int] | None = None,
     seed: int = 0,
     say: Say = lambda what, share: None,
-    note: Callable[[str], None] = lambda text: None,
+    note: Note = lambda text: None,
 ) -> Iterator[Analysis]:
     """The analyses that there are of this predictor, each as soon as it is found.
 
@@ -39,10 +41,12 @@ def look(
         note: told what is left out, and why.
 
     Raises:
-        ConfigError: there is no such part.
+        ConfigError: there is no such part, or the recording has none of the units.
     """
     if unknown := [part for part in parts if part not in PARTS]:
         raise ConfigError(f"no analysis {', '.join(unknown)}; expected {' | '.join(PARTS)}")
+    if store is not None:
+        rig = _fitting(rig, store, note)
     fields: ReceptiveFields | None = None
     if "receptive_fields" in parts:
         fields = receptive_fields(rig, store, seed, say)
@@ -50,23 +54,40 @@ def look(
             note(_why_no_gradient(rig.predictor, store))
         yield fields
     if "attention" in parts:
-        if not has_attention(rig.predictor):
-            note(why_no_attention(rig.predictor))
-        elif store is None:
-            note("no attention maps: they are of the recording's video; name it with --data")
-        else:
-            maps = attention_maps(rig, store, known_fields(rig, store, fields), seed, say, at=at)
-            if maps is None:
-                note(
-                    "no attention maps: no unit's rate varies in the validation blocks, or these are too short"
-                )
-            else:
-                yield maps
+        yield from _attention(rig, store, fields, at, seed, say, note)
     if "representation" in parts:
         if store is None:
             note("no representation: it is of the recording's video; name it with --data")
         else:
             yield representation(rig, store, other=other, seed=seed, say=say)
+
+
+def _attention(
+    rig: Rig,
+    store: RecordingStore | None,
+    fields: ReceptiveFields | None,
+    at: tuple[str, int] | None,
+    seed: int,
+    say: Say,
+    note: Note,
+) -> Iterator[Analysis]:
+    if not has_attention(rig.predictor):
+        note(why_no_attention(rig.predictor))
+    elif store is None:
+        note("no attention maps: they are of the recording's video; name it with --data")
+    elif maps := attention_maps(rig, store, known_fields(rig, store, fields), seed, say, at=at):
+        yield maps
+    else:
+        note("no attention maps: no unit's rate varies in the validation blocks, or these are too short")
+
+
+def _fitting(rig: Rig, store: RecordingStore, note: Note) -> Rig:
+    """The rig with units of the recording alone; what that leaves out is said."""
+    if lacking := [session for session in rig.sessions if session not in store.sessions]:
+        note(f"{store.path.name} has no session {', '.join(lacking)}: their units are left out")
+    if rig.behaviour:
+        note("the behaviour that was given is assumed under white noise; all else is of what was recorded")
+    return rig.only(store.sessions)
 
 
 def known_fields(rig: Rig, store: RecordingStore, found: ReceptiveFields | None = None) -> KnownFields | None:

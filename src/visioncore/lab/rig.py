@@ -1,6 +1,6 @@
 """The rig: a predictor, the display that its units watch, and the behaviour that is assumed while they do."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,6 +105,19 @@ class Rig:
     ) -> "Rig":
         """A rig with the recording's display."""
         return cls(predictor, Display.of(predictor.spec, store), units_of(predictor, units), behaviour)
+
+    def only(self, sessions: Collection[str]) -> "Rig":
+        """The rig with the units of these sessions.
+
+        Raises:
+            ConfigError: none of its units is of them.
+        """
+        kept = [unit for unit in self.units if unit.session in sessions]
+        if not kept:
+            raise ConfigError(
+                f"none of the units is of session {' or '.join(sessions)}; they are of {', '.join(self.sessions)}"
+            )
+        return Rig(self.predictor, self.display, kept, self.behaviour, self.rest_s)
 
     @property
     def sessions(self) -> tuple[str, ...]:

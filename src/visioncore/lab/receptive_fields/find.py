@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
+from visioncore.errors import DataError
 from visioncore.evaluation.prediction import BlockPredictor
 from visioncore.lab.receptive_fields.covariance import Axes, triggered_covariance
 from visioncore.lab.receptive_fields.gradient import MOMENTS, mean_gradients
@@ -34,7 +36,12 @@ def receptive_fields(
 
     Args:
         store: the recording; without one, there are the twin's kernels under white noise alone.
+
+    Raises:
+        DataError: the recording lacks a session of the rig's units.
     """
+    if store is not None and (lacking := [name for name in rig.sessions if name not in store.sessions]):
+        raise DataError(f"{store.path}: has no session {', '.join(lacking)}; use rig.only(store.sessions)")
     generator = np.random.default_rng(seed)
     kinds: dict[str, OneKind] = {}
     noise = effective_average(rig, generator, progress=lambda done, of: say("white noise", done / of))
@@ -59,7 +66,9 @@ def receptive_fields(
         axes = _covariances(rig, parts, _places_of_fields(kinds), generator, say)
     return ReceptiveFields(
         twin_digest=rig.predictor.digest,
-        behaviour=rig.assumed,
+        behaviour=rig.assumed
+        if store is None
+        else f"as it was recorded with the video; under white noise, {rig.assumed}",
         rig_units=rig.units,
         display=rig.display,
         rate_unit=rig.rate_unit,
@@ -110,9 +119,9 @@ def _of_session(
         predictor = BlockPredictor(rig.predictor, session, scale_was_said=True)
         done = iter(range(1, len(blocks) + 1))
 
-        def respond(block: object) -> np.ndarray:
+        def respond(block: Block) -> np.ndarray:
             say(f"session {session.id}: predicted", next(done) / len(blocks))
-            return predictor.rates(block)  # type: ignore[arg-type]
+            return predictor.rates(block)
 
         predicted = Watched.of(session, blocks, rig.display.rate_hz, respond, store.burn_in_bins)
         assert predicted is not None
