@@ -22,7 +22,7 @@ from visioncore.shapes import FeatureShape
 
 MAPS = {"rollout": 0.5, "attention alone": 0.0}
 """Kinds of maps, and which share of its own input each block passes on in them."""
-UNITS, MOMENTS, EXAMPLES = 18, 4, 3
+UNITS, MOMENTS, EXAMPLES = 12, 4, 3
 """At most so many units are looked at, each at the moments of its highest rates; some of them are drawn."""
 WINDOW_S = 0.3
 """Of video before a moment that is covered, or attributed to."""

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64
 
 from visioncore.lab.receptive_fields.watched import Watched
 
-CYCLES, TIME_WAVES = 2.5, 6
+CYCLES, TIME_WAVES = 2.0, 6
 """Cosines over the patch have at most so many cycles, in any direction; and so many are there over time."""
 SHUFFLES = 10
 MAX_BINS = 20_000
@@ -74,7 +74,7 @@ def triggered_covariance(
     if responses.sum() <= 0 or len(used) < 10 * stimuli.shape[1]:
         return None
     whiten = _whitening(stimuli)
-    white = (stimuli - stimuli.mean(0)) @ whiten
+    white = ((stimuli - stimuli.mean(0)) @ whiten).astype(np.float32)
     values, vectors = np.linalg.eigh(_weighted_covariance(white, responses))
     null = []
     for shift in generator.integers(len(used) // 10, len(used) - len(used) // 10, shuffles):
@@ -126,6 +126,6 @@ def _whitening(stimuli: np.ndarray) -> np.ndarray:
 
 def _weighted_covariance(white: np.ndarray, responses: np.ndarray) -> np.ndarray:
     """Around the triggered average, so that a linear unit alone has no axis."""
-    weight = responses / responses.sum()
+    weight = (responses / responses.sum()).astype(np.float32)
     mean = weight @ white
-    return np.asarray((white * weight[:, None]).T @ white - np.outer(mean, mean))
+    return np.asarray((white * weight[:, None]).T @ white - np.outer(mean, mean), np.float64)

@@ -20,7 +20,7 @@ from visioncore.lab.receptive_fields.white_noise import effective_average
 from visioncore.lab.rig import Rig
 from visioncore.model import Ensemble, Twin
 
-MAX_MINUTES = 8.0
+MAX_MINUTES = 6.0
 """Of each session's training blocks, spread over it, for what is averaged over the recording."""
 Say = Callable[[str, float], None]
 """Told what is being done, and which share of it is done."""
@@ -45,7 +45,7 @@ def receptive_fields(
     generator = np.random.default_rng(seed)
     kinds: dict[str, OneKind] = {}
     noise = effective_average(rig, generator, progress=lambda done, of: say("white noise", done / of))
-    kinds["white_noise"] = OneKind(noise.denoised(), measure(noise))
+    kinds["white_noise"] = OneKind(noise.clean, measure(noise.raw))
     significances = np.full(len(rig.units), np.nan)
     axes: dict[str, list[Axes | None]] = {}
     if store is not None:
@@ -173,8 +173,10 @@ def gradients_of(
         if found is None:
             return None
         each.append(found)
-    power = np.mean([np.asarray(found.power) for found in each], axis=0)
-    return Kernels(np.mean([found.values for found in each], axis=0), each[0].lag_s, each[0].px, power)
+    values, power, drive = (
+        np.mean([getattr(found, name) for found in each], axis=0) for name in ("values", "power", "drive")
+    )
+    return Kernels(values, each[0].lag_s, each[0].px, power, drive)
 
 
 def _joined(parts: Sequence[Kernels], places: np.ndarray) -> Kernels:
@@ -186,11 +188,13 @@ def _joined(parts: Sequence[Kernels], places: np.ndarray) -> Kernels:
         return joined
 
     powers = [part.power for part in parts if part.power is not None]
+    drives = [part.drive for part in parts if part.drive is not None]
     return Kernels(
         together([part.values for part in parts]),
         parts[0].lag_s,
         parts[0].px,
         together(powers) if powers else None,
+        together(drives) if drives else None,
     )
 
 

@@ -1,7 +1,6 @@
 """Space-time kernels of units, and what is measured of them: place, size, latency, separability, signal and noise."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -28,27 +27,13 @@ class Kernels:
     """Pixels of the display along one of the kernel's."""
     power: Float32[np.ndarray, "units lags rows columns"] | None = None
     """Mean square of what `values` are the mean of, where that is known: it also shows fields whose mean vanishes."""
+    drive: Float32[np.ndarray, "units lags"] | None = None
+    """How much each lag adds to the rate, where that is known: its peak is the latency."""
 
     @property
     def energy(self) -> Float32[np.ndarray, "units lags rows columns"]:
         """Squares: `power` where it is known."""
         return np.square(self.values) if self.power is None else self.power
-
-    def denoised(self) -> Self:
-        """Without the pairs of a spatial and a temporal profile that noise alone would give.
-
-        Source: Gavish & Donoho 2014, eq. 5 and 11 (noise level from the median singular value; the strongest stays).
-        """
-        clean = np.empty_like(self.values)
-        for k, kernel in enumerate(self.values):
-            flat = kernel.reshape(len(kernel), -1)
-            space, sizes, time = np.linalg.svd(flat, full_matrices=False)
-            ratio = min(flat.shape) / max(flat.shape)
-            edge = (0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43) * np.median(sizes)
-            kept = sizes > edge
-            kept[0] = True
-            clean[k] = ((space[:, kept] * sizes[kept]) @ time[kept]).reshape(kernel.shape)
-        return replace(self, values=clean)
 
 
 @dataclass(frozen=True)
@@ -60,7 +45,7 @@ class Fields:
     sigma_px: Float64[np.ndarray, " units"]
     """Standard deviation of the Gaussian envelope of the kernel; of an ellipse, the geometric mean of its two."""
     latency_ms: Float64[np.ndarray, " units"]
-    """Of the strongest lag."""
+    """Of the lag with the most energy; of gradients, of that which adds most to the rate."""
     separability: Float64[np.ndarray, " units"]
     """Share of the power of the strongest pair of a spatial and a temporal profile; 1: space times time."""
     snr: Float64[np.ndarray, " units"]
@@ -105,7 +90,8 @@ def measure(kernels: Kernels) -> Fields:
         found["row"][k], found["column"][k] = row * kernels.px, column * kernels.px
         found["sigma"][k] = np.sqrt(2 * down * across) * kernels.px
         weight = _window(energy.shape[1:], row, column, 2 * down, 2 * across)
-        found["latency"][k] = 1e3 * kernels.lag_s * _peak((energy * weight).sum((1, 2)))
+        course = (energy * weight).sum((1, 2)) if kernels.drive is None else kernels.drive[k]
+        found["latency"][k] = 1e3 * kernels.lag_s * _peak(course)
         found["separability"][k] = _separability(kernel * np.sqrt(weight))
         found["snr"][k] = snr
     return Fields(

@@ -29,7 +29,7 @@ from visioncore.predictor import Predictor
 
 BIN_S = 0.1
 """Responses are summed over bins of this length."""
-FITTED_MINUTES = 4.0
+FITTED_MINUTES = 3.0
 """Of each session's training blocks, on which what is read from responses is fitted."""
 CELLS = (3, 4)
 """The frame is cut into so many cells, down and across; what is decoded is of each of them (`TARGETS`)."""
