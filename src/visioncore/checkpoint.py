@@ -5,19 +5,15 @@ normalisation constants and the provenance; a SHA-256 digest over all of it and 
 An ensemble's has such a header for every member, whose tensors' names begin with its number.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from visioncore.config import AsWritten, apply_overrides, build_config, differing_keys, dump_config
 from visioncore.errors import CheckpointError, ConfigError
-from visioncore.files import write_bytes
 from visioncore.hub import fetch, is_on_hub
 from visioncore.migration import from_format_1
 from visioncore.model import Ensemble, Twin, TwinConfig
@@ -25,9 +21,10 @@ from visioncore.model.renamed import renamed
 from visioncore.provenance import Provenance
 from visioncore.run_folder import RunFolder
 from visioncore.spec import DataSpec
+from visioncore.tensor_file import read_tensors, write_tensors
 
 FORMAT_VERSION = 2
-_HEADER, _DIGEST = "visioncore", "sha256"
+_HEADER = "visioncore"
 OVERRIDABLE = (
     *("flash_attention", "grad_checkpointing"),
     *("patch_dropout", "mha_dropout", "ff_dropout", "drop_path"),
@@ -65,10 +62,7 @@ def _contents(twin: Twin, provenance: Provenance) -> AsWritten:
 
 
 def _write(path: Path, contents: AsWritten, weights: Mapping[str, Tensor]) -> None:
-    header = json.dumps(contents, sort_keys=True, allow_nan=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    # Not `save_file`, which makes files that only their owner can read.
-    write_bytes(path, save(tensors, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)}))
+    write_tensors(path, weights, _HEADER, json.dumps(contents, sort_keys=True, allow_nan=False))
 
 
 def load_twin(path: str | Path, device: str | torch.device = "cpu", overrides: Sequence[str] = ()) -> Twin:
@@ -225,25 +219,4 @@ def copy_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: 
 
 
 def _read(file: Path) -> tuple[str, dict[str, Tensor]]:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, OverflowError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from None
-    if _HEADER not in metadata or _DIGEST not in metadata:
-        raise CheckpointError(f"{file}: a safetensors file, but not a VisionCore twin (no header of ours)")
-    if _digest(metadata[_HEADER], tensors) != metadata[_DIGEST]:
-        raise CheckpointError(
-            f"{file}: the contents do not match their digest: the file is damaged; restore it from a copy"
-        )
-    return metadata[_HEADER], tensors
-
-
-def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()
+    return read_tensors(file, _HEADER, "a VisionCore twin")

@@ -7,6 +7,7 @@ Positions: the same regression on local contrast energy, which also drives cells
 """
 
 import logging
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -22,55 +23,69 @@ from visioncore.model.outputs import CountOutput, RateOutput
 from visioncore.spec import Sampling
 from visioncore.training.experiment import InitialiseConfig
 from visioncore.training.glm import fit_filters, fit_numbers
+from visioncore.training.kept_estimates import Estimates, KeptEstimates
 from visioncore.training.ridge import WINDOWS, MomentNumbers, Regression, components, peak
 from visioncore.training.sample import Grain, Sample, take_sample
 
 logger = logging.getLogger(__name__)
 
 
-def initialise(twin: Twin, store: RecordingStore, config: InitialiseConfig) -> None:
-    """Set rates, filters and positions of `twin`, in place; deterministic."""
+def initialise(
+    twin: Twin, store: RecordingStore, config: InitialiseConfig, keep_in: Path | None = None
+) -> None:
+    """Set rates, filters and positions of `twin`, in place; deterministic.
+
+    Args:
+        keep_in: a folder that keeps estimates for other trainings, and may have them from others.
+    """
     for session in store.sessions.values():
         if session.unit_ids:
             # What is held of a session ends with it.
-            _initialise_session(twin, session, config)
+            _initialise_session(twin, session, config, keep_in)
 
 
-def _initialise_session(twin: Twin, session: SessionStore, config: InitialiseConfig) -> None:
+def _initialise_session(
+    twin: Twin, session: SessionStore, config: InitialiseConfig, keep_in: Path | None
+) -> None:
     id_ = session.id
-    traces = session.trace_statistics() if twin.spec.response_kind == "trace" else None
-    _start_at_the_mean(twin.heads[id_].output, session, traces)
-    linear = twin.heads[id_].linear
+    linear, readout = twin.heads[id_].linear, twin.placed_readout(id_) if config.positions else None
     wants_filters = config.linear and isinstance(linear, LowRankLinear)
-    readout = twin.placed_readout(id_) if config.positions else None
-    if not (wants_filters or readout is not None):
-        return
     window_s = linear.window_s if isinstance(linear, LowRankLinear) else SHORTEST_WINDOW_S
-    sample = take_sample(twin, session, traces, config.max_minutes_per_session, window_s)
-    if sample is None:
-        logger.warning(
-            "session %s: too short or too broken up to estimate filters from; mean rates only", id_
-        )
-        return
-    n_cut_off, centres = _fitted(twin, id_, sample, filters=wants_filters, positions=readout is not None)
-    if n_cut_off:
+    wants_any = wants_filters or readout is not None
+    kept = KeptEstimates.of(keep_in, twin, session, config) if wants_any else None
+    found = None if kept is None else kept.read()
+    if found is None:
+        traces = session.trace_statistics() if twin.spec.response_kind == "trace" else None
+        _start_at_the_mean(twin.heads[id_].output, session, traces)
+        if not wants_any:
+            return
+        sample = take_sample(twin, session, traces, config.max_minutes_per_session, window_s)
+        if sample is None:
+            logger.warning(
+                "session %s: too short or too broken up to estimate filters from; mean rates only", id_
+            )
+            return
+        found = _fitted(twin, id_, sample, filters=wants_filters, positions=readout is not None)
+        if kept is not None:
+            kept.write(found)
+    if found.n_cut_off:
         logger.warning(
             "session %s: the filters of %d of %d units are cut off: their oldest lags, %.2g s back, still help to "
             "predict; a longer model.linear.params.window_s sees more",
             id_,
-            n_cut_off,
+            found.n_cut_off,
             len(session.unit_ids),
             window_s,
         )
-    if readout is not None and centres is None:
+    if readout is not None and found.centres is None:
         logger.warning(
             "session %s: its frames have no contrast within them, so nothing tells where units look; "
             "readout positions start in the middle of the field",
             id_,
         )
-    elif readout is not None and centres is not None:
-        readout.place(centres)
-    logger.info("session %s: initialised from %.1f minutes", id_, sample.minutes)
+    elif readout is not None and found.centres is not None:
+        readout.place(found.centres)
+    logger.info("session %s: initialised from %.1f minutes", id_, found.minutes)
 
 
 def start_numbers(twin: Twin, session: str, train_bins: int, config: InitialiseConfig) -> tuple[int, int]:
@@ -112,13 +127,11 @@ def start_numbers(twin: Twin, session: str, train_bins: int, config: InitialiseC
     return max(most), fit
 
 
-def _fitted(
-    twin: Twin, session: str, sample: Sample, *, filters: bool, positions: bool
-) -> tuple[int, Float[Tensor, "units 2"] | None]:
-    """Sets a session's filters; how many units' are cut off, and where units look, if anything tells."""
+def _fitted(twin: Twin, session: str, sample: Sample, *, filters: bool, positions: bool) -> Estimates:
+    """Sets a session's filters."""
     head, frame, n_units = twin.heads[session], twin.spec.sampling, sample.responses.shape[1]
     rank = head.linear.rank if isinstance(head.linear, LowRankLinear) else 2
-    n_cut_off, centres = 0, []
+    n_components, n_cut_off, centres = 0, 0, []
     for units, some in sample.groups():
         of_pixels, of_energy = some.of_pixels(), some.of_energy() if positions else None
         if of_pixels is None:
@@ -126,12 +139,13 @@ def _fitted(
         pixels = Regression.fit(of_pixels, rank)
         if filters and isinstance(head.linear, LowRankLinear):
             linear, output = of_units(head.linear, units, n_units), of_units(head.output, units, n_units)
-            n_cut_off += _set_filters(frame, linear, output, some, pixels)
+            n_components, cut_off = _set_filters(frame, linear, output, some, pixels)
+            n_cut_off += cut_off
         if of_energy is not None:
             # Energy is positive and its cells are coarse: one place, one wide window, and all the lags there are.
             energy = Regression.fit(of_energy, sample.grain.lags, WINDOWS[-1:], places=1)
             centres.append(_centres(frame, sample, pixels, energy))
-    return n_cut_off, torch.cat(centres) if centres else None
+    return Estimates(n_components, n_cut_off, sample.minutes, torch.cat(centres) if centres else None)
 
 
 def _start_at_the_mean(output: RateOutput, session: SessionStore, traces: TraceStatistics | None) -> None:
@@ -142,10 +156,10 @@ def _start_at_the_mean(output: RateOutput, session: SessionStore, traces: TraceS
 
 def _set_filters(
     frame: Sampling, linear: LowRankLinear, output: RateOutput, sample: Sample, regression: Regression
-) -> int:
+) -> tuple[int, int]:
     """The `rank` strongest spatial components of each unit's filter, and what the likelihood makes of them.
 
-    Returns how many units have filters that are cut off.
+    Returns how many there are, which fewer lags bound, and how many units have filters that are cut off.
     """
     found = fit_filters(
         linear,
@@ -167,7 +181,7 @@ def _set_filters(
     with torch.no_grad():
         maps = maps.view(*spatial.shape[:2], -1).to(linear.spatial)
         linear.spatial[:, : spatial.shape[1]] = maps / linear.spatial_scale
-    return int(found.cut_off.sum())
+    return spatial.shape[1], int(found.cut_off.sum())
 
 
 def _centres(

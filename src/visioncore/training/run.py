@@ -25,6 +25,7 @@ from visioncore.training.experiment import Experiment
 from visioncore.training.held_out_units import drawn
 from visioncore.training.initialise import initialise
 from visioncore.training.interruption import Interruption, Listens, StopsWhenTold
+from visioncore.training.kept_estimates import folder_of
 from visioncore.training.launch import require_processes_as_set
 from visioncore.training.lit_twin import LitTwin
 from visioncore.training.lost_process import naming_lost_processes
@@ -101,7 +102,7 @@ def _train(
         say_before(model, config, store, window_was_found=model != experiment.model)
     started = time.perf_counter()
     if resumed is None:
-        initialise(twin, store, config.initialise)
+        initialise(twin, store, config.initialise, keep_in=folder_of(store))
         start.settle(twin)
     saving = Saving(experiment, store, folder, initialise_s=time.perf_counter() - started, start=start)
 
