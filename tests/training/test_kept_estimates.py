@@ -26,9 +26,9 @@ from visioncore.training.run import train
 BURN_IN_BINS = 60
 
 
-def equally_active(arrays: Arrays) -> Arrays:
+def equally_active(arrays: Arrays, seed: int = 3) -> Arrays:
     """Every unit fires as often as any other, in any trial: training means tell neither units nor trials apart."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     spikes = np.zeros_like(arrays["spikes"])
     for start in range(BURN_IN_BINS, len(spikes), TRIAL_BINS):
         rates = arrays["truth"][start : start + TRIAL_BINS - BURN_IN_BINS]
@@ -140,6 +140,7 @@ def test_what_another_training_would_estimate_otherwise_is_not_read(
 ) -> None:
     """In turn, into one folder; each comes out as it does alone."""
     one, half = store.only(["s0"]), {"s0": ("w", "x")}
+    other = prepared(tmp_path / "other", equally_active(recording(), seed=4), unit_ids="ids")
     ways: dict[str, dict[str, Any]] = {
         "as it is": {"store": one},
         "another window": {"store": one, "model": {**LINEAR, **filters(window_s=0.15)}},
@@ -152,14 +153,14 @@ def test_what_another_training_would_estimate_otherwise_is_not_read(
         "units in another order": {"store": one.with_units({"s0": ("z", "y", "x", "w")})},
         "a share of the blocks": {"store": one.with_train_share(0.7), "built_for": one},
         "less of the recording": {"store": one, "config": InitialiseConfig(max_minutes_per_session=0.1)},
-        "the other session": {"store": store.only(["s1"])},
+        "other responses": {"store": other},
     }
     computed = {name: begun(folder=None, **way) for name, way in ways.items()}
     different = [name for name in ways if not same(computed[name], computed["as it is"])]
     assert different == [*ways][1:]
     for name, way in ways.items():
-        assert same(begun(folder=tmp_path, **way), computed[name]), name
-    assert len([*tmp_path.iterdir()]) == len(ways)
+        assert same(begun(folder=tmp_path / "kept", **way), computed[name]), name
+    assert len([*(tmp_path / "kept").iterdir()]) == len(ways)
 
 
 def test_the_means_of_these_tests_tell_no_unit_and_no_trial_apart(store: RecordingStore) -> None:
