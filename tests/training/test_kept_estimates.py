@@ -131,8 +131,8 @@ def test_what_is_read_is_what_is_computed_to_the_bit(
     assert same(read, computed)
     video = recording()["stim"][:300]
     for session in store.sessions:
-        rates = [twin.predict(video, session=session) for twin in (read, computed)]
-        np.testing.assert_array_equal(*rates)
+        rates = read.predict(video, session=session)
+        np.testing.assert_array_equal(rates, computed.predict(video, session=session))
 
 
 def test_what_another_training_would_estimate_otherwise_is_not_read(
@@ -239,9 +239,9 @@ def test_a_training_keeps_them_for_the_next(tmp_path: Path, monkeypatch: pytest.
     starts = np.arange(0, N_BINS, TRIAL_BINS)
     written(tmp_path)
     np.savez(tmp_path / "0.npz", **recording(), starts=starts, split=np.array(SPLITS))
-    files = [tmp_path / f"{name}.yaml" for name in ("model", "data", "training")]
+    model, data, training = (tmp_path / f"{name}.yaml" for name in ("model", "data", "training"))
     short = ["training.length={type: steps, params: {number: 2}}", "training.steps_per_epoch=2"]
-    train(read_experiment(*files, short), tmp_path / "one")
+    train(read_experiment(model, data, training, short), tmp_path / "one")
     assert len([*(tmp_path / "stores" / FOLDER).iterdir()]) == 1
     monkeypatch.setattr(initialise_module, "take_sample", sampled)
-    train(read_experiment(*files, [*short, "training.seed=1"]), tmp_path / "other")
+    train(read_experiment(model, data, training, [*short, "training.seed=1"]), tmp_path / "other")
