@@ -116,12 +116,13 @@ def test_the_page_asks_for_nothing_outside_itself(page: str) -> None:
 
 def test_every_figure_is_there_and_is_a_png(page: str) -> None:
     images = re.findall(r"<img[^>]*src=\"data:image/png;base64,(\w{8})", page)
-    assert images == ["iVBORw0K"] * 5
+    assert images == ["iVBORw0K"] * 7
     for heading in (
         "What it saw",
         "repeated stimuli",
         "Every unit",
         "Receptive fields",
+        "Attention",
         "Training",
         "Tables",
     ):
@@ -249,6 +250,7 @@ def test_the_sections_stand_in_the_order_of_their_tuple(page: str) -> None:
         "Responses to repeated stimuli",
         "Every unit",
         "Receptive fields",
+        "Attention",
         "Training",
         "Tables",
         "Configuration and provenance",
