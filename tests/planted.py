@@ -6,17 +6,18 @@ from predictors import Script, ScriptedPredictor
 from specs import data_spec
 from visioncore.lab import Display, Rig
 from visioncore.simulation.cells import CellsConfig, Population, draw_population
-from visioncore.spec import Geometry, Normalisation, SessionSpec
+from visioncore.spec import Geometry, Normalisation, ResponseKind, SessionSpec
 
 HEIGHT, WIDTH, RATE_HZ, DEGREES_PER_PIXEL = 24, 32, 60.0, 0.1
 
 
-def rig_of(script: Script, n_units: int) -> Rig:
+def rig_of(script: Script, n_units: int, response_kind: ResponseKind = "counts") -> Rig:
     """A rig that shows stimuli to units that a script speaks for."""
     spec = data_spec(
         height=HEIGHT,
         width=WIDTH,
         sampling_rate_hz=RATE_HZ,
+        response_kind=response_kind,
         geometry=Geometry(degrees_per_pixel=DEGREES_PER_PIXEL),
         sessions=(SessionSpec(id="planted", subject="m1", unit_ids=tuple(f"u{k}" for k in range(n_units))),),
         constants=Normalisation(video_mean=(127.0,), video_std=(50.0,)),

@@ -1,12 +1,13 @@
 """Every part of the battery on made-up cells whose answer can be worked out without it."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from planted import HEIGHT, RATE_HZ, WIDTH, rig_of
-from visioncore.lab import Battery, Rig
+from visioncore.lab import Battery, Rig, tune
 from visioncore.lab.tuning.bars import show_bars
 from visioncore.lab.tuning.centres import Centres
 from visioncore.lab.tuning.contrasts import show_contrasts
@@ -62,6 +63,25 @@ def test_a_response_that_only_grows_with_contrast_has_no_c50() -> None:
     found = show_contrasts(rig, BATTERY, gratings_of(rig), untold).indices
     assert "no half of its saturation" in found["contrast_c50"].why[0]
     assert found["contrast_r2"].values[0] > 0.99
+
+
+def test_the_resting_rate_is_no_response() -> None:
+    """Both cells look at one direction of modulation alone, and fire at 20 spikes per second on grey."""
+    window = around(HEIGHT / 2, WIDTH / 2, 5.0) * np.exp(-2j * np.pi / 8 * COLUMNS)
+
+    def cells(contrast: np.ndarray) -> np.ndarray:
+        wave = np.einsum("thw,hw->t", contrast, window)
+        return 20 + 100 * np.stack([np.maximum(wave.real, 0), np.abs(wave)], axis=1)
+
+    found = gratings_of(rig_with(cells, 2)).indices
+    np.testing.assert_allclose(found["resting_rate"].values, 20, atol=0.2)
+    # A half-rectified sinusoid's F1 over its mean; the other one's response does not follow the grating.
+    assert found["f1_f0"].values[0] == pytest.approx(np.pi / 2, rel=0.05)
+    assert found["f1_f0"].values[1] < 0.1
+    for name in ("osi", "osi_vector"):
+        assert found[name].values == pytest.approx([1, 1], abs=0.05)
+    # Half the contrast of 0.5, and half of that again is the rectified one's F1.
+    assert found["peak_response"].values == pytest.approx([12.5, 25], rel=0.06)
 
 
 CENTRE, SD, SURROUND_SD = (11.0, 17.0), 2.0, 5.0
@@ -211,3 +231,25 @@ def test_gabor_noise_tells_place_and_orientation() -> None:
     angles = found.indices["gabor_preferred_orientation_deg"]
     assert angles.values[:2] == pytest.approx([30, 120], abs=8)
     assert angles.why[2] == "Gabors drive it alike wherever they are"
+
+
+@pytest.mark.parametrize("kind", ["counts", "trace"])
+def test_whatever_units_do_an_index_is_a_number_or_says_why_not(kind: Literal["counts", "trace"]) -> None:
+    """Units that answer at random, one that stays below 0, one that never changes."""
+
+    def script(session: str, video: np.ndarray, behaviour: object) -> np.ndarray:
+        seeds = video.reshape(len(video), -1).astype(np.int64) @ (np.arange(HEIGHT * WIDTH) % 97 + 1)
+        noise = np.stack([((seeds * k) % 1009) / 1009 for k in (7, 31, 101)], axis=1)
+        rates = np.concatenate([noise, -noise[:, :1] - 1, np.full_like(noise[:, :1], 0.3)], axis=1)
+        return np.maximum(rates, 0) if kind == "counts" else rates
+
+    rig = rig_of(script, 5, kind)
+    tuning = tune(rig, battery=Battery(directions=4, seconds=0.25, gabor_flashes=100))
+    assert tuning.rest.unit == ("spikes/s" if kind == "counts" else "response")
+    for name, index in tuning.indices.items():
+        for unit, (value, why) in enumerate(zip(index.values, index.why, strict=True)):
+            assert np.isfinite(value) != bool(why), (name, unit)
+        if name not in ("resting_rate", "peak_response"):
+            assert index.why[4], name
+    assert len(tuning.sentences()) >= 4
+    assert {len(column) for column in tuning.table().values()} == {5}

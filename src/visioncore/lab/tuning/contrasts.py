@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64
 
 from visioncore.lab.rig import Rig
 from visioncore.lab.tuning.drawn import draw_curve, log_axis
-from visioncore.lab.tuning.fits import Fits, exponent_of, fit_contrast
+from visioncore.lab.tuning.fits import Fits, c50_of, exponent_of, fit_contrast, size_of
 from visioncore.lab.tuning.gratings import SILENT, GratingTuning
 from visioncore.lab.tuning.index import POOR, Index
 from visioncore.lab.tuning.measured import Measured
@@ -44,12 +44,12 @@ class ContrastTuning(Measured):
         """Of the fit: Rmax and baseline, above rest; c50 and exponent."""
         fits = self.fits
         why = ((self.silent, SILENT), (fits.poor, POOR))
-        c50 = np.exp(fits[1])
+        c50 = c50_of(fits[1])
         # It saturates nowhere near what is shown: then Rmax and c50 trade for each other.
         beyond = (c50 > self.contrasts[-1], "it has no half of its saturation at the largest contrast")
         return {
             "contrast_c50": Index.of(c50, *why, beyond),
-            "contrast_rmax": Index.of(fits.scale * np.exp(fits[0]), *why, beyond),
+            "contrast_rmax": Index.of(fits.scale * size_of(fits[0]), *why, beyond),
             "contrast_exponent": Index.of(exponent_of(fits[2]), *why),
             "contrast_baseline": Index.of(fits.scale * fits[3], *why),
             "contrast_r2": Index.of(fits.r2, why[0], (np.isnan(fits.r2), POOR)),

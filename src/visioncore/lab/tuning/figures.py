@@ -46,8 +46,13 @@ def examples(tuning: Tuning, name: str, parts: Sequence[Measured], what: str) ->
 
 
 def population(tuning: Tuning) -> Drawn:
-    """A histogram of every index but the fits' R²."""
-    shown = {n: i for n, i in tuning.indices.items() if i.defined.any() and not n.endswith("_r2")}
+    """A histogram of every index but the fits' R², and but what was recorded."""
+    beside = () if tuning.recorded is None else tuning.recorded.indices
+    shown = {
+        name: index
+        for name, index in tuning.indices.items()
+        if index.defined.any() and name not in beside and not name.endswith("_r2")
+    }
     n_rows = -(-len(shown) // HISTOGRAMS_PER_ROW)
     with rc_context(SMALL):
         figure, grid = _grid(n_rows, HISTOGRAMS_PER_ROW, 1.85, 1.45, between=0.62)
@@ -89,7 +94,7 @@ def beside_recorded(tuning: Tuning, recorded: RecordedTuning) -> Drawn:
             axes.set(xlabel="recorded", ylabel="predicted", title=name.replace("_", " "))
         correlations = found["recorded_correlation"]
         bottom[3].hist(correlations.values[correlations.defined], bins=16, color=PREDICTED)
-        bottom[3].set(xlabel="correlation", title="recorded and predicted, over conditions")
+        bottom[3].set(xlabel="correlation", title="over conditions")
     return Drawn(
         "recorded",
         figure,

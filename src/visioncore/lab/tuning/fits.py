@@ -94,7 +94,7 @@ def two_bumps(degrees: np.ndarray, p: np.ndarray) -> np.ndarray:
     kappa = np.exp(np.clip(log_kappa, -4, 8))
     away = np.deg2rad(degrees) - centre
     bump, opposite = np.exp(kappa * (np.cos(away) - 1)), np.exp(kappa * (-np.cos(away) - 1))
-    return np.asarray(floor**2 + _positive(larger) * bump + _positive(smaller) * opposite)
+    return np.asarray(floor**2 + size_of(larger) * bump + size_of(smaller) * opposite)
 
 
 def fit_direction(
@@ -135,7 +135,7 @@ def skewed_gaussian(octaves: np.ndarray, p: np.ndarray) -> np.ndarray:
     width = np.exp(np.clip(log_width, -4, 4)) + _slope(skew) * away
     # What lies beyond the place where the width is 0 is 0.
     exponent = np.where(width > 0, -((away / np.maximum(width, 1e-9)) ** 2) / 2, -np.inf)
-    return np.asarray(_positive(height) * np.exp(np.maximum(exponent, -700)))
+    return np.asarray(size_of(height) * np.exp(np.maximum(exponent, -700)))
 
 
 def fit_octaves(
@@ -149,6 +149,11 @@ def fit_octaves(
             yield (0.0, float(octaves[np.argmax(target)]), np.log(width), 0.0)
 
     return fit(skewed_gaussian, octaves, responses, starts, 4)
+
+
+def best_frequency(fits: Fits) -> Float64[np.ndarray, " units"]:
+    """Where `skewed_gaussian` peaks."""
+    return np.asarray(2.0 ** np.clip(fits[1], -60, 60))
 
 
 def half_height_octaves(fits: Fits) -> tuple[Float64[np.ndarray, " units"], Float64[np.ndarray, " units"]]:
@@ -169,9 +174,13 @@ def _slope(skew: Any) -> Any:
 def naka_rushton(contrast: np.ndarray, p: np.ndarray) -> np.ndarray:
     """What is there without contrast, and a rise that saturates. Source: Albrecht & Hamilton 1982."""
     rise, log_c50, log_exponent, floor = p
-    c50 = np.exp(np.clip(log_c50, -12, 6))
-    share = 1 / (1 + (c50 / np.maximum(contrast, 1e-9)) ** exponent_of(log_exponent))
-    return np.asarray(floor + _positive(rise) * share)
+    share = 1 / (1 + (c50_of(log_c50) / np.maximum(contrast, 1e-9)) ** exponent_of(log_exponent))
+    return np.asarray(floor + size_of(rise) * share)
+
+
+def c50_of(log_c50: Any) -> Any:
+    """Of `naka_rushton`."""
+    return np.exp(np.clip(log_c50, -12, 6))
 
 
 def exponent_of(log_exponent: Any) -> Any:
@@ -207,7 +216,7 @@ def ratio_of_gaussians(diameter: np.ndarray, p: np.ndarray) -> np.ndarray:
     # The surround is the larger.
     surround = centre * (1 + np.exp(np.clip(log_more, -6, 6)))
     in_centre, in_surround = (erf(diameter / 2 / width) ** 2 for width in (centre, surround))
-    return np.asarray(_positive(excitation) * in_centre / (1 + _positive(suppression) * in_surround))
+    return np.asarray(size_of(excitation) * in_centre / (1 + size_of(suppression) * in_surround))
 
 
 def fit_size(diameters: Float[np.ndarray, " points"], responses: Float[np.ndarray, "units points"]) -> Fits:
@@ -225,9 +234,9 @@ def bump(places: np.ndarray, p: np.ndarray) -> np.ndarray:
     """An elliptic Gaussian over places, (points, 2)."""
     height, row, column, log_down, log_right, lean = p
     down, right = (places[:, 0] - row) / _width(log_down), (places[:, 1] - column) / _width(log_right)
-    shared = np.tanh(lean)
+    shared = _shared(lean)
     distance = (down**2 - 2 * shared * down * right + right**2) / (1 - shared**2)
-    return np.asarray(_positive(height) * np.exp(-distance / 2))
+    return np.asarray(size_of(height) * np.exp(-distance / 2))
 
 
 def fit_bump(
@@ -244,12 +253,18 @@ def fit_bump(
 
 def bump_sd(fits: Fits) -> Float64[np.ndarray, " units"]:
     """Standard deviation of a circle of the same area as the ellipse at one standard deviation."""
-    return np.asarray(np.sqrt(_width(fits[3]) * _width(fits[4]) * np.sqrt(1 - np.tanh(fits[5]) ** 2)))
+    return np.asarray(np.sqrt(_width(fits[3]) * _width(fits[4]) * np.sqrt(1 - _shared(fits[5]) ** 2)))
+
+
+def _shared(lean: Any) -> Any:
+    # As narrow as at 1, there is no area.
+    return 0.98 * np.tanh(lean)
 
 
 def _width(log: Any) -> Any:
     return np.exp(np.clip(log, -4, 8))
 
 
-def _positive(log: float) -> float:
-    return float(np.exp(np.clip(log, -20, 10)))
+def size_of(log: Any) -> Any:
+    """Of what a curve is multiplied by."""
+    return np.exp(np.clip(log, -20, 10))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from visioncore.lab.tuning.drawn import draw_curve, log_axis
-from visioncore.lab.tuning.fits import Fits, fit_octaves, half_height_octaves
+from visioncore.lab.tuning.fits import Fits, best_frequency, fit_octaves, half_height_octaves
 from visioncore.lab.tuning.index import POOR, Index
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class FrequencyCurve:
         """The peak of the fit; undefined where it is not between the frequencies that were shown."""
         fits, octaves = self.fits, np.log2(self.frequencies)
         return Index.of(
-            2.0 ** fits[1],
+            best_frequency(fits),
             *self._unfitted,
             (fits[1] <= octaves[0], "preferred at or below the lowest frequency that was shown"),
             (fits[1] >= octaves[-1], "preferred at or above the highest frequency that was shown"),

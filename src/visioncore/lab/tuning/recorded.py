@@ -78,7 +78,9 @@ class Harmonics:
 
     @property
     def osi(self) -> float:
-        """1 less the circular variance, as `osi_vector`; the resting rate is not subtracted."""
+        """1 less the circular variance, as `osi_vector`; the resting rate is not subtracted. Over directions that lie
+        unevenly, it may exceed 1.
+        """
         return abs(self.orientation) / (2 * self.constant) if self.constant > 0 else np.nan
 
     def at(self, degrees: np.ndarray) -> np.ndarray:

@@ -66,8 +66,10 @@ def _of_sizes(sizes: SizeTuning) -> list[str]:
 
 def _of_plaids(tuning: "Tuning") -> list[str]:
     kinds = tuning.plaids.kinds
-    counts = [f"{kinds.count(kind)} {kind}" for kind in ("pattern", "component", "neither") if kind in kinds]
-    return [f"Plaids: {', '.join(counts)} (cells; Z over 1.28)."] if counts else []
+    pattern, component, neither = (kinds.count(kind) for kind in ("pattern", "component", "neither"))
+    if not pattern + component + neither:
+        return []
+    return [f"Plaids find {pattern} pattern and {component} component cells, and {neither} that are neither."]
 
 
 def _of_recorded(recorded: RecordedTuning) -> list[str]:
@@ -85,7 +87,7 @@ def _of_recorded(recorded: RecordedTuning) -> list[str]:
         index = recorded.indices[name]
         if index.median is not None:
             told = words.format(form.format(index.median))
-            found.append(f"Of {_units(int(index.defined.sum()))}, in the median: {told}.")
+            found.append(f"In the median over {_units(int(index.defined.sum()))}, {told}.")
     return found
 
 
