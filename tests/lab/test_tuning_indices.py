@@ -9,6 +9,7 @@ from visioncore.lab.tuning import indices
 from visioncore.lab.tuning.fits import fit_direction, half_width_deg
 from visioncore.lab.tuning.frequency import FrequencyCurve
 from visioncore.lab.tuning.index import Index
+from visioncore.lab.tuning.plaids import PlaidTuning
 from visioncore.lab.tuning.showing import Window
 
 DEGREES = np.arange(16) * 22.5
@@ -137,6 +138,30 @@ def test_mean_and_modulation_of_a_sinusoid_are_its_own_whatever_comes_first(
     rectified = np.maximum(np.cos(2 * np.pi * shown * time), 0)[None, :, None]
     mean, modulation = window.mean_and_modulation(rectified.astype(np.float32))[0, :, 0]
     assert modulation / mean == pytest.approx(np.pi / 2, rel=0.05)
+
+
+def test_partial_correlations_of_plaids_are_as_published() -> None:
+    rng = np.random.default_rng(0)
+    none = np.zeros(3, bool)
+    gratings = np.tile(rng.uniform(0, 1, 12), (3, 1))
+    components = np.array([[own[(k - 2) % 12] + own[(k + 2) % 12] for k in range(12)] for own in gratings])
+    plaids = np.stack([gratings[0], components[1], gratings[2] + components[2] + rng.normal(0, 0.3, 12)])
+    found = PlaidTuning(np.arange(12) * 30.0, gratings, plaids, none, none)
+    np.testing.assert_allclose(found.by_components, components)
+    assert found.kinds[:2] == ("pattern", "component")
+    assert found.indices["pattern_index"].values[0] > 5
+    assert found.indices["pattern_index"].values[1] < -5
+    # Of the third: correlate what is left of both after the other prediction has been taken out.
+    for name, mine, other in (("pattern_z", gratings, components), ("component_z", components, gratings)):
+        left = []
+        for values in (plaids[2], mine[2]):
+            weights = np.stack([np.ones(12), other[2]], axis=1)
+            left.append(values - weights @ np.linalg.lstsq(weights, values, rcond=None)[0])
+        expected = np.arctanh(np.corrcoef(*left)[0, 1]) * np.sqrt(12 - 3)
+        assert found.indices[name].values[2] == pytest.approx(expected, rel=1e-6)
+    same = PlaidTuning(np.arange(12) * 30.0, np.ones((1, 12)), np.ones((1, 12)), none[:1], none[:1])
+    assert "alike in all directions" in same.indices["pattern_index"].why[0]
+    assert same.kinds == (None,)
 
 
 def test_an_index_counts_what_is_undefined_by_the_first_reason_that_holds() -> None:

@@ -25,6 +25,8 @@ DIRECTIONS = 12
 """In steps of 30 degrees, so that a plaid's gratings have directions that are shown too."""
 SIGNIFICANT = 1.28
 """Standard deviations: p = 0.9."""
+CERTAIN = 0.9999
+"""The largest correlation: twins have no noise."""
 NO_PLAID = "no response to plaids above rest"
 SAME = "its responses, or both predictions of them, are alike in all directions"
 
@@ -140,10 +142,11 @@ def show_plaids(rig: Rig, battery: Battery, gratings: GratingTuning, told: Told)
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> Float64[np.ndarray, " units"]:
-    """Pearson's, unit by unit."""
+    """Pearson's, unit by unit; never quite 1, since of two that are, partial correlations tell nothing."""
     a, b = (own - own.mean(1, keepdims=True) for own in (one, other))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1)))
+        correlation = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return np.asarray(np.clip(correlation, -CERTAIN, CERTAIN))
 
 
 def _z(
@@ -152,4 +155,4 @@ def _z(
     """A partial correlation as a number of standard deviations."""
     with np.errstate(invalid="ignore", divide="ignore"):
         partial = (mine - others * between) / np.sqrt((1 - others**2) * (1 - between**2))
-        return np.asarray(np.arctanh(np.clip(partial, -0.999999, 0.999999)) * np.sqrt(freedom))
+        return np.asarray(np.arctanh(np.clip(partial, -CERTAIN, CERTAIN)) * np.sqrt(freedom))
