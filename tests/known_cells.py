@@ -54,7 +54,13 @@ class Cells:
     rates: np.ndarray
 
 
-def record(folder: Path, kind: Literal["white", "natural"], seconds: float = 400.0, seed: int = 0) -> Cells:
+def record(
+    folder: Path,
+    kind: Literal["white", "natural"],
+    seconds: float = 400.0,
+    seed: int = 0,
+    block_s: float = 20.0,
+) -> Cells:
     """Counts of the three cells."""
     rng = np.random.default_rng(seed)
     n = round(seconds * RATE_HZ)
@@ -77,7 +83,7 @@ def record(folder: Path, kind: Literal["white", "natural"], seconds: float = 400
         session="one",
         geometry={"degrees_per_pixel": DEGREES_PER_PIXEL},
         data={
-            "split": {"block_s": 20.0, "split_gap_s": 0.5, "test": 0.1, "validation": 0.2},
+            "split": {"block_s": block_s, "split_gap_s": min(0.5, block_s / 4), "test": 0.1, "validation": 0.2},
             "burn_in_s": 0.25,
         },
     )

@@ -124,6 +124,15 @@ def test_look_says_what_it_leaves_out(cells: Cells) -> None:
     assert "name it with --data" in notes[-1]
 
 
+@pytest.mark.parametrize("block_s", [1.2, 0.8])
+def test_a_recording_too_short_for_a_representation_has_the_rest(tmp_path: Path, block_s: float) -> None:
+    short = record(tmp_path, "natural", seconds=10 * block_s, block_s=block_s).store
+    notes: list[str] = []
+    found = list(look(Rig.of(linear_twin(short), short), short, note=notes.append))
+    assert [analysis.name for analysis in found] == ["receptive_fields"]
+    assert any("no representation: no session has" in note for note in notes)
+
+
 def test_look_leaves_out_units_that_the_recording_lacks(cells: Cells) -> None:
     notes: list[str] = []
     twin = linear_twin(cells.store)

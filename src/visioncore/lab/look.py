@@ -56,10 +56,7 @@ def look(
     if "attention" in parts:
         yield from _attention(rig, store, fields, at, seed, say, note)
     if "representation" in parts:
-        if store is None:
-            note("no representation: it is of the recording's video; name it with --data")
-        else:
-            yield representation(rig, store, other=other, seed=seed, say=say)
+        yield from _representation(rig, store, other, seed, say, note)
 
 
 def _attention(
@@ -79,6 +76,17 @@ def _attention(
         yield maps
     else:
         note("no attention maps: no unit's rate varies in the validation blocks, or these are too short")
+
+
+def _representation(
+    rig: Rig, store: RecordingStore | None, other: Predictor | None, seed: int, say: Say, note: Note
+) -> Iterator[Analysis]:
+    if store is None:
+        note("no representation: it is of the recording's video; name it with --data")
+    elif found := representation(rig, store, other=other, seed=seed, say=say):
+        yield found
+    else:
+        note("no representation: no session has two units and blocks of training and validation long enough for it")
 
 
 def _fitting(rig: Rig, store: RecordingStore, note: Note) -> Rig:

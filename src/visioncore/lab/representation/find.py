@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
-from visioncore.errors import DataError
 from visioncore.evaluation.prediction import BlockPredictor, check_fit
 from visioncore.lab.receptive_fields.watched import spread_blocks
 from visioncore.lab.representation.measures import (
@@ -45,8 +44,8 @@ def representation(
     other: Predictor | None = None,
     seed: int = 0,
     say: Say = lambda what, share: None,
-) -> Representation:
-    """Of the validation blocks, session by session.
+) -> Representation | None:
+    """Of the validation blocks, session by session; None where these or the training blocks are too short.
 
     Raises:
         DataError: the other predictor does not fit the recording.
@@ -63,7 +62,7 @@ def representation(
         if view is not None:
             views.append(view)
     if not views:
-        raise DataError(f"{store.path}: no block is long enough to tell how units represent the video")
+        return None
     return Representation(
         twin_digest=rig.predictor.digest,
         behaviour="as it was recorded with the video",
