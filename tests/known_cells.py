@@ -83,7 +83,12 @@ def record(
         session="one",
         geometry={"degrees_per_pixel": DEGREES_PER_PIXEL},
         data={
-            "split": {"block_s": block_s, "split_gap_s": min(0.5, block_s / 4), "test": 0.1, "validation": 0.2},
+            "split": {
+                "block_s": block_s,
+                "split_gap_s": min(0.5, block_s / 4),
+                "test": 0.1,
+                "validation": 0.2,
+            },
             "burn_in_s": 0.25,
         },
     )

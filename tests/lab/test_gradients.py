@@ -41,6 +41,15 @@ def test_a_moments_rate_is_that_of_its_bin(cells: Cells) -> None:
         np.testing.assert_allclose(own, twin.predict(video, session="one")[-1], rtol=1e-4)
 
 
+def test_a_gradient_that_is_not_asked_for_leaves_onednn_as_it_was(cells: Cells) -> None:
+    before = torch.backends.mkldnn.enabled
+    twin = vivit_twin(cells.store)
+    function = Differentiated(twin, moments_of(twin, cells))
+    gradients = function.gradients(function.pixels(), np.array([0, 1]))
+    next(gradients)
+    assert torch.backends.mkldnn.enabled == before
+
+
 def test_a_moments_behaviour_is_that_of_its_bins(tiny_store: RecordingStore) -> None:
     torch.manual_seed(0)
     config = TwinConfig(sampling_rate=60.0, convnet=ViViTConfig.tiny(), modulator=ConvGRUConfig.tiny())

@@ -92,7 +92,7 @@ def test_the_stimulus_own_correlations_are_taken_out(natural: Cells) -> None:
 def test_covariance_finds_the_two_axes_of_an_energy_cell(frames: str, request: pytest.FixtureRequest) -> None:
     watched = watched_of(request.getfixturevalue(frames))
     axes = [
-        triggered_covariance(watched, unit, np.array(CENTRES[unit]), SIGMA, np.random.default_rng(0))
+        triggered_covariance([watched], unit, np.array(CENTRES[unit]), SIGMA, np.random.default_rng(0))[0]
         for unit in (ENERGY, NONE)
     ]
     energy, none = axes
@@ -110,8 +110,8 @@ def test_covariance_finds_the_two_axes_of_an_energy_cell(frames: str, request: p
 
 
 def test_a_linear_cell_has_its_average_and_no_axis_beside_it(white: Cells) -> None:
-    found = triggered_covariance(
-        watched_of(white), LINEAR, np.array(CENTRES[LINEAR]), SIGMA, np.random.default_rng(0)
+    (found,) = triggered_covariance(
+        [watched_of(white)], LINEAR, np.array(CENTRES[LINEAR]), SIGMA, np.random.default_rng(0)
     )
     assert found is not None
     assert found.excitatory == 0

@@ -102,13 +102,15 @@ def test_a_twin_is_held_against_the_recording_and_another_twin(cells: Cells, tmp
     twin, other = linear_twin(cells.store), vivit_twin(cells.store)
     rig = Rig.of(twin, cells.store)
     found = representation(rig, cells.store, other=other)
+    assert found is not None
     (view,) = found.sessions
     assert set(view.populations) == {"recorded", "twin", "other"}
     assert view.with_recorded[0] > 0.3
     assert np.isnan(view.with_recorded[2])
     assert abs(view.with_recorded[1]) < 0.2 or np.isnan(view.with_recorded[1])
-    same = representation(rig, cells.store, other=twin).sessions[0]
-    assert same.alignment == pytest.approx(1)
+    itself = representation(rig, cells.store, other=twin)
+    assert itself is not None
+    assert itself.sessions[0].alignment == pytest.approx(1)
     found.write(tmp_path)
     assert (tmp_path / "representation_populations.png").exists()
     assert "The other predictor" in " ".join(found.sentences())

@@ -1,17 +1,18 @@
 """The rig shows stimuli to a twin's units: side by side as one by one, in the recording's light."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
 import torch
 
 from twins import COMBINATIONS, SPEC, every_part, make_twin
+from visioncore.data import RecordingStore
 from visioncore.errors import ConfigError, DataError
 from visioncore.lab import Display, Rig, units_of
-from visioncore.model import Ensemble
-from visioncore.model.cores import CoreConfig
+from visioncore.model import Ensemble, TwinConfig
+from visioncore.model.cores import CoreConfig, ViViTConfig
 from visioncore.model.modulators import ModulatorConfig
 from visioncore.predictor import Predictor
 from visioncore.spec import Geometry
@@ -150,3 +151,26 @@ def test_what_cannot_be_shown_is_refused() -> None:
     )
     with pytest.raises(DataError, match="not in bytes"):
         Display.of(spec)
+
+
+def test_what_is_predicted_of_a_recording_once_is_not_predicted_again(tiny_store: RecordingStore) -> None:
+    calls: list[int] = []
+
+    class Counting(Wrapped):
+        def predict(self, video: np.ndarray, *args: object, **kwargs: object) -> np.ndarray:
+            calls.append(len(video))
+            return self._twin.predict(video, *args, **kwargs)  # type: ignore[arg-type]
+
+    twin = TwinConfig(sampling_rate=60.0, convnet=ViViTConfig.tiny()).build(tiny_store.spec)
+    session = tiny_store.sessions["a"]
+    block, other = session.blocks_in("train")[:2]
+    rig = Rig.of(cast("Predictor", Counting(twin)), tiny_store, ["a:"])
+    whole = rig.during(session).rates(block)
+    summed = rig.during(session, burn_in_bins=5, bins_summed=3)(block).prediction
+    np.testing.assert_allclose(summed[0], whole[5:8].sum(0), rtol=1e-5)
+    assert calls == [block.n_bins]
+    rig.during(session).rates(other)
+    assert calls == [block.n_bins, other.n_bins]
+    # Of fewer units, in another order, there are other columns.
+    two = Rig.of(twin, tiny_store, [f"a:{unit}" for unit in session.unit_ids[1::-1]])
+    np.testing.assert_array_equal(two.during(session).rates(block), whole[:, 1::-1])

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -198,6 +198,14 @@ class BlockPrediction:
     """Ground truth where it is known."""
 
 
+class _LastOne(dict[bytes, np.ndarray]):
+    """Forgets what it held when it is given another."""
+
+    def __setitem__(self, key: bytes, value: np.ndarray) -> None:
+        self.clear()
+        super().__setitem__(key, value)
+
+
 class BlockPredictor:
     """Predicts the blocks of one session, each from a fresh state.
 
@@ -206,6 +214,7 @@ class BlockPredictor:
 
     Args:
         scale_was_said: whether the recording's pixel scale has been looked at; else the first block's is.
+        kept: what several predictors of one twin share, so that none predicts what another has; none lets go of any.
     """
 
     def __init__(
@@ -217,11 +226,12 @@ class BlockPredictor:
         bins_summed: int = 1,
         behaviour: Behaviour = "recorded",
         scale_was_said: bool = False,
+        kept: MutableMapping[bytes, np.ndarray] | None = None,
     ) -> None:
         self.twin, self.session = twin, session
         self.burn_in_bins, self.bins_summed, self.behaviour = burn_in_bins, bins_summed, behaviour
         self._columns = twin.columns(session.id, session.unit_ids)
-        self._last: tuple[bytes, np.ndarray] = (b"", np.empty((0, 0), np.float32))
+        self._kept = _LastOne() if kept is None else kept
         self._scale_was_said = scale_was_said
 
     def __call__(self, block: Block) -> BlockPrediction:
@@ -272,7 +282,7 @@ class BlockPredictor:
             CheckpointError: the twin predicts values that are not finite.
         """
         if isinstance(self.twin, KeptPredictions) and video is None and read_out_as is None:
-            return self._kept(self.twin, block)
+            return self._from_file(self.twin, block)
         video = self.session.video(block.start, block.stop) if video is None else video
         behaviour = behaviour or self.behaviour
         samples: np.ndarray | Literal["mean"] | None = None
@@ -280,9 +290,9 @@ class BlockPredictor:
             recorded = self.session.behaviour(block.start, block.stop)
             samples = recorded if behaviour == "recorded" else "mean"
         session, columns = read_out_as or (self.session.id, self._columns)
-        key = digest_of(video, samples if isinstance(samples, np.ndarray) else None)
+        key = digest_of(video, samples if isinstance(samples, np.ndarray) else None, columns)
         key += f"{session} {behaviour}".encode()
-        if self._last[0] != key:
+        if key not in self._kept:
             with scale_was_said() if self._scale_was_said else nullcontext():
                 rates = self.twin.predict(video, samples, session=session)[:, columns]
             if not np.isfinite(rates[self.twin.first_predicted_bin :]).all():
@@ -290,10 +300,10 @@ class BlockPredictor:
                     f"session '{self.session.id}', bins {block.start} to {block.stop}: the twin predicts "
                     "values that are not finite; its weights are damaged or its training diverged"
                 )
-            self._last, self._scale_was_said = (key, rates.astype(np.float32)), True
-        return self._last[1][self.burn_in_bins :]
+            self._kept[key], self._scale_was_said = rates.astype(np.float32), True
+        return self._kept[key][self.burn_in_bins :]
 
-    def _kept(self, kept: KeptPredictions, block: Block) -> Float32[np.ndarray, "time units"]:
+    def _from_file(self, kept: KeptPredictions, block: Block) -> Float32[np.ndarray, "time units"]:
         # What a twin gives for bins before the first predicted one is NaN.
         start = block.start + self.burn_in_bins
         first = min(max(start, block.start + kept.first_predicted_bin), block.stop)

@@ -86,7 +86,9 @@ def _representation(
     elif found := representation(rig, store, other=other, seed=seed, say=say):
         yield found
     else:
-        note("no representation: no session has two units and blocks of training and validation long enough for it")
+        note(
+            "no representation: no session has two units and blocks of training and validation long enough for it"
+        )
 
 
 def _fitting(rig: Rig, store: RecordingStore, note: Note) -> Rig:

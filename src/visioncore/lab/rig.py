@@ -9,8 +9,9 @@ from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from visioncore.data.store import RecordingStore
+from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
+from visioncore.evaluation.prediction import BlockPredictor
 from visioncore.lab.display import Display
 from visioncore.model import Ensemble, Twin
 from visioncore.model.trunk import Seen
@@ -88,6 +89,7 @@ class Rig:
             )
         if self.behaviour and not predictor.uses_behaviour:
             raise ConfigError("behaviour is given, and this twin's predictions do not use any")
+        self._predicted: dict[bytes, np.ndarray] = {}
         # Where the units of each session stand: in its predictions, and among `units`.
         self._columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for session in dict.fromkeys(unit.session for unit in self.units):
@@ -118,6 +120,24 @@ class Rig:
                 f"none of the units is of session {' or '.join(sessions)}; they are of {', '.join(self.sessions)}"
             )
         return Rig(self.predictor, self.display, kept, self.behaviour, self.rest_s)
+
+    def during(self, session: SessionStore, *, burn_in_bins: int = 0, bins_summed: int = 1) -> BlockPredictor:
+        """Predicts the blocks of a recorded session, with the behaviour of that time; what is predicted once is kept.
+
+        Its units are the rig's of this session, in the rig's order.
+        """
+        return BlockPredictor(
+            self.predictor,
+            session.with_units(self.unit_ids(session.id)),
+            burn_in_bins=burn_in_bins,
+            bins_summed=bins_summed,
+            scale_was_said=True,
+            kept=self._predicted,
+        )
+
+    def unit_ids(self, session: str) -> list[str]:
+        """The rig's units of a session."""
+        return [unit.unit_id for unit in self.units if unit.session == session]
 
     @property
     def sessions(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from jaxtyping import Float32, Float64
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError
-from visioncore.evaluation.prediction import BlockPredictor
 from visioncore.lab.attention import checks
 from visioncore.lab.attention.checks import KnownFields
 from visioncore.lab.attention.result import AttentionMaps, Example
@@ -69,8 +68,9 @@ def attention_maps(
     moment = None if at is None else _asked_for(rig, twin, store, *at)
     for session in (store.sessions[name] for name in rig.sessions if name in store.sessions):
         mine = [unit for unit in chosen if unit.session == session.id]
-        session = session.with_units([unit.unit_id for unit in mine])
-        found = _moments_of_high_rates(rig, twin, session, moments)
+        if not mine:
+            continue
+        found = _moments_of_high_rates(rig, twin, session, [unit.unit_id for unit in mine], moments)
         for own, unit in zip(found, mine, strict=True):
             say("attention", len(looked) / max(len(chosen), 1))
             if own is None:
@@ -232,15 +232,18 @@ def _mask(twin: Twin, session: str, column: int) -> torch.Tensor:
         return readout.masks()[column : column + 1].float()
 
 
-def _moments_of_high_rates(rig: Rig, twin: Twin, session: SessionStore, count: int) -> list[Moments | None]:
-    """Of each unit, the bins in which its rate is highest, some time apart; None for a unit whose rate never varies."""
+def _moments_of_high_rates(
+    rig: Rig, twin: Twin, session: SessionStore, unit_ids: Sequence[str], count: int
+) -> list[Moments | None]:
+    """The bins in which each unit's rate is highest, some time apart; None for a unit whose rate never varies."""
     rate_hz = rig.display.rate_hz
     context, window = round(CONTEXT_S * rate_hz), rig.display.frames(WINDOW_S)
     blocks = _some(session.blocks_in("validation") or session.blocks_in("train"), round(SEARCHED_S * rate_hz))
-    predict = BlockPredictor(twin, session, scale_was_said=True)
+    predict, every = rig.during(session), rig.unit_ids(session.id)
+    columns = [every.index(unit) for unit in unit_ids]
     rates, bins, starts = [], [], []
     for block in blocks:
-        own = predict.rates(block)
+        own = predict.rates(block)[:, columns]
         first = min(context // 2 + window, len(own))
         rates.append(own[first:])
         bins.append(np.arange(block.start + first, block.stop))

@@ -5,6 +5,7 @@ field is first brought to a few smooth waves over space and time, and whitened t
 correlated.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,50 +48,58 @@ class Axes:
 
 
 def triggered_covariance(
-    watched: Watched,
+    watched: Sequence[Watched],
     unit: int,
     centre_px: Float64[np.ndarray, " 2"],
     sigma_px: float,
     generator: np.random.Generator,
     shuffles: int = SHUFFLES,
-) -> Axes | None:
-    """The axes of one unit, around a place of the display; None where it has too few responses there.
+) -> list[Axes | None]:
+    """The axes of one unit, around a place of the display: for each kind of responses, None where there are too few.
 
     Args:
+        watched: the same frames with several kinds of responses.
         sigma_px: deviation of the unit's field.
     """
-    (top, bottom), (left, right) = (
-        _span(centre_px[axis] / watched.px, sigma_px / watched.px, watched.grid[axis]) for axis in (0, 1)
-    )
-    patch = watched.frames.reshape(-1, *watched.grid)[:, top:bottom, left:right]
-    pixels = patch.reshape(len(patch), -1)
-    space, time = _waves(*patch.shape[1:]), _cosines(watched.lags, TIME_WAVES)
-    projected, lags = pixels @ space, watched.lags
-    history = np.lib.stride_tricks.sliding_window_view(projected, lags, axis=0)[..., ::-1]
-    used = np.flatnonzero(watched.weight[lags - 1 :, unit])
+    frames, lags, grid, px = watched[0].frames, watched[0].lags, watched[0].grid, watched[0].px
+    (top, bottom), (left, right) = (_span(centre_px[axis] / px, sigma_px / px, grid[axis]) for axis in (0, 1))
+    patch = frames.reshape(-1, *grid)[:, top:bottom, left:right]
+    space, time = _waves(*patch.shape[1:]), _cosines(lags, TIME_WAVES)
+    used = np.flatnonzero(np.all([own.weight[lags - 1 :, unit] for own in watched], axis=0))
     used = used[:: max(-(-len(used) // MAX_BINS), 1)]
-    responses = np.maximum(watched.responses[used + lags - 1, unit].astype(np.float64), 0)
-    stimuli = np.einsum("nsl,lt->nst", history[used], time).reshape(len(used), -1)
-    if responses.sum() <= 0 or len(used) < 10 * stimuli.shape[1]:
-        return None
+    if len(used) < 10 * space.shape[1] * time.shape[1]:
+        return [None] * len(watched)
+    projected = patch.reshape(len(patch), -1) @ space
+    history = np.lib.stride_tricks.sliding_window_view(projected, lags, axis=0)[..., ::-1]
+    stimuli = (history[used] @ time).reshape(len(used), -1)
     whiten = _whitening(stimuli)
     white = ((stimuli - stimuli.mean(0)) @ whiten).astype(np.float32)
-    values, vectors = np.linalg.eigh(_weighted_covariance(white, responses))
-    null = []
-    for shift in generator.integers(len(used) // 10, len(used) - len(used) // 10, shuffles):
-        null.append(np.linalg.eigvalsh(_weighted_covariance(white, np.roll(responses, int(shift)))))
-    order = np.argsort(values)[::-1]
-    shown = [*order[:2], *order[-2:][::-1]]
     # An axis in the whitened space stands for the stimulus that moves along it.
     back = np.linalg.pinv(whiten).T
-    axes = (back @ vectors[:, shown]).T.reshape(len(shown), space.shape[1], time.shape[1])
-    kernels = np.einsum("ast,ps,lt->alp", axes, space, time).reshape(len(shown), lags, *patch.shape[1:])
-    return Axes(
-        eigenvalues=values[order],
-        null=(float(np.min(null)), float(np.max(null))),
-        kernels=kernels.astype(np.float32),
-        corner=(top, left),
-    )
+    found: list[Axes | None] = []
+    for own in watched:
+        drive = np.maximum(own.responses[used + lags - 1, unit].astype(np.float64), 0)
+        if drive.sum() <= 0:
+            found.append(None)
+            continue
+        values, vectors = np.linalg.eigh(_weighted_covariance(white, drive))
+        shifts = generator.integers(len(used) // 10, len(used) - len(used) // 10, shuffles)
+        null = [
+            np.linalg.eigvalsh(_weighted_covariance(white, np.roll(drive, int(shift)))) for shift in shifts
+        ]
+        order = np.argsort(values)[::-1]
+        shown = [*order[:2], *order[-2:][::-1]]
+        axes = (back @ vectors[:, shown]).T.reshape(len(shown), space.shape[1], time.shape[1])
+        kernels = (space @ axes @ time.T).transpose(0, 2, 1).reshape(len(shown), -1, *patch.shape[1:])
+        found.append(
+            Axes(
+                eigenvalues=values[order],
+                null=(float(np.min(null)), float(np.max(null))),
+                kernels=kernels.astype(np.float32),
+                corner=(top, left),
+            )
+        )
+    return found
 
 
 def _span(centre: float, sigma: float, size: int) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from jaxtyping import Float64
 from visioncore.data.splits import Block
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import DataError
-from visioncore.evaluation.prediction import BlockPredictor
 from visioncore.lab.receptive_fields.covariance import Axes, triggered_covariance
 from visioncore.lab.receptive_fields.gradient import MOMENTS, mean_gradients
 from visioncore.lab.receptive_fields.kernels import Fields, Kernels, measure
@@ -95,7 +94,7 @@ class _Part:
 def _of_session(
     rig: Rig, store: RecordingStore, session: SessionStore, generator: np.random.Generator, say: Say
 ) -> _Part:
-    ids = [unit.unit_id for unit in rig.units if unit.session == session.id]
+    ids = rig.unit_ids(session.id)
     places = np.array([k for k, unit in enumerate(rig.units) if unit.session == session.id])
     session = session.with_units(ids)
     blocks = spread_blocks(session.blocks_in("train"), rig.display.rate_hz, MAX_MINUTES)
@@ -116,7 +115,7 @@ def _of_session(
         p = significance(recorded, generator)
         say(what, 0.5)
         cleared = decorrelated(recorded)
-        predictor = BlockPredictor(rig.predictor, session, scale_was_said=True)
+        predictor = rig.during(session)
         done = iter(range(1, len(blocks) + 1))
 
         def respond(block: Block) -> np.ndarray:
@@ -213,13 +212,15 @@ def _covariances(
         for own, place in enumerate(part.places):
             done += 1
             say("covariance", done / len(rig.units))
-            if not fields.found[place]:
+            if part.recorded is None or part.predicted is None or not fields.found[place]:
                 continue
-            for name, watched in (("recorded", part.recorded), ("twin", part.predicted)):
-                if watched is not None:
-                    axes[name][place] = triggered_covariance(
-                        watched, own, fields.centre_px[place], float(fields.sigma_px[place]), generator
-                    )
+            axes["recorded"][place], axes["twin"][place] = triggered_covariance(
+                (part.recorded, part.predicted),
+                own,
+                fields.centre_px[place],
+                float(fields.sigma_px[place]),
+                generator,
+            )
     return axes
 
 

@@ -53,11 +53,9 @@ def representation(
     generator = np.random.default_rng(seed)
     if other is not None:
         check_fit(other, store)
-    predictors = {"twin": rig.predictor} | ({} if other is None else {"other": other})
     views = []
     for number, session in enumerate(store.sessions[name] for name in rig.sessions if name in store.sessions):
-        mine = [unit.unit_id for unit in rig.units if unit.session == session.id]
-        view = _of_session(rig, session.with_units(mine), store, predictors, generator)
+        view = _of_session(rig, session.with_units(rig.unit_ids(session.id)), store, other, generator)
         say("representation", (number + 1) / len(rig.sessions))
         if view is not None:
             views.append(view)
@@ -84,20 +82,15 @@ class _Responses:
     @classmethod
     def of(
         cls,
-        predictors: Mapping[str, Predictor],
+        each: Mapping[str, BlockPredictor],
         session: SessionStore,
         blocks: Sequence[Block],
-        burn_in: int,
-        step: int,
         level: float,
     ) -> "_Responses":
         """Bins in which every unit counts."""
-        predicted: dict[str, list[np.ndarray]] = {name: [] for name in predictors}
+        predicted: dict[str, list[np.ndarray]] = {name: [] for name in each}
         recorded, pictures, stretches = [], [], []
-        each = {
-            name: BlockPredictor(own, session, burn_in_bins=burn_in, bins_summed=step, scale_was_said=True)
-            for name, own in predictors.items()
-        }
+        burn_in, step = each["twin"].burn_in_bins, each["twin"].bins_summed
         number = 0
         for block in blocks:
             found = {name: predict(block) for name, predict in each.items()}
@@ -130,7 +123,7 @@ def _of_session(
     rig: Rig,
     session: SessionStore,
     store: RecordingStore,
-    predictors: Mapping[str, Predictor],
+    other: Predictor | None,
     generator: np.random.Generator,
 ) -> SessionView | None:
     step = max(round(BIN_S * rig.display.rate_hz), 1)
@@ -142,11 +135,15 @@ def _of_session(
     if not train or not validation or len(session.unit_ids) < 2:
         return None
     train = spread_blocks(train, rig.display.rate_hz, FITTED_MINUTES)
+    predictors = {"twin": rig.during(session, burn_in_bins=store.burn_in_bins, bins_summed=step)}
+    if other is not None:
+        predictors["other"] = BlockPredictor(
+            other, session, burn_in_bins=store.burn_in_bins, bins_summed=step, scale_was_said=True
+        )
     # A grey level of a byte, or as small a part of other pixels' range.
     level = (np.mean(rig.display.white) - np.mean(rig.display.black)) / 255
     fitted, seen = (
-        _Responses.of(predictors, session, blocks, store.burn_in_bins, step, float(level))
-        for blocks in (train, validation)
+        _Responses.of(predictors, session, blocks, float(level)) for blocks in (train, validation)
     )
     if min(len(fitted.recorded), len(seen.recorded)) < 10 * LAGS:
         return None
@@ -160,19 +157,19 @@ def _of_session(
             spectrum=thinned_spectrum(own, generator) if noisy else spectrum(own),
             similarity=similarity(own),
         )
-    twin, other = seen.predicted["twin"], seen.predicted.get("other")
+    twin, beside = seen.predicted["twin"], seen.predicted.get("other")
     return SessionView(
         session=session.id,
         unit_ids=session.unit_ids,
         populations=populations,
         with_recorded=unit_by_unit(twin, seen.recorded),
-        with_other=None if other is None else unit_by_unit(twin, other),
+        with_other=None if beside is None else unit_by_unit(twin, beside),
         alike={
             name: alike(populations["twin"].similarity, own.similarity)
             for name, own in populations.items()
             if name != "twin"
         },
-        alignment=None if other is None else alignment(twin, other),
+        alignment=None if beside is None else alignment(twin, beside),
         bins=len(seen.recorded),
     )
 
