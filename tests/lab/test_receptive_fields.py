@@ -1,5 +1,6 @@
 """Receptive fields of planted cells are found: in the recording, and in a twin that is made of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,22 +78,32 @@ def test_only_an_average_that_shuffled_spikes_do_not_give_is_significant(white: 
 
 def test_the_stimulus_own_correlations_are_taken_out(natural: Cells) -> None:
     watched = watched_of(natural)
-    blurred, cleared = triggered_average(watched), decorrelated(watched)
-    assert cleared is not None
-    kernels, how = cleared
+    blurred, kernels = triggered_average(watched), decorrelated(watched)
+    assert kernels is not None
     assert correlation(kernels.values[LINEAR], kernel()) > correlation(blurred.values[LINEAR], kernel()) + 0.1
-    # The same ridges for other responses to the same frames: those without spiking noise are nearer to the kernel.
-    again = decorrelated(watched_of(natural, "rates"), how)
-    assert again is not None
-    assert np.array_equal(again[1].ridge, how.ridge)
-    assert correlation(again[0].values[LINEAR], kernel()) > correlation(kernels.values[LINEAR], kernel())
+    # Beside other responses to the same frames it is the same; those without spiking noise are nearer to the kernel.
+    rates = watched_of(natural, "rates")
+    both = replace(
+        watched,
+        responses=np.concatenate((watched.responses, rates.responses), axis=1),
+        weight=np.concatenate((watched.weight, rates.weight), axis=1),
+    )
+    together = decorrelated(both, kinds=2)
+    assert together is not None
+    recorded, predicted = np.split(together.values, 2)
+    np.testing.assert_allclose(recorded, kernels.values, atol=1e-5)
+    assert correlation(predicted[LINEAR], kernel()) > correlation(kernels.values[LINEAR], kernel())
+    # Its ridge is the recorded one's, larger than what would be best for rates alone.
+    alone = decorrelated(rates)
+    assert alone is not None
+    assert np.square(predicted[LINEAR]).sum() < np.square(alone.values[LINEAR]).sum()
 
 
 @pytest.mark.parametrize("frames", ["white", "natural"])
 def test_covariance_finds_the_two_axes_of_an_energy_cell(frames: str, request: pytest.FixtureRequest) -> None:
     watched = watched_of(request.getfixturevalue(frames))
     axes = [
-        triggered_covariance([watched], unit, np.array(CENTRES[unit]), SIGMA, np.random.default_rng(0))[0]
+        triggered_covariance(watched, [unit], np.array(CENTRES[unit]), SIGMA, np.random.default_rng(0))[0]
         for unit in (ENERGY, NONE)
     ]
     energy, none = axes
@@ -111,7 +122,7 @@ def test_covariance_finds_the_two_axes_of_an_energy_cell(frames: str, request: p
 
 def test_a_linear_cell_has_its_average_and_no_axis_beside_it(white: Cells) -> None:
     (found,) = triggered_covariance(
-        [watched_of(white)], LINEAR, np.array(CENTRES[LINEAR]), SIGMA, np.random.default_rng(0)
+        watched_of(white), [LINEAR], np.array(CENTRES[LINEAR]), SIGMA, np.random.default_rng(0)
     )
     assert found is not None
     assert found.excitatory == 0
@@ -123,7 +134,9 @@ def test_bins_that_do_not_count_change_nothing(white: Cells) -> None:
     spoilt[watched.weight[:, 0] == 0] = 1000
     assert (watched.weight == 0).any()
     np.testing.assert_allclose(
-        triggered_average(watched.responding(spoilt)).values, triggered_average(watched).values, atol=1e-6
+        triggered_average(replace(watched, responses=spoilt)).values,
+        triggered_average(watched).values,
+        atol=1e-6,
     )
 
 

@@ -48,8 +48,8 @@ class Axes:
 
 
 def triggered_covariance(
-    watched: Sequence[Watched],
-    unit: int,
+    watched: Watched,
+    columns: Sequence[int],
     centre_px: Float64[np.ndarray, " 2"],
     sigma_px: float,
     generator: np.random.Generator,
@@ -58,17 +58,17 @@ def triggered_covariance(
     """The axes of one unit, around a place of the display: for each kind of responses, None where there are too few.
 
     Args:
-        watched: the same frames with several kinds of responses.
+        columns: of the responses; several where several kinds of one unit's responses stand side by side.
         sigma_px: deviation of the unit's field.
     """
-    frames, lags, grid, px = watched[0].frames, watched[0].lags, watched[0].grid, watched[0].px
+    lags, grid, px = watched.lags, watched.grid, watched.px
     (top, bottom), (left, right) = (_span(centre_px[axis] / px, sigma_px / px, grid[axis]) for axis in (0, 1))
-    patch = frames.reshape(-1, *grid)[:, top:bottom, left:right]
+    patch = watched.frames.reshape(-1, *grid)[:, top:bottom, left:right]
     space, time = _waves(*patch.shape[1:]), _cosines(lags, TIME_WAVES)
-    used = np.flatnonzero(np.all([own.weight[lags - 1 :, unit] for own in watched], axis=0))
+    used = np.flatnonzero(watched.weight[lags - 1 :, columns].all(1))
     used = used[:: max(-(-len(used) // MAX_BINS), 1)]
     if len(used) < 10 * space.shape[1] * time.shape[1]:
-        return [None] * len(watched)
+        return [None] * len(columns)
     projected = patch.reshape(len(patch), -1) @ space
     history = np.lib.stride_tricks.sliding_window_view(projected, lags, axis=0)[..., ::-1]
     stimuli = (history[used] @ time).reshape(len(used), -1)
@@ -77,8 +77,8 @@ def triggered_covariance(
     # An axis in the whitened space stands for the stimulus that moves along it.
     back = np.linalg.pinv(whiten).T
     found: list[Axes | None] = []
-    for own in watched:
-        drive = np.maximum(own.responses[used + lags - 1, unit].astype(np.float64), 0)
+    for column in columns:
+        drive = np.maximum(watched.responses[used + lags - 1, column].astype(np.float64), 0)
         if drive.sum() <= 0:
             found.append(None)
             continue

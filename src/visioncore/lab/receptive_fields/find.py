@@ -1,7 +1,7 @@
 """Receptive fields of a predictor's units: of the recording, and of the twin beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -87,8 +87,8 @@ class _Part:
     """Of its units among the rig's."""
     kernels: Mapping[str, Kernels]
     p: Float64[np.ndarray, " units"]
-    recorded: Watched | None
-    predicted: Watched | None
+    watched: Watched | None
+    """With recorded responses, and the predicted ones of the same units behind them."""
 
 
 def _of_session(
@@ -98,42 +98,32 @@ def _of_session(
     places = np.array([k for k, unit in enumerate(rig.units) if unit.session == session.id])
     session = session.with_units(ids)
     blocks = spread_blocks(session.blocks_in("train"), rig.display.rate_hz, MAX_MINUTES)
-    what = f"session {session.id}: recorded"
-    say(what, 0.0)
-    recorded = Watched.of(
-        session,
-        blocks,
-        rig.display.rate_hz,
-        lambda block: session.responses(block.start, block.stop),
-        store.burn_in_bins,
-    )
+    predictor, done = rig.during(session), iter(range(1, len(blocks) + 1))
+
+    def respond(block: Block) -> np.ndarray:
+        predicted = predictor.rates(block)
+        say(f"session {session.id}: recorded and predicted", next(done) / len(blocks))
+        return np.concatenate((session.responses(block.start, block.stop), predicted), axis=1)
+
+    watched = Watched.of(session, blocks, rig.display.rate_hz, respond, store.burn_in_bins)
     kernels: dict[str, Kernels] = {}
     p = np.ones(len(ids))
-    predicted = None
-    if recorded is not None:
-        kernels["recorded_sta"] = triggered_average(recorded)
-        p = significance(recorded, generator)
-        say(what, 0.5)
-        cleared = decorrelated(recorded)
-        predictor = rig.during(session)
-        done = iter(range(1, len(blocks) + 1))
-
-        def respond(block: Block) -> np.ndarray:
-            say(f"session {session.id}: predicted", next(done) / len(blocks))
-            return predictor.rates(block)
-
-        predicted = Watched.of(session, blocks, rig.display.rate_hz, respond, store.burn_in_bins)
-        assert predicted is not None
-        kernels["twin_sta"] = triggered_average(predicted)
+    if watched is not None:
+        kernels["recorded_sta"], kernels["twin_sta"] = _halves(triggered_average(watched))
+        p = significance(watched.of_units(slice(len(ids))), generator)
+        cleared = decorrelated(watched, kinds=2)
         if cleared is not None:
-            kernels["recorded"], how = cleared
-            both = decorrelated(predicted, how)
-            assert both is not None
-            kernels["twin"] = both[0]
+            kernels["recorded"], kernels["twin"] = _halves(cleared)
     gradients = gradients_of(rig, session, ids, generator, say)
     if gradients is not None:
         kernels["gradient"] = gradients
-    return _Part(places, kernels, p, recorded, predicted)
+    return _Part(places, kernels, p, watched)
+
+
+def _halves(kernels: Kernels) -> tuple[Kernels, Kernels]:
+    """Those of recorded responses, and those of the predicted ones behind them."""
+    recorded, twin = np.split(kernels.values, 2)
+    return replace(kernels, values=recorded), replace(kernels, values=twin)
 
 
 def gradients_of(
@@ -212,11 +202,11 @@ def _covariances(
         for own, place in enumerate(part.places):
             done += 1
             say("covariance", done / len(rig.units))
-            if part.recorded is None or part.predicted is None or not fields.found[place]:
+            if part.watched is None or not fields.found[place]:
                 continue
             axes["recorded"][place], axes["twin"][place] = triggered_covariance(
-                (part.recorded, part.predicted),
-                own,
+                part.watched,
+                (own, own + len(part.places)),
                 fields.centre_px[place],
                 float(fields.sigma_px[place]),
                 generator,

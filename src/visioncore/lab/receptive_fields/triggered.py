@@ -1,7 +1,5 @@
 """Spike-triggered averages: of the recording, and in the same way of what a twin predicts for the same frames."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64
@@ -39,21 +37,13 @@ def _cross(
     return torch.stack(sums, dim=1).numpy()
 
 
-@dataclass(frozen=True)
-class Decorrelation:
-    """How the stimulus' own correlations are taken out of triggered averages: one ridge per unit."""
-
-    ridge: Float64[np.ndarray, " units"]
-    score: Float64[np.ndarray, " units"]
-    """Correlation of what the kernel alone says with held-out responses."""
-
-
-def decorrelated(watched: Watched, how: Decorrelation | None = None) -> tuple[Kernels, Decorrelation] | None:
+def decorrelated(watched: Watched, kinds: int = 1) -> Kernels | None:
     """The kernels that predict responses best, by ridge regression; for Gaussian frames the triggered average divided
     by the stimulus' covariance (Paninski 2004). None where no pixel ever changes.
 
     Args:
-        how: ridges that were chosen for other responses to the same frames; else they are chosen on held-out stretches.
+        kinds: of responses that stand side by side. The ridge of a unit is what predicts held-out stretches of its
+            responses of the first kind best, and the same for all kinds.
     """
     held = (
         np.arange(len(watched.frames)) * STRETCHES // len(watched.frames)
@@ -71,14 +61,13 @@ def decorrelated(watched: Watched, how: Decorrelation | None = None) -> tuple[Ke
     if moments is None:
         return None
     n = watched.responses.shape[1]
-    if how is None:
-        scores = np.stack([moments.score(moments.solve(ridge), rank=2).double().numpy() for ridge in RIDGES])
-        how = Decorrelation(np.array(RIDGES)[scores.argmax(0)], scores.max(0))
+    scores = np.stack([moments.score(moments.solve(ridge), rank=2).double().numpy() for ridge in RIDGES])
+    ridges = np.tile(np.array(RIDGES)[scores[:, : n // kinds].argmax(0)], kinds)
     values = np.zeros((n, watched.lags, watched.frames.shape[1]), np.float32)
-    for ridge in np.unique(how.ridge):
-        mine = how.ridge == ridge
+    for ridge in np.unique(ridges):
+        mine = ridges == ridge
         values[mine] = moments.solve(float(ridge)).numpy()[mine]
-    return Kernels(values.reshape(n, watched.lags, *watched.grid), watched.lag_s, watched.px), how
+    return Kernels(values.reshape(n, watched.lags, *watched.grid), watched.lag_s, watched.px)
 
 
 def significance(

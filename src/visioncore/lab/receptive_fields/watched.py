@@ -50,7 +50,7 @@ class Watched:
         """These blocks of a session; None where none of them is long enough.
 
         Args:
-            respond: what is taken for the responses: recorded ones, or a twin's.
+            respond: what is taken for the responses: recorded ones, a twin's, or several kinds side by side.
         """
         step = max(round(rate_hz / RATE_HZ), 1)
         lags = max(round(window_s * rate_hz / step), 1)
@@ -66,7 +66,8 @@ class Watched:
             slow = video.unflatten(0, (n, step)).mean(1)
             frames.append(functional.avg_pool2d(slow[:, None], px, ceil_mode=True).flatten(1).numpy())
             answered = respond(block)[: n * step]
-            usable = session.valid(block.start, stop) & np.isfinite(answered)
+            valid = session.valid(block.start, stop)
+            usable = np.tile(valid, (1, answered.shape[1] // valid.shape[1])) & np.isfinite(answered)
             usable[: max(burn_in_bins, 0)] = False
             weight = np.array(usable.reshape(n, step, -1).all(1))
             weight[: lags - 1] = False
@@ -90,9 +91,9 @@ class Watched:
             minutes=bins / rate_hz / 60,
         )
 
-    def responding(self, responses: Float32[np.ndarray, "time units"]) -> Self:
-        """The same frames with other responses."""
-        return replace(self, responses=responses)
+    def of_units(self, columns: slice) -> Self:
+        """The same frames with some of the responses."""
+        return replace(self, responses=self.responses[:, columns], weight=self.weight[:, columns])
 
     @property
     def centred(self) -> Float32[np.ndarray, "time units"]:
