@@ -157,6 +157,19 @@ def test_a_bad_trial_is_stopped_early_and_a_late_bloomer_is_not(tmp_path: Path) 
     assert stopped_at(bad) == 3
 
 
+def test_steps_of_a_tenth_are_tenths(tmp_path: Path) -> None:
+    key = "training.optimiser.params.weight_decay"
+    space = {key: {"type": "float", "low": 0.0, "high": 0.9, "step": 0.1}}
+    study = Study(read_space(written(tmp_path, trials=30, space=space)), tmp_path / "out", None)
+    chosen = set()
+    while mine := study.begin():
+        chosen.add(mine.chosen[key])
+        mine.finish(0.0)
+    assert chosen <= {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9}
+    # Three, six and seven steps of 0.1 are no tenths to the last bit.
+    assert chosen & {0.3, 0.6, 0.7}
+
+
 def test_another_search_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick_trials(monkeypatch)
     work(Search(read_space(written(tmp_path)), tmp_path, tmp_path / "out", None), nothing)

@@ -236,9 +236,11 @@ class Study:
         if isinstance(dimension, Choice):
             return json.loads(trial.suggest_categorical(key, [*map(as_flow, dimension.values)]))
         if isinstance(dimension, FloatRange):
-            return trial.suggest_float(
+            found = trial.suggest_float(
                 key, dimension.low, dimension.high, step=dimension.step, log=dimension.log
             )
+            # As people would write it: three steps of 0.1 are 0.3, not 0.30000000000000004.
+            return float(f"{found:.12g}")
         return trial.suggest_int(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
 
     def _as_parameters(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
