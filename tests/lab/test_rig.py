@@ -171,6 +171,12 @@ def test_what_is_predicted_of_a_recording_once_is_not_predicted_again(tiny_store
     assert calls == [block.n_bins]
     rig.during(session).rates(other)
     assert calls == [block.n_bins, other.n_bins]
+    # Where not all fit, the newest stay.
+    rig._predicted.most_bytes = whole.nbytes
+    rig.during(session).rates(session.blocks_in("train")[2])
+    rig.during(session).rates(session.blocks_in("train")[2])
+    rig.during(session).rates(block)
+    assert calls[2:] == [session.blocks_in("train")[2].n_bins, block.n_bins]
     # Of fewer units, in another order, there are other columns.
     two = Rig.of(twin, tiny_store, [f"a:{unit}" for unit in session.unit_ids[1::-1]])
     np.testing.assert_array_equal(two.during(session).rates(block), whole[:, 1::-1])

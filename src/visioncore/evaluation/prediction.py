@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -198,12 +198,17 @@ class BlockPrediction:
     """Ground truth where it is known."""
 
 
-class _LastOne(dict[bytes, np.ndarray]):
-    """Forgets what it held when it is given another."""
+class KeptRates(dict[bytes, np.ndarray]):
+    """The newest predictions, as many as fit into so many bytes; the last one in any case."""
+
+    def __init__(self, most_bytes: int = 0) -> None:
+        super().__init__()
+        self.most_bytes = most_bytes
 
     def __setitem__(self, key: bytes, value: np.ndarray) -> None:
-        self.clear()
         super().__setitem__(key, value)
+        while len(self) > 1 and sum(own.nbytes for own in self.values()) > self.most_bytes:
+            del self[next(iter(self))]
 
 
 class BlockPredictor:
@@ -214,7 +219,7 @@ class BlockPredictor:
 
     Args:
         scale_was_said: whether the recording's pixel scale has been looked at; else the first block's is.
-        kept: what several predictors of one twin share, so that none predicts what another has; none lets go of any.
+        kept: where predictions are kept; several predictors of one twin may share it. The last one when left out.
     """
 
     def __init__(
@@ -226,12 +231,12 @@ class BlockPredictor:
         bins_summed: int = 1,
         behaviour: Behaviour = "recorded",
         scale_was_said: bool = False,
-        kept: MutableMapping[bytes, np.ndarray] | None = None,
+        kept: KeptRates | None = None,
     ) -> None:
         self.twin, self.session = twin, session
         self.burn_in_bins, self.bins_summed, self.behaviour = burn_in_bins, bins_summed, behaviour
         self._columns = twin.columns(session.id, session.unit_ids)
-        self._kept = _LastOne() if kept is None else kept
+        self._kept = KeptRates() if kept is None else kept
         self._scale_was_said = scale_was_said
 
     def __call__(self, block: Block) -> BlockPrediction:

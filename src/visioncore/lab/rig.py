@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from visioncore.data.store import RecordingStore, SessionStore
 from visioncore.errors import ConfigError, DataError
-from visioncore.evaluation.prediction import BlockPredictor
+from visioncore.evaluation.prediction import BlockPredictor, KeptRates
 from visioncore.lab.display import Display
 from visioncore.model import Ensemble, Twin
 from visioncore.model.trunk import Seen
@@ -23,6 +23,8 @@ REST_S = 1.0
 """Of grey before each stimulus, so that a rate depends on the stimulus alone."""
 FRAMES_AT_ONCE = 2048
 """Of all stimuli that are shown side by side."""
+KEPT_BYTES = 2**30
+"""Of what was predicted of a recording, so that no analysis predicts what another has."""
 Progress = Callable[[int, int], None]
 """Told how many of how many frames have been shown."""
 
@@ -89,7 +91,7 @@ class Rig:
             )
         if self.behaviour and not predictor.uses_behaviour:
             raise ConfigError("behaviour is given, and this twin's predictions do not use any")
-        self._predicted: dict[bytes, np.ndarray] = {}
+        self._predicted = KeptRates(KEPT_BYTES)
         # Where the units of each session stand: in its predictions, and among `units`.
         self._columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for session in dict.fromkeys(unit.session for unit in self.units):
@@ -122,7 +124,7 @@ class Rig:
         return Rig(self.predictor, self.display, kept, self.behaviour, self.rest_s)
 
     def during(self, session: SessionStore, *, burn_in_bins: int = 0, bins_summed: int = 1) -> BlockPredictor:
-        """Predicts the blocks of a recorded session, with the behaviour of that time; what is predicted once is kept.
+        """Predicts the blocks of a recorded session, with the behaviour of that time, and keeps predictions.
 
         Its units are the rig's of this session, in the rig's order.
         """
