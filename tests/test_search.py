@@ -226,11 +226,12 @@ log = open({str(log)!r}, "ab")
 fcntl.flock(log, fcntl.LOCK_EX)
 print("locked", flush=True)
 time.sleep(1.5)
+open({str(tmp_path / "ended")!r}, "w").close()
 """
-    ended: list[int | None] = []
+    ended: list[bool] = []
 
     def command(*unused: Any) -> bool:
-        ended.append(left.poll())
+        ended.append((tmp_path / "ended").exists())
         return True
 
     monkeypatch.setattr(training_module, "command", command)
@@ -239,7 +240,7 @@ time.sleep(1.5)
         assert left.stdout is not None
         assert left.stdout.readline() == "locked\n"
         carry_out(mine, config, tmp_path, tmp_path / "out", lambda told: None, early=True)
-    assert ended == [0]
+    assert ended == [True]
     (trial,) = study.trials()
     assert (trial.state, trial.value) == ("finished", 1.0)
 
