@@ -108,7 +108,7 @@ def _units(found: "AttentionMaps") -> Figure:
         panel.set_title(f"{found.rig_units[k]}: {kind}", fontsize=7)
     time, drops = checks.subplots(2, 1)
     ages = 1e3 * found.token_s * np.arange(rollout.shape[1])[::-1]
-    for (kind, each), colour in zip(found.maps.items(), (PREDICTED, TRUE), strict=False):
+    for (kind, each), colour in zip(found.maps.items(), (PREDICTED, TRUE), strict=True):
         over_time = each.sum(2)
         lines = time.plot(
             -ages, (over_time / over_time.sum(1, keepdims=True)).T, color=colour, lw=0.6, alpha=0.5
@@ -116,7 +116,7 @@ def _units(found: "AttentionMaps") -> Figure:
         lines[0].set_label(kind)
     time.set(xlabel="ms before the newest token", ylabel="share of the map", title="Over time")
     time.legend(fontsize=7)
-    for (kind, each), colour in zip(found.drops.items(), (PREDICTED, TRUE), strict=False):
+    for (kind, each), colour in zip(found.drops.items(), (PREDICTED, TRUE), strict=True):
         share = 100 * each[:, 1:] / np.maximum(each[:, :1], 1e-9)
         drops.plot(share[:, 1], share[:, 0], "o", ms=4, mfc="none", color=colour, label=kind)
     low, high = drops.get_xlim()[0], max(drops.get_xlim()[1], drops.get_ylim()[1])
